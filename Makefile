@@ -1,0 +1,70 @@
+# Each target sets up what it needs in .venv and nowhere else; the variables can be given on the command line:
+#   PROFILE       demo (default), lfw or paper: the scale at which `make reproduce` runs
+#   ARGS          further arguments of `python -m facelib reproduce`
+#   PYTHON        the interpreter to build .venv with; by default the first suitable one of CANDIDATES
+#   REQUIREMENTS  what to install; by default requirements.txt with a working GPU driver, else requirements-cpu.txt
+
+PROFILE ?= demo
+CANDIDATES := python3.12 python3.11 python3.10 python3
+PY := .venv/bin/python
+
+ifdef REQUIREMENTS
+REASON := as asked for
+else ifneq ($(shell nvidia-smi -L 2>/dev/null | grep '^GPU [0-9]'),)
+REQUIREMENTS := requirements.txt
+REASON := a GPU driver works
+else
+REQUIREMENTS := requirements-cpu.txt
+REASON := no working GPU driver
+endif
+
+# The stamp is written last, so that an interrupted set-up does not count, and its name holds a checksum of all
+# that the environment depends on, so that it is made anew when some of that changes, and only then.
+STAMP := .venv/complete-$(shell (pwd; cat $(REQUIREMENTS) constraints.txt pyproject.toml) | cksum | cut -d ' ' -f 1)
+
+# An environment whose interpreter is gone, or is not of the version asked for, is made anew too.
+version = $(shell $(1) -c 'import sys; print(*sys.version_info[:2])' 2>/dev/null)
+ifeq ($(call version,$(PY)),)
+.PHONY: $(STAMP)
+else ifdef PYTHON
+ifneq ($(call version,$(PY)),$(call version,$(PYTHON)))
+.PHONY: $(STAMP)
+endif
+endif
+
+.DEFAULT_GOAL := help
+.PHONY: help reproduce test lab clean
+
+reproduce: $(STAMP)  ## run the notebooks in order and write every figure and number again (PROFILE=demo, lfw or paper)
+	$(PY) -m facelib reproduce --profile $(PROFILE) $(ARGS)
+
+test: $(STAMP)  ## check the style, run the tests and compare the committed notebooks with a fresh run
+	$(PY) -m ruff check .
+	$(PY) -m pytest --nbval tests notebooks
+
+lab: $(STAMP)  ## open the notebooks in JupyterLab
+	$(PY) -m jupyterlab notebooks/00_overview.ipynb
+
+clean:  ## remove .venv and what tools leave behind; data sets and trained models stay
+	rm -rf .venv build dist *.egg-info .pytest_cache .ruff_cache .coverage
+	find . -name .git -prune -o -type d \( -name __pycache__ -o -name .ipynb_checkpoints \) -prune -exec rm -rf {} +
+	@echo "Kept: data/ and the cache with trained models, $${FACELIB_CACHE:-$${XDG_CACHE_HOME:-$$HOME/.cache}/facelib}"
+
+help:  ## list the targets
+	@sed -n 's/^\([a-z]*\):.*  ## /  make \1|/p' $(MAKEFILE_LIST) | awk -F '|' '{printf "%-18s%s\n", $$1, $$2}'
+
+SUITABLE := import ensurepip, sys, venv; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))
+
+$(STAMP):
+	@for python in $(or $(PYTHON),$(CANDIDATES)) none; do \
+	    if [ "$$python" = none ]; then \
+	        echo "Error: Python 3.10, 3.11 or 3.12 with its venv module is needed; tried: $(or $(PYTHON),$(CANDIDATES))."; \
+	        echo "On Debian or Ubuntu: apt install python3-venv. To name an interpreter: make PYTHON=/path/to/python3.11"; \
+	        exit 1; \
+	    fi >&2; \
+	    "$$python" -c '$(SUITABLE)' 2>/dev/null && break; \
+	done; \
+	echo "Setting up .venv with $$("$$python" --version) from $(REQUIREMENTS) ($(REASON)); this takes some minutes."; \
+	rm -rf .venv && "$$python" -m venv .venv
+	@$(PY) -m pip install -qq --disable-pip-version-check -r $(REQUIREMENTS)
+	@touch $@

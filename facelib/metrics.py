@@ -1,0 +1,420 @@
+"""Distances between features, what pairs of faces show about them, and how sure that is.
+
+A lower distance means more similar; a pair is accepted as one person if ``distance <= threshold``.
+Throughout, `distances` is (n,) real and finite, `genuine` (n,) bool (True: same person), and
+`people_left`, `people_right` (n,) are the identities of a pair's two images. `weights` says how
+often each pair counts: (n,), or (r, n) for r replicates at once, and each number in a result is
+then (r,). A rate with an empty denominator, such as the precision where nothing is accepted, is
+nan. Arrays of another shape, without pairs or not finite raise ValueError.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy import ndarray as Array
+
+_CHUNK = 1 << 17  # numbers per temporary array: bounds the memory, and 1 MiB stays in the cache
+_ROUNDING = 1e-9  # 0.29 * 100 is 28.999999999999996, and still permits 29
+
+
+def _unit(x: Array) -> Array:
+    return x / np.linalg.norm(x, axis=1, keepdims=True)
+
+
+def _cosine(a: Array, b: Array) -> Array:
+    return np.clip(np.einsum("nd,nd->n", _unit(a), _unit(b)), -1, 1)
+
+
+def _euclidean(a: Array, b: Array) -> Array:
+    return np.linalg.norm(a - b, axis=1)
+
+
+def _rowwise(kernel: Callable, a: Array, b: Array) -> Array:
+    a, b = np.asarray(a), np.asarray(b)
+    if a.ndim != 2 or a.shape != b.shape:
+        raise ValueError(f"expected two arrays of one shape (n, d), got {a.shape} and {b.shape}")
+    out = np.empty(len(a))
+    step = max(1, _CHUNK // max(1, a.shape[1]))
+    for start in range(0, len(a), step):
+        rows = slice(start, start + step)
+        with np.errstate(invalid="ignore", divide="ignore"):  # rows without a result: see below
+            out[rows] = kernel(a[rows].astype(np.float64), b[rows].astype(np.float64))
+    for row in np.flatnonzero(~np.isfinite(out))[:1]:
+        finite = np.isfinite(a[row]).all() and np.isfinite(b[row]).all()
+        raise ValueError(f"row {row} {'is a zero vector' if finite else 'is not finite'}")
+    return out
+
+
+def l2_normalise(x: Array) -> Array:
+    """Rows of x (n, d) scaled to length 1, float64; ValueError for a zero vector."""
+    _rowwise(_cosine, x, x)
+    return _unit(np.asarray(x, dtype=np.float64))
+
+
+def cosine_similarity(a: Array, b: Array) -> Array:
+    """Equation 5.1, row by row: (n, d) -> (n,) float64 in [-1, 1]; ValueError for a zero vector."""
+    return _rowwise(_cosine, a, b)
+
+
+def cosine_distance(a: Array, b: Array) -> Array:
+    """1 - `cosine_similarity`: (n,) float64 in [0, 2]; in [0, 1] for features after a ReLU."""
+    return 1 - cosine_similarity(a, b)
+
+
+def euclidean_distance(a: Array, b: Array) -> Array:
+    """Equation 5.2, row by row: (n, d) -> (n,) float64."""
+    return _rowwise(_euclidean, a, b)
+
+
+def distance(a: Array, b: Array, metric: str, normalise: bool = False) -> Array:
+    """Distance, row by row: (n, d) -> (n,) float64; `metric` is "cosine" or "euclidean".
+
+    `normalise` scales rows to length 1 first. The cosine distance stays as it is; the Euclidean one
+    then orders pairs as the cosine does, its square being twice the cosine distance.
+    """
+    if metric not in ("cosine", "euclidean"):
+        raise ValueError(f"unknown metric {metric!r}: expected cosine or euclidean")
+    if metric == "cosine":
+        return cosine_distance(a, b)
+    if normalise:
+        return _rowwise(lambda x, y: _euclidean(_unit(x), _unit(y)), a, b)
+    return euclidean_distance(a, b)
+
+
+def _checked(distances: Array, genuine: Array) -> tuple[Array, Array]:
+    distances, genuine = np.asarray(distances, dtype=np.float64), np.asarray(genuine)
+    if distances.ndim != 1 or distances.shape != genuine.shape or genuine.dtype != bool:
+        found = f"{distances.shape} and {genuine.shape} {genuine.dtype}"
+        raise ValueError(f"expected distances (n,) and genuine (n,) bool, got {found}")
+    if not len(distances):
+        raise ValueError("there are no pairs")
+    for pair in np.flatnonzero(~np.isfinite(distances))[:1]:
+        raise ValueError(f"the distance of pair {pair} is not finite")
+    return distances, genuine
+
+
+def _curve(distances: Array, genuine: Array, weights: Array | None) -> tuple[Array, Array, Array]:
+    """Thresholds (m,): -inf, each distinct distance; (..., m) genuine, impostor weight accepted."""
+    distances, genuine = _checked(distances, genuine)
+    weights = np.ones(len(distances), dtype=int) if weights is None else np.asarray(weights)
+    order = np.argsort(distances)
+    thresholds = np.concatenate([[-np.inf], distances[order]])
+    accepted = np.zeros((2, *weights.shape[:-1], len(thresholds)), dtype=weights.dtype)
+    for part, which in zip(accepted, (genuine, ~genuine), strict=True):
+        np.multiply(weights[..., order], which[order], out=part[..., 1:])
+    distinct = np.flatnonzero(np.diff(thresholds, append=np.inf))  # the last of equal ones
+    tp, fp = np.cumsum(accepted, axis=-1)[..., distinct]
+    return thresholds[distinct], tp, fp
+
+
+def _plain(x: Array) -> float | Array:
+    return x if np.ndim(x) else x.item()
+
+
+def _pick(curve: Array, index: Array) -> Array:
+    return np.take_along_axis(curve, index[..., None], axis=-1)[..., 0]
+
+
+def _ratio(part: Array, whole: Array) -> float | Array:
+    undefined = np.full(np.broadcast(part, whole).shape, np.nan)
+    return _plain(np.divide(part, whole, out=undefined, where=np.asarray(whole) > 0))
+
+
+@dataclass(frozen=True)
+class Confusion:
+    """Pairs by decision: genuine accepted (tp) or not (fn), impostor accepted (fp) or not (tn).
+
+    Four numbers, or four arrays with an entry per threshold or replicate; the rates follow suit.
+    """
+
+    tp: int | Array
+    fp: int | Array
+    tn: int | Array
+    fn: int | Array
+
+    n = property(lambda c: c.tp + c.fp + c.tn + c.fn)
+    genuine_share = property(lambda c: _ratio(c.tp + c.fn, c.n))
+    accuracy = property(lambda c: _ratio(c.tp + c.tn, c.n))
+    precision = property(lambda c: _ratio(c.tp, c.tp + c.fp), doc="Equation 5.3.")
+    recall = property(lambda c: _ratio(c.tp, c.tp + c.fn), doc="Equation 5.4.")
+    f1 = property(lambda c: _ratio(2 * c.tp, 2 * c.tp + c.fp + c.fn), doc="Harmonic mean of both.")
+    far = property(lambda c: _ratio(c.fp, c.fp + c.tn), doc="False accept rate.")
+    frr = property(lambda c: _ratio(c.fn, c.tp + c.fn), doc="False reject rate.")
+
+
+RATES = ("accuracy", "precision", "recall", "f1", "far", "frr")
+
+
+def confusion(
+    distances: Array, genuine: Array, threshold: float | Array, weights: Array | None = None
+) -> Confusion:
+    """Decisions at one threshold, or at (k,) thresholds: then every count is (..., k)."""
+    if np.isnan(threshold).any():
+        raise ValueError("the threshold is nan")
+    thresholds, tp, fp = _curve(distances, genuine, weights)
+    at = np.searchsorted(thresholds, np.atleast_1d(threshold), side="right") - 1
+    counts = tp[..., at], fp[..., at], fp[..., -1:] - fp[..., at], tp[..., -1:] - tp[..., at]
+    return Confusion(*(c if np.ndim(threshold) else _plain(c[..., 0]) for c in counts))
+
+
+def threshold_sweep(distances: Array, genuine: Array, thresholds: Array):
+    """DataFrame with a row for each of (k,) thresholds and the columns threshold and `RATES`."""
+    import pandas as pd
+
+    counts = confusion(distances, genuine, np.asarray(thresholds))
+    return pd.DataFrame({"threshold": thresholds} | {rate: getattr(counts, rate) for rate in RATES})
+
+
+def best_threshold(distances: Array, genuine: Array, weights: Array | None = None) -> float:
+    """Threshold of the highest accuracy; weights are (n,).
+
+    Candidates are the midpoints of neighbouring distances, the largest distance (all accepted) and
+    the number just below the smallest (none accepted). Of equally good ones the one in the widest
+    gap wins, as the least sensitive to the sample; then the smallest, for fewer false accepts.
+    """
+    weights = np.ones(len(distances), dtype=int) if weights is None else np.asarray(weights)
+    pairs = (np.asarray(x)[weights > 0] for x in (distances, genuine, weights))
+    thresholds, tp, fp = _curve(*pairs)
+    values, right = thresholds[1:], tp - fp  # right decisions, beyond those of accepting none
+    below = np.nextafter(values, -np.inf)  # adjacent floats have no midpoint: it rounds
+    middle = np.minimum((values[:-1] + values[1:]) / 2, below[1:])
+    gap = np.concatenate([[0], np.diff(values), [0]])
+    tied = right >= right.max() - _ROUNDING * weights.sum()  # weights need not be whole numbers
+    return float([below[0], *middle, values[-1]][np.argmax(np.where(tied, gap, -1))])
+
+
+def precision_recall(distances: Array, genuine: Array) -> tuple[Array, Array, Array]:
+    """Precision (k + 1,), recall (k + 1,), thresholds (k,), from all pairs accepted to none."""
+    from sklearn.metrics import precision_recall_curve
+
+    distances, genuine = _checked(distances, genuine)
+    precision, recall, scores = precision_recall_curve(genuine, -distances)
+    return precision, recall, -scores
+
+
+def roc(distances: Array, genuine: Array) -> tuple[Array, Array, Array]:
+    """FAR, TAR and thresholds, (k,) each, from no pair accepted (threshold -inf) to all."""
+    from sklearn.metrics import roc_curve
+
+    distances, genuine = _checked(distances, genuine)
+    far, tar, scores = roc_curve(genuine, -distances, drop_intermediate=False)
+    return far, tar, -scores
+
+
+def average_precision(distances: Array, genuine: Array, weights=None) -> float | Array:
+    """Area under the steps of the precision-recall curve, as scikit-learn defines it."""
+    _, tp, fp = _curve(distances, genuine, weights)
+    precision = np.nan_to_num(_ratio(tp, tp + fp))  # nan: no recall is gained either
+    return _ratio((np.diff(tp) * precision[..., 1:]).sum(axis=-1), tp[..., -1])
+
+
+def auc(distances: Array, genuine: Array, weights=None) -> float | Array:
+    """Area under the ROC: how often a genuine pair is closer than an impostor pair, ties half."""
+    _, tp, fp = _curve(distances, genuine, weights)
+    trapezia = np.diff(fp) * (tp[..., 1:] + tp[..., :-1]) / 2
+    return _ratio(trapezia.sum(axis=-1), tp[..., -1] * fp[..., -1])
+
+
+def equal_error_rate(distances: Array, genuine: Array, weights=None) -> float | Array:
+    """FAR where it equals FRR, on the straight line between neighbouring points of the ROC."""
+    _, tp, fp = _curve(distances, genuine, weights)
+    far, tar = _ratio(fp, fp[..., -1:]), _ratio(tp, tp[..., -1:])
+    gap = far + tar - 1  # FAR - FRR, rising from -1 to 1
+    after = np.argmax(gap >= 0, axis=-1)
+    far0, far1, gap0, gap1 = (_pick(x, k) for x in (far, gap) for k in (after - 1, after))
+    return _plain(far0 + (far1 - far0) * gap0 / (gap0 - gap1))
+
+
+@dataclass(frozen=True)
+class TarAtFar:
+    """Share of genuine pairs accepted at the largest threshold that keeps the FAR within `target`.
+
+    Unless `resolved`, the impostor pairs are too few to show a FAR as small as the target: `tar` is
+    then the share accepted without any false accept, and whether the target is met stays open.
+    """
+
+    target: float
+    tar: float | Array
+    threshold: float | Array  # one of the distances, or -inf: nothing may be accepted
+    false_accepts: int | Array
+    impostors: int | Array
+
+    allowed = property(lambda t: _plain(np.floor(t.target * t.impostors + _ROUNDING).astype(int)))
+    smallest_far = property(lambda t: _ratio(1, t.impostors), doc="Smallest FAR above 0.")
+    resolved = property(lambda t: t.target >= t.smallest_far)
+
+
+def tar_at_far(
+    distances: Array, genuine: Array, far: float, weights: Array | None = None
+) -> TarAtFar:
+    """`TarAtFar` over all pairs pooled; far in [0, 1]."""
+    thresholds, tp, fp = _curve(distances, genuine, weights)
+    last = (fp <= far * fp[..., -1:] + _ROUNDING).sum(axis=-1) - 1
+    tar = _ratio(_pick(tp, last), np.where(fp[..., -1] > 0, tp[..., -1], 0))
+    return TarAtFar(far, tar, *map(_plain, (thresholds[last], _pick(fp, last), fp[..., -1])))
+
+
+@dataclass(frozen=True)
+class TenFold:
+    """Accuracy on each of k folds at the threshold chosen on the others (Huang et al. 2007)."""
+
+    accuracies: Array
+    thresholds: Array
+
+    mean = property(lambda t: float(t.accuracies.mean()))
+    standard_error = property(
+        lambda t: float(t.accuracies.std(ddof=1) / np.sqrt(len(t.accuracies))), doc="Of the mean."
+    )
+
+
+def ten_fold(distances: Array, genuine: Array, fold: Array) -> TenFold:
+    """LFW's protocol for View 2; fold (n,) names the part that a pair belongs to."""
+    distances, genuine = _checked(distances, genuine)
+    tests = [np.asarray(fold) == k for k in np.unique(fold)]
+    thresholds = [best_threshold(distances[~test], genuine[~test]) for test in tests]
+    parts = zip(tests, thresholds, strict=True)
+    accuracies = [confusion(distances[test], genuine[test], t).accuracy for test, t in parts]
+    return TenFold(np.array(accuracies), np.array(thresholds))
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A value with its interval; n is the number of pairs it rests on."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+
+
+def wilson_interval(successes: int, n: int, confidence: float = 0.95) -> Estimate:
+    """Share of successes in n independent trials, with its score interval (Wilson 1927)."""
+    from scipy.stats import binomtest
+
+    interval = binomtest(successes, n).proportion_ci(confidence, method="wilson")
+    return Estimate(successes / n, float(interval.low), float(interval.high), n)
+
+
+def _resampled(people_left, people_right, replicates: int, seed: int) -> Iterator[Array]:
+    people, index = np.unique(np.concatenate([people_left, people_right]), return_inverse=True)
+    left, right = np.split(index, 2)
+    rng = np.random.default_rng(seed)
+    step = max(1, _CHUNK // len(index))
+    for start in range(0, replicates, step):
+        rows = np.arange(min(step, replicates - start))[:, None]
+        drawn = len(people) * rows + rng.integers(len(people), size=(len(rows), len(people)))
+        counts = np.bincount(drawn.ravel(), minlength=drawn.size).reshape(drawn.shape)
+        yield np.where(left == right, counts[:, left], counts[:, left] * counts[:, right])
+
+
+def identity_weights(people_left, people_right, replicates: int, seed: int) -> Array:
+    """How often each pair counts if identities are drawn with replacement: (replicates, n) int.
+
+    An identity drawn c times gives its genuine pairs the weight c, and two identities give their
+    impostor pairs the product of their counts, so that pairs with a person in common rise and fall
+    together: the subset bootstrap of Bolle, Ratha and Pankanti (2004), which is the vertex bootstrap
+    of Snijders and Borgatti (1999) on the graph whose edges are the pairs. Where few pairs share a
+    person the products vary more than needed, and intervals are too wide rather than too narrow.
+    """
+    return np.concatenate(list(_resampled(people_left, people_right, replicates, seed)))
+
+
+_CURVE_STATISTICS = {f.__name__: f for f in (average_precision, auc, equal_error_rate)}
+STATISTICS = (*_CURVE_STATISTICS, *RATES, "tar_at_far")
+
+
+def _statistic(name: str, distances, genuine, weights: Array, at: float | None) -> Array:
+    if name not in STATISTICS:
+        raise ValueError(f"unknown statistic {name!r}: expected one of {', '.join(STATISTICS)}")
+    if (at is None) != (name in _CURVE_STATISTICS):
+        raise ValueError(f"{name} {'needs a' if at is None else 'takes no'} threshold or FAR as `at`")
+    if name in _CURVE_STATISTICS:
+        return _CURVE_STATISTICS[name](distances, genuine, weights)
+    if name == "tar_at_far":
+        return tar_at_far(distances, genuine, at, weights).tar
+    return getattr(confusion(distances, genuine, at, weights), name)
+
+
+def _replicates(genuine, people_left, people_right, replicates: int, seed: int) -> Iterator[Array]:
+    """Weights (r, n) in chunks: first the pairs as they are (r = 1), then resampled."""
+    if not np.array_equal(np.asarray(people_left) == np.asarray(people_right), genuine):
+        raise ValueError("a pair must be genuine exactly if its two people are the same")
+    yield np.ones((1, len(genuine)), dtype=int)
+    yield from _resampled(people_left, people_right, replicates, seed)
+
+
+def _estimate(values: Array, confidence: float, n: int) -> Estimate:
+    low, high = np.nanquantile(values[1:], [(1 - confidence) / 2, (1 + confidence) / 2])
+    return Estimate(float(values[0]), float(low), float(high), n)
+
+
+def bootstrap(
+    statistic: str, distances, genuine, people_left, people_right, at: float | None = None,
+    replicates: int = 2000, seed: int = 0, confidence: float = 0.95,
+) -> Estimate:
+    """One of `STATISTICS`, with its percentile interval over resampled identities.
+
+    `at` is the threshold for the `RATES`, the FAR for "tar_at_far", None for the others. Replicates
+    that leave the statistic undefined are left out. See `identity_weights`.
+    """
+    chunks = _replicates(genuine, people_left, people_right, replicates, seed)
+    values = np.concatenate([_statistic(statistic, distances, genuine, w, at) for w in chunks])
+    return _estimate(values, confidence, len(genuine))
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The difference a - b, its two-sided p-value, and the verdict on 'a is better than b'."""
+
+    difference: Estimate
+    p_value: float
+    verdict: str  # "holds", "fails" or "undecided"
+
+
+def paired_bootstrap(
+    statistic: str, distances_a, distances_b, genuine, people_left, people_right, at=None,
+    replicates: int = 2000, seed: int = 0, confidence: float = 0.95,
+) -> Comparison:
+    """Compare two distances on the same pairs and replicates.
+
+    As `bootstrap`; `at` may be a tuple with a value for a and one for b. 'a is better' holds if the
+    whole interval of the difference lies on the better side of 0 (below it for error rates), fails
+    if it lies on the worse side, and is undecided otherwise.
+    """
+    at_a, at_b = at if isinstance(at, tuple) else (at, at)
+    values = np.concatenate([
+        _statistic(statistic, distances_a, genuine, weights, at_a)
+        - _statistic(statistic, distances_b, genuine, weights, at_b)
+        for weights in _replicates(genuine, people_left, people_right, replicates, seed)
+    ])
+    difference = _estimate(values, confidence, len(genuine))
+    drawn = values[1:][np.isfinite(values[1:])]
+    tail = min((drawn <= 0).sum(), (drawn >= 0).sum())
+    p_value = min(1.0, 2 * float(1 + tail) / (1 + len(drawn)))
+    sign = -1 if statistic in ("far", "frr", "equal_error_rate") else 1
+    worst, best = sorted((sign * difference.low, sign * difference.high))
+    verdict = "holds" if worst > 0 else "fails" if best < 0 else "undecided"
+    return Comparison(difference, p_value, verdict)
+
+
+def precision_recall_band(
+    distances, genuine, people_left, people_right, recall_grid: Array,
+    replicates: int = 1000, seed: int = 0, confidence: float = 0.95,
+) -> tuple[Array, Array, Array]:
+    """Low, median and high precision over resampled identities, at recalls in (0, 1]: (k,) each.
+
+    The precision at recall r is that of the smallest threshold whose recall reaches r: the steps
+    whose area is the average precision.
+    """
+    if np.min(recall_grid) <= 0 or np.max(recall_grid) > 1:
+        raise ValueError("recall_grid must lie in (0, 1]")
+    drawn = []
+    for weights in _replicates(genuine, people_left, people_right, replicates, seed):
+        _, tp, fp = _curve(distances, genuine, weights)
+        for recall, precision in zip(_ratio(tp, tp[:, -1:]), _ratio(tp, tp + fp), strict=True):
+            if recall[-1] == 1:  # else no genuine pair was drawn
+                drawn.append(precision[np.searchsorted(recall, recall_grid)])
+    return tuple(np.quantile(drawn[1:], [(1 - confidence) / 2, 0.5, (1 + confidence) / 2], axis=0))

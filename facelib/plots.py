@@ -1,0 +1,238 @@
+"""One function per figure: arrays in, axes out, one shared style that survives grey printing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.ticker import PercentFormatter
+
+from facelib import runtime
+
+# Dark blue against orange differs in grey as well; line styles say it a second time.
+COLOURS = {"euclidean": "#1b4965", "cosine": "#e07a1f", "genuine": "#1b4965", "impostor": "#e07a1f"}
+STYLES = {"euclidean": "-", "cosine": "--", "genuine": "-", "impostor": "--"}
+NAMES = {"euclidean": "Euclidean distance", "cosine": "cosine similarity"}
+
+
+def use_style() -> None:
+    """Set the style that all figures share."""
+    sns.set_theme(context="notebook", style="whitegrid", font="DejaVu Sans")
+    plt.rcParams.update({"figure.dpi": 100, "savefig.dpi": 150, "figure.constrained_layout.use": True})
+
+
+def save(axes: Axes | np.ndarray, profile: str, name: str) -> None:
+    """Write the figure of ``axes`` to ``figures/<profile>/<name>.png``; demo figures get a visible mark."""
+    figure = np.ravel(axes)[0].figure
+    if profile == "demo":
+        figure.text(
+            0.995, 0.995, "DEMO: rendered faces", ha="right", va="top", color="#b3261e", fontsize=9, weight="bold"
+        )
+    path = runtime.output_dir() / "figures" / profile / f"{name}.png"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f"{path.name}.tmp")
+    figure.savefig(temporary, format="png")
+    temporary.replace(path)
+
+
+def faces(images: np.ndarray, titles: list[str], columns: int = 2) -> np.ndarray:
+    """A grid of faces (n, H, W, 3) with a title each (figures 1-3)."""
+    rows = -(-len(images) // columns)
+    _, axes = plt.subplots(rows, columns, figsize=(1.9 * columns, 2.25 * rows + 0.2), squeeze=False)
+    for axis in axes.flat:
+        axis.axis("off")
+    for axis, image, title in zip(axes.flat, images, titles, strict=False):
+        axis.imshow(image)
+        axis.set_title(title, fontsize=9)
+    return axes
+
+
+def images_per_person(counts: dict[str, np.ndarray]) -> Axes:
+    """Histogram of the number of images per person, one step line per set."""
+    axis = _axes("images of a person", "people")
+    most = max(values.max() for values in counts.values())
+    edges = np.arange(1, most + 2) if most <= 60 else np.geomspace(1, most + 1, 40)
+    for (name, values), style in zip(counts.items(), ("-", "--", ":", "-."), strict=False):
+        heights, _ = np.histogram(values, edges)
+        axis.stairs(heights, edges, label=f"{name}: {len(values):,} people", linestyle=style, linewidth=2)
+    if most > 60:
+        axis.set_xscale("log")
+    axis.set_yscale("symlog", linthresh=1)
+    axis.set_ylim(bottom=0)
+    axis.legend()
+    return axis
+
+
+def training_curve(history, quantity: str) -> Axes:
+    """Figures 4 and 5: ``accuracy`` or ``loss`` over the epochs, from the history CSV."""
+    axis = _axes("epoch", quantity)
+    axis.plot(
+        history["epoch"], history[quantity], "o-", color=COLOURS["euclidean"], label="training images", markersize=4
+    )
+    if quantity == "accuracy":
+        if "held_out_accuracy" in history:
+            axis.plot(
+                history["epoch"],
+                history["held_out_accuracy"],
+                "s--",
+                color=COLOURS["cosine"],
+                label="held-out images of the same people",
+                markersize=4,
+            )
+        axis.yaxis.set_major_formatter(PercentFormatter(1))
+        axis.set_ylim(0, 1.02)
+        axis.legend()
+    else:
+        axis.set_ylabel("cross-entropy loss")
+        axis.set_ylim(bottom=0)
+    axis.xaxis.get_major_locator().set_params(integer=True)
+    return axis
+
+
+def feature_vector(vector: np.ndarray) -> Axes:
+    """The paper's first figure 6: the 512 components of one face's features."""
+    axis = _axes("component", "value", width=8)
+    axis.vlines(np.arange(len(vector)), 0, vector, color=COLOURS["euclidean"], linewidth=0.8)
+    axis.set_xlim(-2, len(vector) + 1)
+    axis.set_ylim(bottom=0)
+    return axis
+
+
+def precision_recall(panels: list[tuple[str, dict]]) -> np.ndarray:
+    """Figure 7: P-R curves with bootstrap bands.
+
+    Parameters
+    ----------
+    panels
+        Title and, per metric, ``(recall, precision, grid, low, high)``: the curve, and the band on a recall grid.
+    """
+    _, axes = plt.subplots(1, len(panels), figsize=(5.2 * len(panels), 4.4), sharey=True, squeeze=False)
+    for axis, (title, curves) in zip(axes[0], panels, strict=True):
+        for metric, (recall, precision, grid, low, high) in curves.items():
+            axis.fill_between(grid, low, high, color=COLOURS[metric], alpha=0.18, linewidth=0)
+            axis.plot(recall, precision, STYLES[metric], color=COLOURS[metric], label=NAMES[metric], linewidth=1.8)
+        axis.set(title=title, xlabel="recall", ylabel="precision", xlim=(0, 1.01), ylim=(0.4, 1.02))
+        axis.legend(loc="lower left")
+    return axes
+
+
+def distances(values: np.ndarray, genuine: np.ndarray, metric: str, threshold: float | None = None) -> Axes:
+    """Histograms of the distances of genuine and impostor pairs, with a threshold."""
+    axis = _axes(f"{metric} distance", "density of pairs")
+    edges = np.linspace(values.min(), values.max(), 50)
+    for name, chosen in (("genuine", genuine), ("impostor", ~genuine)):
+        axis.hist(values[chosen], edges, density=True, color=COLOURS[name], alpha=0.2)
+        axis.hist(
+            values[chosen],
+            edges,
+            density=True,
+            histtype="step",
+            linestyle=STYLES[name],
+            color=COLOURS[name],
+            label=name,
+            linewidth=1.8,
+        )
+    if threshold is not None:
+        axis.axvline(threshold, color="black", linestyle=":", label=f"threshold {threshold:.3g}")
+    axis.legend()
+    return axis
+
+
+def accuracy_over_thresholds(paper: tuple, fine: tuple, chosen: float) -> np.ndarray:
+    """Figure 8: accuracy over the paper's grid [0, 20), and over a fine grid in the feature's own scale.
+
+    Parameters
+    ----------
+    paper, fine
+        ``(thresholds, accuracy)``; ``fine`` also has ``low`` and ``high`` of a band.
+    chosen
+        Threshold chosen on the validation pairs.
+    """
+    _, axes = plt.subplots(1, 2, figsize=(10.5, 4.2), sharey=True)
+    axes[0].plot(*paper, "o-", color=COLOURS["euclidean"])
+    axes[0].set(
+        title="the paper's grid: [0, 20) in steps of 1", xlabel="threshold", ylabel="accuracy on the test pairs"
+    )
+    thresholds, accuracy, low, high = fine
+    axes[1].fill_between(thresholds, low, high, color=COLOURS["euclidean"], alpha=0.2, linewidth=0, label="95 % band")
+    axes[1].plot(thresholds, accuracy, color=COLOURS["euclidean"])
+    axes[1].axvline(chosen, color="black", linestyle=":", label="chosen on validation pairs")
+    best = thresholds[np.argmax(accuracy)]
+    axes[1].axvline(best, color=COLOURS["cosine"], linestyle="--", label="best on these test pairs")
+    axes[1].set(title="a fine grid in the scale of the features", xlabel="threshold")
+    axes[1].legend()
+    axes[0].yaxis.set_major_formatter(PercentFormatter(1))
+    return axes
+
+
+def draws(values: np.ndarray, labels: tuple[str, str], reference: float = 0.0) -> Axes:
+    """Histogram of a quantity over many draws of pairs, with a reference line."""
+    axis = _axes(*labels)
+    axis.hist(values, 40, color=COLOURS["euclidean"], alpha=0.75)
+    axis.axvline(reference, color="black", linestyle=":")
+    low, high = np.percentile(values, [2.5, 97.5])
+    axis.axvspan(low, high, color=COLOURS["cosine"], alpha=0.15, label=f"95 % of the draws: {low:.3f} to {high:.3f}")
+    axis.legend()
+    return axis
+
+
+def roc(curves: dict[str, tuple[np.ndarray, np.ndarray]], smallest_far: float) -> Axes:
+    """ROC with a logarithmic false-accept axis, from the smallest FAR that the pairs can show.
+
+    Parameters
+    ----------
+    curves
+        Per metric ``(far, tar)``.
+    """
+    axis = _axes("false accept rate (FAR)", "true accept rate (TAR)")
+    for metric, (far, tar) in curves.items():
+        axis.plot(
+            far, tar, STYLES[metric], color=COLOURS[metric], label=NAMES[metric], drawstyle="steps-post", linewidth=1.8
+        )
+    axis.set_xscale("log")
+    axis.set_xlim(smallest_far, 1)
+    axis.set_ylim(0, 1.02)
+    axis.legend(loc="upper left")
+    return axis
+
+
+def startup(runs) -> Axes:
+    """The paper's second figure 6: start-up times, stacked by what they are spent on."""
+    axis = _axes("run", "seconds")
+    bottom = np.zeros(len(runs))
+    parts = (("import", "interpreter and imports", "#1b4965", ""), ("model", "model and weights", "#7fb2cf", "//"))
+    for name, label, colour, hatch in (*parts, ("first", "first inference", "#e07a1f", "..")):
+        axis.bar(
+            np.arange(1, len(runs) + 1),
+            runs[name],
+            bottom=bottom,
+            label=label,
+            color=colour,
+            hatch=hatch,
+            edgecolor="white",
+        )
+        bottom += runs[name].to_numpy()
+    axis.axhline(runs["total"].mean(), color="black", linestyle=":", label=f"mean {runs['total'].mean():.2f} s")
+    axis.set_ylim(0, 1.35 * bottom.max())
+    axis.legend(ncols=2, loc="upper left", fontsize=9)
+    return axis
+
+
+def inference(times: dict[str, np.ndarray]) -> Axes:
+    """Box plots of inference times in milliseconds, one per call, on a logarithmic axis."""
+    axis = _axes("milliseconds per call", "")
+    axis.boxplot(
+        list(times.values()), vert=False, whis=(5, 95), showfliers=False, medianprops={"color": COLOURS["cosine"]}
+    )
+    axis.set_yticks(range(1, len(times) + 1), list(times))
+    axis.set_xscale("log")
+    return axis
+
+
+def _axes(xlabel: str, ylabel: str, width: float = 6.4) -> Axes:
+    _, axis = plt.subplots(figsize=(width, 4.2))
+    axis.set(xlabel=xlabel, ylabel=ylabel)
+    return axis

@@ -1,0 +1,115 @@
+"""What the real-face profile commits beside its figures: the README's table, the weights, their card."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pandas as pd
+
+from facelib import results, runtime
+
+PROFILE = "lfw"
+BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
+
+
+def publish() -> None:
+    """Bring README table, shipped weights and model card up to date with the profile's results."""
+    stored = json.loads(results.results_path(PROFILE).read_text())
+    name, key = (stored["_provenance"]["02_train"]["consumed"][part] for part in ("run", "run key"))
+    _ship(name, key)
+    results.write_whole(_weights_folder() / f"{name}.md", model_card(name, key))
+    readme = runtime.ROOT / "README.md"
+    results.write_whole(readme, with_table(readme.read_text()))
+
+
+def with_table(text: str, profile: str = PROFILE) -> str:
+    """The README's text with a fresh results table between its markers.
+
+    Raises
+    ------
+    ValueError
+        The markers are missing.
+    """
+    head, _, rest = text.partition(BEGIN)
+    _, found, tail = rest.partition(END)
+    if not found:
+        raise ValueError(f"README.md lacks the markers {BEGIN} and {END} that the results table goes between.")
+    return f"{head}{BEGIN}\n{results_table(profile)}\n{END}{tail}"
+
+
+def results_table(profile: str = PROFILE) -> str:
+    """Markdown table of every claim that the profile has measured, and a count of the rest."""
+    rows = results.verdicts(profile)
+    measured = rows[rows["verdict"] != "not run"]
+    lines = [
+        f"Profile `{profile}`, 95 % intervals in brackets. *Other data* marks a number that the source measured on "
+        "other faces than ours: it is context, neither confirmed nor refuted.",
+        "",
+        "| | claim | source | ours | n | verdict |",
+        "|---|---|---|---|---|---|",
+    ]
+    for row in measured.to_dict("records"):
+        n = "" if pd.isna(row["n"]) else f"{row['n']:,}"
+        lines.append(f"| {row['id']} | {row['claim']} | {row['source']} | {row['ours']} | {n} | {row['verdict']} |")
+    rest = len(rows) - len(measured)
+    return "\n".join([*lines, "", f"{rest} further claims are not run yet; `00_overview` lists them with the reason."])
+
+
+def model_card(name: str, key: str) -> str:
+    """Markdown card of a shipped run: data, recipe, numbers, limits, terms."""
+    from facelib import training
+
+    row = training.find_run(name, key).row
+    entries = results.load(PROFILE)
+    numbers = [
+        f"| {label} | {results.show(entries[result])} |"
+        for label, result in (
+            ("LFW View 2, Euclidean, accuracy", "lfw.view2.euclidean.accuracy"),
+            ("LFW View 2, cosine, accuracy", "lfw.view2.cosine.accuracy"),
+            ("LFW View 2, Euclidean, TAR at FAR 1e-2", "lfw.view2.euclidean.tar_at_far_1e-2"),
+            ("LFW View 2, cosine, TAR at FAR 1e-2", "lfw.view2.cosine.tar_at_far_1e-2"),
+            ("training accuracy", "train.accuracy"),
+            ("accuracy on held-out images of the training people", "train.held_out_accuracy"),
+        )
+        if result in entries
+    ]
+    return f"""# {name}
+
+ResNet-18 without its last layer: a 64 x 64 RGB face to 512 non-negative features.
+`facelib.embedding.Embedder` loads it.
+
+- **File**: `{name}.npz`, NumPy arrays under the names of `paddle.vision.models.resnet18`; float16, batch-norm
+  statistics float32; sha256 `{row["weights_sha256"]}`.
+  Training history: `{name}.csv`.
+- **Data**: {int(row["images"]):,} images of {int(row["identities"]):,} people of celebfaces, a subset of CelebA
+  (Liu et al. 2015), as aligned crops: eyes at a third and two thirds of the width, .365 of the height. Other
+  framings cost accuracy.
+- **Recipe**: the paper's. Cross-entropy over the identities, Adam at {float(row["learning_rate"]):g}, batches of
+  {row["batch_size"]}, {row["epochs"]} epochs, no augmentation, pixels in [-1, 1], seed {row["seed"]}.
+  Run `{key}` of `data/runs.csv`.
+
+| number (profile `{PROFILE}`, 95 % intervals) | value |
+|---|---|
+{chr(10).join(numbers)}
+
+**Limits.** Trained on celebrities' photos of the web, mostly adults facing the camera; its error rates on other
+people are unknown and likely differ between groups. Far from what identity checks need: `04_threshold` has its
+false accepts. **Terms.** Trained on data released for non-commercial research; use the weights for that alone.
+"""
+
+
+def _ship(name: str, key: str) -> None:
+    from facelib import training
+
+    weights = training.find_run(name, key).weights
+    target = _weights_folder() / f"{name}.npz"
+    if weights != target:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(weights, target)
+        shutil.copyfile(weights.with_name("history.csv"), target.with_suffix(".csv"))
+
+
+def _weights_folder() -> Path:
+    return runtime.ROOT / "data" / "weights"

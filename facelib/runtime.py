@@ -1,0 +1,191 @@
+"""The process around Paddle: paths, threads, CPU math path, quiet logs, device, seeds, hardware facts."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import io
+import logging
+import os
+import platform
+import random
+import sys
+import warnings
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def data_dir() -> Path:
+    """Folder of the data sets: ``FACELIB_DATA``, by default ``data/`` of the repository."""
+    return Path(os.environ.get("FACELIB_DATA") or ROOT / "data").expanduser()
+
+
+def cache_dir() -> Path:
+    """Folder of packed sets and checkpoints: ``FACELIB_CACHE``, by default the user's cache folder."""
+    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(os.environ.get("FACELIB_CACHE") or Path(base) / "facelib").expanduser()
+
+
+def output_dir() -> Path:
+    """Folder that holds ``figures/`` and ``data/runs.csv``: ``FACELIB_OUTPUT``, by default the repository."""
+    return Path(os.environ.get("FACELIB_OUTPUT") or ROOT).expanduser()
+
+
+def cores() -> int:
+    """Number of CPU cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def cpu_model() -> str:
+    """Vendor's name of the CPU, or the architecture where the system does not tell."""
+    return _cpuinfo().get("model name") or platform.processor() or platform.machine()
+
+
+def mkl_cpu_type(vendor: str, flags: str) -> str | None:
+    """Value of ``MKL_DEBUG_CPU_TYPE`` that puts Paddle's MKL on a fast path, or None to leave it.
+
+    The MKL bundled with Paddle takes its slowest path on CPUs of another vendor than Intel:
+    7 selects AVX-512, 5 selects AVX2.
+    """
+    if vendor != "AuthenticAMD":
+        return None
+    present = set(flags.split())
+    if "avx512f" in present:
+        return "7"
+    return "5" if "avx2" in present else None
+
+
+def prepare() -> None:
+    """Set what Paddle reads at import, without overriding anything the user has set.
+
+    Called when the package is imported. Where Paddle came first, it says so in one line, because
+    the settings then have no effect.
+    """
+    defaults = {"OMP_NUM_THREADS": str(cores()), "GLOG_minloglevel": "2"}
+    info = _cpuinfo()
+    cpu_type = mkl_cpu_type(info.get("vendor_id", ""), info.get("flags", ""))
+    if cpu_type:
+        defaults["MKL_DEBUG_CPU_TYPE"] = cpu_type
+    missing = {name: value for name, value in defaults.items() if name not in os.environ}
+    if missing.keys() - {"GLOG_minloglevel"} and "paddle" in sys.modules:
+        warnings.warn(
+            "Paddle was imported before facelib: threads and CPU math path stay as they were. "
+            "Import facelib first for full speed.",
+            stacklevel=3,
+        )
+    os.environ.update(missing)
+    _silence_known_noise()
+
+
+def __getattr__(name: str):
+    # `from facelib.runtime import paddle`: Paddle prints advice about OMP_NUM_THREADS to stderr when
+    # it is imported with more than one thread; anything else it has to say is passed on.
+    if name != "paddle":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said):
+            return importlib.import_module("paddle")
+    finally:
+        for line in said.getvalue().splitlines():
+            if "OMP_NUM_THREADS" not in line and "OpenBlas" not in line:
+                print(line, file=sys.stderr)
+
+
+def use_device(name: str | None = None) -> str:
+    """Select the device for Paddle and return its name, ``"cpu"`` or ``"gpu:0"``.
+
+    Parameters
+    ----------
+    name
+        ``"cpu"``, ``"gpu"`` or ``"gpu:N"``; by default the first GPU that works, else the CPU.
+
+    Raises
+    ------
+    RuntimeError
+        A GPU was asked for by name and none can be used.
+    """
+    from facelib.runtime import paddle
+
+    built_for_gpu = paddle.is_compiled_with_cuda()
+    count = paddle.device.cuda.device_count() if built_for_gpu else 0
+    if name and name.startswith("gpu") and int(name.partition(":")[2] or 0) >= count:
+        reason = f"finds {count or 'no'} GPU" if built_for_gpu else "is the CPU build"
+        raise RuntimeError(f"Device '{name}' was asked for, but Paddle {reason}. Use device 'cpu'.")
+    if built_for_gpu and not count and name is None:
+        print("Paddle's GPU build finds no GPU: running on the CPU.")
+    device = name or ("gpu:0" if count else "cpu")
+    paddle.set_device(device)
+    if device.startswith("gpu"):
+        paddle.set_flags({"FLAGS_cudnn_deterministic": True})
+    return paddle.get_device()
+
+
+def seed_everything(seed: int) -> None:
+    """Seed Python, NumPy and Paddle."""
+    import numpy as np
+
+    from facelib.runtime import paddle
+
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    paddle.seed(seed)
+
+
+def peak_memory() -> int:
+    """Largest resident memory of this process so far, in bytes."""
+    import psutil
+
+    try:  # unlike getrusage's figure, the kernel's does not include what the parent process had
+        status = Path("/proc/self/status").read_text()
+        return 1024 * int(status.partition("VmHWM:")[2].split()[0])
+    except (OSError, IndexError):
+        return psutil.Process().memory_info().rss
+
+
+def hardware() -> dict[str, str]:
+    """Facts that a timing or a last digit depends on: CPU, cores, threads, memory, versions, device."""
+    import numpy
+    import psutil
+
+    from facelib.runtime import paddle
+
+    return {
+        "cpu": cpu_model(),
+        "cores": str(cores()),
+        "threads": os.environ.get("OMP_NUM_THREADS", "default"),
+        "memory": f"{psutil.virtual_memory().total / 2**30:.0f} GiB",
+        "device": paddle.get_device(),
+        "cpu math path": os.environ.get("MKL_DEBUG_CPU_TYPE", "as detected"),
+        "system": f"{platform.system()} {platform.machine()}",
+        "python": platform.python_version(),
+        "numpy": numpy.__version__,
+        "paddle": paddle.__version__ + (" (GPU build)" if paddle.is_compiled_with_cuda() else ""),
+    }
+
+
+def _cpuinfo() -> dict[str, str]:
+    try:
+        text = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return {}
+    lines = (line.partition(":") for line in text.split("\n\n")[0].splitlines())
+    return {name.strip(): value.strip() for name, _, value in lines}
+
+
+def _silence_known_noise() -> None:
+    # Each of these is printed by Paddle's own import or save code and tells the reader nothing
+    # that could be acted on.
+    for message in (
+        "No ccache found",
+        "Setuptools is replacing distutils",
+        "pkg_resources is deprecated",
+        "To copy construct from a tensor",
+        "When training, we now always track global mean and variance",
+        "You are using GPU version Paddle, but your CUDA device is not set properly",
+    ):
+        warnings.filterwarnings("ignore", message=message)
+    logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)

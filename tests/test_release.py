@@ -1,0 +1,62 @@
+import json
+
+import pytest
+
+from facelib import release, results
+
+
+@pytest.fixture
+def measured(tmp_path, monkeypatch):
+    monkeypatch.setenv("FACELIB_OUTPUT", str(tmp_path))
+    record = results.Recorder("03_similarity", "lfw")
+    record("features.dimensions", 512)
+    record("all.euclidean_minus_cosine", 0.02, 0.01, 0.03, 6000)
+    record.save({}, {})
+
+
+def test_table_goes_between_the_markers_and_nothing_else_changes(measured):
+    text = f"before\n{release.BEGIN}\nstale row\n{release.END}\nafter\n"
+    fresh = release.with_table(text)
+    assert fresh.startswith(f"before\n{release.BEGIN}\n") and fresh.endswith(f"\n{release.END}\nafter\n")
+    assert "stale row" not in fresh and release.with_table(fresh) == fresh
+
+
+def test_table_holds_what_was_measured_and_counts_the_rest(measured):
+    table = release.results_table("lfw")
+    rows = [line for line in table.splitlines() if line.startswith("| P")]
+    assert [row.split(" | ")[0] for row in rows] == ["| P07", "| P10"]
+    assert "| 0.020 [0.010, 0.030] | 6,000 | holds |" in rows[1]
+    assert f"{len(results.claims()) - 2} further claims" in table
+
+
+def test_a_readme_without_markers_is_refused(measured):
+    with pytest.raises(ValueError, match="results:begin"):
+        release.with_table("no markers")
+
+
+def test_publish_ships_weights_card_and_table(measured, tmp_path, monkeypatch):
+    weights = tmp_path / "cache" / "weights.npz"
+    weights.parent.mkdir()
+    weights.write_bytes(b"weights")
+    weights.with_name("history.csv").write_text("epoch\n1\n")
+    record = results.Recorder("02_train", "lfw")
+    record("train.accuracy", 0.998, 0.997, 0.999, 13442)
+    record.save({}, {"run": "net", "run key": "abc"})
+    row = {"weights_sha256": "f00", "images": "12524", "identities": "2906", "learning_rate": "0.001"}
+    row |= {"batch_size": "128", "epochs": "20", "seed": "0"}
+    from facelib import training
+
+    monkeypatch.setattr(training, "find_run", lambda name, key: training.Run(weights, None, row))
+    monkeypatch.setattr(results.runtime, "ROOT", tmp_path)
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "claims.csv").write_bytes(
+        (release.Path(__file__).parent.parent / "data" / "claims.csv").read_bytes()
+    )
+    (tmp_path / "README.md").write_text(f"{release.BEGIN}\n{release.END}\n")
+    release.publish()
+    shipped = tmp_path / "data" / "weights"
+    assert (shipped / "net.npz").read_bytes() == b"weights" and (shipped / "net.csv").exists()
+    card = (shipped / "net.md").read_text()
+    assert "f00" in card and "12,524 images of 2,906 people" in card and "0.998 [0.997, 0.999]" in card
+    assert "P07" in (tmp_path / "README.md").read_text()
+    assert json.loads(results.results_path("lfw").read_text())

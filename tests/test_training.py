@@ -1,0 +1,210 @@
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from facelib import catalog, datasets, training
+from facelib.runtime import paddle
+from paddle import nn
+
+RECIPE = training.Recipe(epochs=3, batch_size=8, learning_rate=1e-3, seed=5)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Six people of one colour each, five noisy 32 x 32 images of each."""
+    root, rng = tmp_path_factory.mktemp("faces"), np.random.default_rng(0)
+    for person in range(6):
+        (root / f"p{person}").mkdir()
+        for shot in range(5):
+            noisy = rng.normal(40 * person, 20, (32, 32, 3)).clip(0, 255).astype(np.uint8)
+            Image.fromarray(noisy).save(root / f"p{person}" / f"{shot}.png")
+    return root
+
+
+@pytest.fixture
+def parts(folder, tmp_path, monkeypatch):
+    """(training, held-out) faces, with cache and output of this test alone."""
+    isolate(monkeypatch, tmp_path)
+    return catalog.hold_out(datasets.pack(folder, size=32, progress=False), 5, seed=0)
+
+
+@pytest.fixture
+def small(monkeypatch):
+    """A network with all that a checkpoint must keep (batch norm, Adam's moments), and little of it."""
+
+    def network(num_classes):
+        convolution = nn.Sequential(nn.Conv2D(3, 8, 3, 2), nn.BatchNorm2D(8), nn.ReLU(), nn.AdaptiveAvgPool2D(2))
+        return nn.Sequential(convolution, nn.Flatten(), nn.Linear(32, num_classes))
+
+    monkeypatch.setattr(training.models, "classifier", network)
+
+
+def isolate(monkeypatch, place):
+    monkeypatch.setenv("FACELIB_CACHE", str(place / "cache"))
+    monkeypatch.setenv("FACELIB_OUTPUT", str(place / "out"))
+
+
+def train(parts, recipe=RECIPE, **options):
+    return training.train("test", parts[0], recipe, parts[1], progress=False, **options)
+
+
+def arrays(run):
+    with np.load(run.weights) as stored:
+        return dict(stored)
+
+
+def assert_same_bits(one, other):
+    assert one.keys() == other.keys()
+    for name, values in one.items():
+        assert values.tobytes() == other[name].tobytes(), name
+
+
+class Killed(BaseException):
+    pass
+
+
+def kill_in_epoch(monkeypatch, epoch):
+    """Stop training in the middle of an epoch, as a closed laptop would."""
+    whole = training.Recorder.on_train_batch_end
+
+    def deadly(self, step, logs=None):
+        whole(self, step, logs)
+        if len(self.rows) + 1 == epoch and step == 1:
+            raise Killed
+
+    monkeypatch.setattr(training.Recorder, "on_train_batch_end", deadly)
+
+
+def test_history_has_a_row_per_epoch_and_the_loss_falls(small, parts):
+    run = train(parts)
+    assert list(run.history["epoch"]) == [1, 2, 3]
+    assert run.history["loss"].iloc[-1] < run.history["loss"].iloc[0]
+    assert run.history[["accuracy", "held_out_accuracy"]].to_numpy().min() >= 0
+    assert run.history[["accuracy", "held_out_accuracy"]].to_numpy().max() <= 1
+
+
+def test_recorded_loss_is_the_mean_cross_entropy_of_the_images(small, parts):
+    recipe = training.Recipe(epochs=1, batch_size=24, learning_rate=0.0, seed=5)  # one batch of all: nothing moves
+    assert len(parts[0]) == 24
+    run = train(parts, recipe)
+    paddle.seed(5)
+    network = training.models.classifier(6)
+    with paddle.no_grad():
+        logits = network(paddle.to_tensor(datasets.to_input(parts[0].take(range(24))))).numpy().astype(np.float64)
+    shifted = logits - logits.max(axis=1, keepdims=True)
+    log_p = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+    labels = parts[0].labels
+    assert run.history["loss"][0] == pytest.approx(-log_p[np.arange(24), labels].mean(), rel=1e-4)
+    assert run.history["accuracy"][0] == pytest.approx((logits.argmax(axis=1) == labels).mean())
+
+
+def test_same_seed_gives_the_same_bits_in_another_process(parts, tmp_path, monkeypatch, folder):
+    here = arrays(train(parts))
+    code = (
+        "from facelib import catalog, datasets, training\n"
+        f"parts = catalog.hold_out(datasets.pack({str(folder)!r}, size=32, progress=False), 5, seed=0)\n"
+        f"run = training.train('test', parts[0], training.{RECIPE!r}, parts[1], progress=False)\n"
+        "print(run.weights)"
+    )
+    isolate(monkeypatch, tmp_path / "other")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    with np.load(done.stdout.splitlines()[-1]) as stored:
+        assert_same_bits(here, dict(stored))
+
+
+def test_another_seed_gives_other_weights(small, parts):
+    one, other = arrays(train(parts)), arrays(train(parts, training.Recipe(epochs=3, batch_size=8, seed=6)))
+    assert any(not np.array_equal(one[name], other[name]) for name in one)
+
+
+@pytest.mark.parametrize("epoch", [1, 2, 3])
+def test_resume_after_a_kill_equals_an_unbroken_run(small, parts, tmp_path, monkeypatch, epoch):
+    unbroken = train(parts)
+    isolate(monkeypatch, tmp_path / "killed")
+    with monkeypatch.context() as patch:
+        kill_in_epoch(patch, epoch)
+        with pytest.raises(Killed):
+            train(parts)
+    resumed = train(parts)
+    assert_same_bits(arrays(unbroken), arrays(resumed))
+    columns = ["epoch", "loss", "accuracy", "held_out_accuracy"]
+    pd.testing.assert_frame_equal(unbroken.history[columns], resumed.history[columns])
+
+
+def test_a_damaged_checkpoint_falls_back_to_the_one_before(small, parts, tmp_path, monkeypatch, capsys):
+    unbroken = train(parts)
+    isolate(monkeypatch, tmp_path / "damaged")
+    with monkeypatch.context() as patch:
+        kill_in_epoch(patch, 3)
+        with pytest.raises(Killed):
+            train(parts)
+    newest = max((tmp_path / "damaged").rglob("epoch_0002"))
+    (newest / "model.pdparams").write_bytes(b"half")
+    resumed = train(parts)
+    assert "epoch_0002" in capsys.readouterr().out
+    assert_same_bits(arrays(unbroken), arrays(resumed))
+
+
+def test_a_finished_run_is_loaded_and_not_trained_again(small, parts, monkeypatch):
+    first = train(parts)
+    monkeypatch.setattr(training, "build", lambda *_: pytest.fail("trained again"))
+    monkeypatch.setattr(training, "run_key", lambda *_: first.row["key"])
+    assert train(parts).row == first.row
+
+
+def test_a_finished_run_appends_one_row_to_runs_csv(small, parts, tmp_path):
+    run = train(parts)
+    train(parts, training.Recipe(epochs=1, batch_size=8))
+    rows = pd.read_csv(tmp_path / "out" / "data" / "runs.csv", dtype=str)
+    assert len(rows) == 2 and rows["key"].nunique() == 2
+    row = rows.set_index("key").loc[run.row["key"]]
+    assert (row["identities"], row["images"], row["epochs"]) == ("6", "24", "3")
+    assert row["weights_sha256"] == run.row["weights_sha256"]
+
+
+def test_the_committed_weights_stand_in_for_a_run(small, parts, tmp_path, monkeypatch):
+    run = train(parts)
+    shipped = tmp_path / "clone" / "data"
+    (shipped / "weights").mkdir(parents=True)
+    (shipped / "weights" / "test.npz").write_bytes(run.weights.read_bytes())
+    run.history.to_csv(shipped / "weights" / "test.csv", index=False)
+    (shipped / "runs.csv").write_bytes((tmp_path / "out" / "data" / "runs.csv").read_bytes())
+    monkeypatch.setattr(training.runtime, "ROOT", tmp_path / "clone")
+    monkeypatch.setenv("FACELIB_CACHE", str(tmp_path / "empty"))
+    found = training.find_run("test", run.row["key"])
+    assert found.weights == shipped / "weights" / "test.npz"
+    (shipped / "weights" / "test.npz").write_bytes(b"other weights")
+    assert training.find_run("test", run.row["key"]) is None
+
+
+def test_the_key_follows_data_and_recipe_but_not_comments(parts):
+    key = training.run_key(parts[0], RECIPE, parts[1])
+    assert key == training.run_key(parts[0].select(range(len(parts[0]))), RECIPE, parts[1])
+    assert key != training.run_key(parts[0].select(range(10)), RECIPE, parts[1])
+    assert key != training.run_key(parts[0], training.Recipe(epochs=4, batch_size=8, seed=5), parts[1])
+
+
+def test_every_image_occurs_once_in_each_epoch_in_another_order():
+    sampler = training.EpochSampler(10, 4, seed=1)
+    epochs = []
+    for sampler.epoch in range(2):
+        batches = list(sampler)
+        assert [len(batch) for batch in batches] == [4, 4, 2] and len(sampler) == 3
+        epochs.append(sum(batches, []))
+        assert sorted(epochs[-1]) == list(range(10))
+    assert epochs[0] != epochs[1]
+
+
+def test_strangers_among_the_held_out_people_are_refused(parts):
+    with pytest.raises(ValueError, match="p5"):
+        training.train("test", parts[0].select(range(20)), RECIPE, parts[1], progress=False)
+
+
+def test_a_diverging_run_says_what_to_do(small, parts):
+    recipe = training.Recipe(epochs=3, batch_size=8, learning_rate=float("inf"))
+    with pytest.raises(ValueError, match="learning rate"):
+        train(parts, recipe)

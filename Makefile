@@ -10,7 +10,7 @@ PY := .venv/bin/python
 
 ifdef REQUIREMENTS
 REASON := as asked for
-else ifneq ($(shell nvidia-smi -L 2>/dev/null | grep '^GPU [0-9]'),)
+else ifneq ($(shell gpus=$$(nvidia-smi -L 2>/dev/null) && echo "$$gpus" | grep '^GPU [0-9]'),)
 REQUIREMENTS := requirements.txt
 REASON := a GPU driver works
 else

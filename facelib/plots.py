@@ -28,9 +28,9 @@ def save(axes: Axes | np.ndarray, profile: str, name: str) -> None:
     """Write the figure of ``axes`` to ``figures/<profile>/<name>.png``; demo figures get a visible mark."""
     figure = np.ravel(axes)[0].figure
     if profile == "demo":
-        figure.text(
-            0.995, 0.995, "DEMO: rendered faces", ha="right", va="top", color="#b3261e", fontsize=9, weight="bold"
-        )
+        strip = 0.25 / figure.get_figheight()  # a strip of its own below the axes
+        figure.get_layout_engine().set(rect=(0, strip, 1, 1 - strip))
+        figure.text(0.01, 0.2 * strip, "DEMO: rendered faces", color="#b3261e", fontsize=9, weight="bold")
     path = runtime.output_dir() / "figures" / profile / f"{name}.png"
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{path.name}.tmp")
@@ -164,18 +164,23 @@ def accuracy_over_thresholds(paper: tuple, fine: tuple, chosen: float) -> np.nda
     axes[1].axvline(best, color=COLOURS["cosine"], linestyle="--", label="best on these test pairs")
     axes[1].set(title="a fine grid in the scale of the features", xlabel="threshold")
     axes[1].legend()
-    axes[0].yaxis.set_major_formatter(PercentFormatter(1))
+    axes[0].set_xticks(range(0, 20, 3))
+    axes[0].yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     return axes
 
 
-def draws(values: np.ndarray, labels: tuple[str, str], reference: float = 0.0) -> Axes:
-    """Histogram of a quantity over many draws of pairs, with a reference line."""
+def draws(values: np.ndarray, labels: tuple[str, str], reference: tuple[float, str]) -> Axes:
+    """Histogram of a quantity over many draws of pairs, with a reference value and its name."""
     axis = _axes(*labels)
-    axis.hist(values, 40, color=COLOURS["euclidean"], alpha=0.75)
-    axis.axvline(reference, color="black", linestyle=":")
+    levels = np.unique(values)
+    steps = np.diff(levels).min() if 1 < len(levels) <= 60 else None  # shares of few pairs come in steps
+    edges = 40 if steps is None else np.arange(levels[0] - steps / 2, levels[-1] + steps, steps)
+    axis.hist(values, edges, color=COLOURS["euclidean"], alpha=0.75)
+    axis.axvline(reference[0], color="black", linestyle=":", label=reference[1])
     low, high = np.percentile(values, [2.5, 97.5])
     axis.axvspan(low, high, color=COLOURS["cosine"], alpha=0.15, label=f"95 % of the draws: {low:.3f} to {high:.3f}")
-    axis.legend()
+    axis.set_ylim(top=1.3 * axis.get_ylim()[1])
+    axis.legend(loc="upper left")
     return axis
 
 

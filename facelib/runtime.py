@@ -111,12 +111,14 @@ def use_device(name: str | None = None) -> str:
     from facelib.runtime import paddle
 
     built_for_gpu = paddle.is_compiled_with_cuda()
-    count = paddle.device.cuda.device_count() if built_for_gpu else 0
+    # A driver without cuDNN, which Paddle's wheel does not bring, shows GPUs that no convolution can use.
+    with_cudnn = built_for_gpu and paddle.device.cuda.device_count() > 0 and paddle.get_cudnn_version() is not None
+    count = paddle.device.cuda.device_count() if with_cudnn else 0
     if name and name.startswith("gpu") and int(name.partition(":")[2] or 0) >= count:
-        reason = f"finds {count or 'no'} GPU" if built_for_gpu else "is the CPU build"
+        reason = f"finds {count or 'no'} usable GPU" if built_for_gpu else "is the CPU build"
         raise RuntimeError(f"Device '{name}' was asked for, but Paddle {reason}. Use device 'cpu'.")
     if built_for_gpu and not count and name is None:
-        print("Paddle's GPU build finds no GPU: running on the CPU.")
+        print("Paddle's GPU build finds no usable GPU: running on the CPU.")
     device = name or ("gpu:0" if count else "cpu")
     paddle.set_device(device)
     if device.startswith("gpu"):
@@ -169,7 +171,7 @@ def hardware() -> dict[str, str]:
 
 def _cpuinfo() -> dict[str, str]:
     try:
-        text = Path("/proc/cpuinfo").read_text()
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
     except OSError:
         return {}
     lines = (line.partition(":") for line in text.split("\n\n")[0].splitlines())

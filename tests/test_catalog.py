@@ -210,7 +210,6 @@ class TestLfw:
 
     def test_an_answer_that_breaks_off_is_not_kept(self, mirror, cache):
         mirror.withheld = 1000
-        mirror.protocol_version = "HTTP/1.0"
         self.refused(cache)
 
     def test_no_such_file(self, mirror, cache):
@@ -273,13 +272,14 @@ class TestLfw:
         assert np.array_equal(pairs.left, again.left) and np.array_equal(pairs.right, again.right)
 
 
-class TestSplitPeople:
-    COUNTS = np.random.default_rng(5).choice([2, 3, 5, 10, 30], 700, p=[0.4, 0.3, 0.15, 0.1, 0.05])
-    WIDTHS = np.where(np.arange(700) % 7 < 2, 112, 64)
+COUNTS = np.random.default_rng(5).choice([2, 3, 5, 10, 30], 700, p=[0.4, 0.3, 0.15, 0.1, 0.05])
+WIDTHS = np.where(np.arange(700) % 7 < 2, 112, 64)
 
-    @pytest.fixture(scope="class")
+
+class TestSplitPeople:
+    @pytest.fixture
     def faces(self):
-        return people(self.COUNTS, self.WIDTHS)
+        return people(COUNTS, WIDTHS)
 
     @pytest.mark.parametrize("share", [0.05, 0.1, 0.37, 0.5, 0.9])
     def test_each_person_is_in_one_part(self, faces, share):
@@ -299,9 +299,9 @@ class TestSplitPeople:
         chosen = np.isin(faces.names, part.names)
         for width in (112, 64):
             for count in (2, 3, 5, 10, 30):
-                alike = (count == self.COUNTS) & (width == self.WIDTHS)
+                alike = (count == COUNTS) & (width == WIDTHS)
                 assert abs(chosen[alike].sum() - share * alike.sum()) <= 1, (width, count)
-            assert abs(chosen[width == self.WIDTHS].sum() - share * (width == self.WIDTHS).sum()) <= 1
+            assert abs(chosen[width == WIDTHS].sum() - share * (width == WIDTHS).sum()) <= 1
 
     def test_it_is_seeded(self, faces):
         keys = [catalog.split_people(faces, 0.1, seed)[1].key for seed in (0, 0, 1, 2)]
@@ -313,7 +313,7 @@ class TestSplitPeople:
         assert chosen == set(faces.names)
 
     def test_a_shuffled_set(self, faces):
-        rest, part = catalog.split_people(people(self.COUNTS, self.WIDTHS, shuffle=3), 0.1, 0)
+        rest, part = catalog.split_people(people(COUNTS, WIDTHS, shuffle=3), 0.1, 0)
         assert not set(rest.names) & set(part.names) and len(rest) + len(part) == len(faces)
 
     def test_images_of_many_widths_are_one_source(self):

@@ -43,7 +43,7 @@ def test_every_axis_is_named(output):
         plots.images_per_person({"a": np.array([1, 2, 2]), "b": np.array([5])}),
         plots.images_per_person({"a": np.array([1, 2, 500])}),
         plots.distances(distances, genuine, "Euclidean", 0.5),
-        plots.draws(distances, ("difference", "draws")),
+        plots.draws(distances, ("difference", "draws"), (0.5, "half")),
         plots.roc({"cosine": (np.array([0, 0.5, 1]), np.array([0, 0.9, 1]))}, 1e-2),
         plots.startup(runs),
     ):

@@ -211,6 +211,8 @@ def _abandoned(leftover: Path) -> bool:
         return psutil.Process(process).create_time() > leftover.stat().st_mtime
     except (psutil.NoSuchProcess, FileNotFoundError):
         return True
+    except psutil.AccessDenied:  # it runs, as another user
+        return False
 
 
 def _check_space(folder: Path, source: Path, needed: int) -> None:

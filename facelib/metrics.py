@@ -175,9 +175,9 @@ def best_threshold(distances: Array, genuine: Array, weights: Array | None = Non
     the number just below the smallest (none accepted). Of equally good ones the one in the widest
     gap wins, as the least sensitive to the sample; then the smallest, for fewer false accepts.
     """
+    distances, genuine = _checked(distances, genuine)
     weights = np.ones(len(distances), dtype=int) if weights is None else np.asarray(weights)
-    pairs = (np.asarray(x)[weights > 0] for x in (distances, genuine, weights))
-    thresholds, tp, fp = _curve(*pairs)
+    thresholds, tp, fp = _curve(*(x[weights > 0] for x in (distances, genuine, weights)))
     values, right = thresholds[1:], tp - fp  # right decisions, beyond those of accepting none
     below = np.nextafter(values, -np.inf)  # adjacent floats have no midpoint: it rounds
     middle = np.minimum((values[:-1] + values[1:]) / 2, below[1:])
@@ -315,9 +315,9 @@ def identity_weights(people_left, people_right, replicates: int, seed: int) -> A
 
     An identity drawn c times gives its genuine pairs the weight c, and two identities give their
     impostor pairs the product of their counts, so that pairs with a person in common rise and fall
-    together: the subset bootstrap of Bolle, Ratha and Pankanti (2004), which is the vertex bootstrap
-    of Snijders and Borgatti (1999) on the graph whose edges are the pairs. Where few pairs share a
-    person the products vary more than needed, and intervals are too wide rather than too narrow.
+    together: the subset bootstrap of Bolle, Ratha and Pankanti (2004), which is the vertex
+    bootstrap of Snijders and Borgatti (1999) on the graph whose edges are the pairs. Where few
+    pairs share a person the products vary more than need be, and intervals err on the wide side.
     """
     return np.concatenate(list(_resampled(people_left, people_right, replicates, seed)))
 
@@ -330,7 +330,7 @@ def _statistic(name: str, distances, genuine, weights: Array, at: float | None) 
     if name not in STATISTICS:
         raise ValueError(f"unknown statistic {name!r}: expected one of {', '.join(STATISTICS)}")
     if (at is None) != (name in _CURVE_STATISTICS):
-        raise ValueError(f"{name} {'needs a' if at is None else 'takes no'} threshold or FAR as `at`")
+        raise ValueError(f"{name} {'needs a' if at is None else 'has no'} threshold or FAR as `at`")
     if name in _CURVE_STATISTICS:
         return _CURVE_STATISTICS[name](distances, genuine, weights)
     if name == "tar_at_far":

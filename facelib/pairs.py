@@ -13,7 +13,7 @@ from unicodedata import normalize
 import numpy as np
 from numpy import ndarray as Array
 
-_ROUGH = 0.55  # of all duplicates seen, none correlated less before it was shifted, turned or zoomed
+_ROUGH = 0.55  # what duplicates correlate at least before any shift, rotation and zoom
 _SIDE, _INNER, _SHIFT = 48, 34, 3  # pixels: a thumbnail, the square compared, how far it may move
 _POSES = tuple(product((-4, -2, 0, 2, 4), (0.92, 0.96, 1, 1.04, 1.08)))  # degrees, zoom
 
@@ -22,8 +22,8 @@ _POSES = tuple(product((-4, -2, 0, 2, 4), (0.92, 0.96, 1, 1.04, 1.08)))  # degre
 class Pairs:
     """Pairs of images: `left` and `right` (n,) int64 are rows of one set, never twice the same.
 
-    `genuine` (n,) bool says whether both show one person; `fold` (n,) int64 is the part of a protocol
-    that a pair belongs to, or None. Anything else raises ValueError.
+    `genuine` (n,) bool says whether both show one person; `fold` (n,) int64 is the part of a
+    protocol that a pair belongs to, or None. Anything else raises ValueError.
     """
 
     left: Array
@@ -39,9 +39,9 @@ class Pairs:
                 found = f"{column.shape} {column.dtype}"
                 raise ValueError(f"{name}: expected ({n},) {np.dtype(kind)}, got {found}")
             object.__setattr__(self, name, column.astype(kind))
-        for pair in np.flatnonzero((self.left == self.right) | (self.left < 0) | (self.right < 0)):
-            rows = f"{self.left[pair]} and {self.right[pair]}"
-            raise ValueError(f"pair {pair}: expected two different rows from 0 on, got {rows}")
+        for k in np.flatnonzero((self.left == self.right) | (self.left < 0) | (self.right < 0)):
+            rows = f"{self.left[k]} and {self.right[k]}"
+            raise ValueError(f"pair {k}: expected two different rows from 0 on, got {rows}")
 
     def __len__(self) -> int:
         return len(self.left)
@@ -105,16 +105,14 @@ def _impostor(person: Array, group: Array, count: int, rng: np.random.Generator)
     return _distinct(draw, count, exist, len(person), "impostor")
 
 
-def draw_pairs(
-    labels: Array, genuine: int, impostor: int, seed: int, groups: Array | None = None
-) -> Pairs:
+def draw_pairs(labels: Array, genuine: int, impostor: int, seed: int, groups=None) -> Pairs:
     """Draw pairs without repetition, the genuine ones first; ValueError if fewer exist.
 
     A genuine pair takes an identity, uniformly among those with two images or more, and two of its
     images: people with many images do not dominate. An impostor pair takes two identities uniformly
-    and an image of each. The paper does not say how it draws; this is a choice of this project.
+    and an image of each. The paper leaves open how it draws; this is a choice of this project.
 
-    `labels` (n,) are the identities of the images, `groups` (n,) for example their sources: impostor
+    `labels` (n,) are the identities of the images. `groups` (n,) may be their sources: impostor
     pairs then stay within a group, which is drawn in proportion to its number of identities.
     """
     _, person = np.unique(labels, return_inverse=True)
@@ -127,11 +125,11 @@ def draw_pairs(
 def split_identities(
     labels: Array, fractions: dict[str, float], seed: int, strata: Array | None = None
 ) -> dict[str, Array]:
-    """Rows of each part, sorted; every identity lies in exactly one part.
+    """Rows of each part by its name, sorted; every identity lies in exactly one part.
 
-    The parts are alike in strata (one value per image, the same for all images of an identity) and,
-    within a stratum, in images per identity. Each holds its fraction of the identities up to
-    rounding; ValueError if the fractions do not add up to 1 or a part stays empty.
+    The parts are alike in `strata` (n,), the same for all images of an identity, and within a
+    stratum in images per identity. Each holds its fraction of the identities up to rounding;
+    ValueError if the fractions do not add up to 1 or a part stays empty.
     """
     shares = np.array(list(fractions.values()))
     if not np.isclose(shares.sum(), 1) or shares.min() <= 0:
@@ -154,13 +152,12 @@ def split_identities(
 
 
 def hold_out_images(
-    labels: Array, rows: Array, seed: int, per_identity: int = 1, min_images: int = 5,
-    eligible: Array | None = None,
+    labels: Array, rows: Array, seed: int, per_identity=1, min_images=5, eligible=None
 ) -> tuple[Array, Array]:
     """Split `rows` into those kept and single images held out, of people who stay: both sorted.
 
     Every identity with at least `min_images` in `rows` gives `per_identity` random ones of them.
-    Only images with `eligible` (n,) True, one entry per label, count and are taken.
+    If `eligible` (n,) bool is given, only images where it is True count and are taken.
     """
     if not 0 < per_identity < min_images:
         raise ValueError(f"expected 0 < per_identity < min_images: {per_identity}, {min_images}")
@@ -281,10 +278,7 @@ def _hashes(images: Array) -> Array:
     return np.where(bits, np.float32(1), np.float32(-1))
 
 
-def near_duplicates(
-    images_a: Array, images_b: Array | None = None, max_distance: int = 12,
-    min_correlation: float = 0.88,
-):
+def near_duplicates(images_a: Array, images_b=None, max_distance=12, min_correlation=0.88):
     """Pairs of images from one photograph, or from two of one moment, that are framed much alike.
 
     Candidates differ in at most `max_distance` of the 64 bits of their perceptual hashes. Aligned
@@ -293,7 +287,8 @@ def near_duplicates(
     pairs of CelebA and LFW looked at: above .88 all were duplicates, below .84 most were not.
 
     Takes (n, H, W, 3) uint8, memory maps too; without `images_b`, pairs i < j within `images_a`.
-    Returns a DataFrame with i, j, hamming, correlation of the duplicates, and the candidates' number.
+    Returns a DataFrame of the duplicates, with i, j, hamming and correlation, and the number of
+    candidates.
     """
     import pandas as pd
 
@@ -308,9 +303,9 @@ def near_duplicates(
     candidates = candidates[:, candidates[0] < candidates[1]] if within else candidates
     rows = []
     for start in range(0, candidates.shape[1], 4096):
-        part = candidates[:, start : start + 4096].T
-        rough = np.einsum("kd,kd->k", _unit_details(images_a, part[:, 0]), _unit_details(images_b, part[:, 1]))
-        alike = part[rough >= _ROUGH]
+        part = candidates[:, start : start + 4096]
+        sides = _unit_details(images_a, part[0]), _unit_details(images_b, part[1])
+        alike = part[:, np.einsum("kd,kd->k", *sides) >= _ROUGH].T
         rows += [(i, j, d, _registered(images_a[i], images_b[j])) for i, j, d in alike]
     pairs = pd.DataFrame(rows, columns=["i", "j", "hamming", "correlation"])
     pairs = pairs[pairs["correlation"] >= min_correlation]

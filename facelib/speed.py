@@ -116,6 +116,8 @@ def sample_folder(source: Path, target: Path, count: int) -> Path:
     """Copy the first ``count`` images of a folder or archive to ``target`` as identity folders."""
     listing = datasets.members(source)
     for path, data in listing.read(frozenset(sorted(listing.images)[:count])):
+        if isinstance(data, str):  # the reason why it could not be read
+            continue
         place = target / Path(path).parent.name / Path(path).name
         place.parent.mkdir(parents=True, exist_ok=True)
         place.write_bytes(data)

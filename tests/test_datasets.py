@@ -164,14 +164,15 @@ class TestKey:
 
     def test_it_differs_for_other_selections_sizes_crops_and_contents(self, tree):
         files = [f"{person}/{shot}.png" for person in "ab" for shot in range(3)]
-        faces = pack(tree(files))
+        root = tree(files)
+        faces = pack(root)
         others = [
             faces.select([0, 1]),
             faces.select([1, 0]),
             faces.select([0, 2]),
             faces.filter(max_images=1),
-            pack(tree(files), size=9),
-            pack(tree(files), crop=(0, 0, 1, 0.5)),
+            pack(root, size=9),
+            pack(root, crop=(0, 0, 1, 0.5)),
             pack(tree(files, name="other colours")),
             pack(tree(["c" + path for path in files], name="renamed")),
         ]

@@ -4,11 +4,11 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
+from paddle import nn
 from PIL import Image
 
 from facelib import catalog, datasets, training
 from facelib.runtime import paddle
-from paddle import nn
 
 RECIPE = training.Recipe(epochs=3, batch_size=8, learning_rate=1e-3, seed=5)
 

@@ -1,0 +1,406 @@
+"""Drawn pairs, splits, LFW's lists and the search for leaks, against their definitions."""
+
+import io
+import os
+from collections import Counter
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from scipy.ndimage import gaussian_filter
+from scipy.stats import chisquare
+
+from facelib import pairs
+from facelib.pairs import Pairs
+
+# Pairs
+
+
+def test_pairs_hold_rows_as_int64_and_give_people():
+    drawn = Pairs([0, 2], np.array([1, 3], dtype=np.uint8), np.array([True, False]), [0, 1])
+    assert len(drawn) == 2
+    assert [drawn.left.dtype, drawn.right.dtype, drawn.fold.dtype] == [np.int64] * 3
+    left, right = drawn.people(np.array(["ann", "ann", "bob", "cy"]))
+    assert (list(left), list(right)) == (["ann", "bob"], ["ann", "cy"])
+    assert len(Pairs([], [], [])) == 0
+
+
+@pytest.mark.parametrize(
+    "columns, message",
+    [
+        (([0, 1], [1], [True, False]), "right: expected"),
+        (([0.5], [1], [True]), "left: expected"),
+        (([0], [1], [1]), "genuine: expected"),
+        (([0], [1], [True], [0, 1]), "fold: expected"),
+        (([0, 3], [1, 3], [True, True]), "pair 1: .* 3 and 3"),
+        (([0], [-1], [True]), "pair 0"),
+    ],
+)
+def test_pairs_refuse_what_makes_no_sense(columns, message):
+    with pytest.raises(ValueError, match=message):
+        Pairs(*columns)
+
+
+# Drawing
+
+
+@pytest.fixture
+def labels():
+    """40 people with 1 to 8 images, in no order; the numbers of people have gaps."""
+    rng = np.random.default_rng(0)
+    return rng.permutation(np.repeat(np.arange(40) * 7, np.arange(40) % 8 + 1))
+
+
+def keys(drawn, which):
+    both = np.sort(np.stack([drawn.left, drawn.right]), axis=0)[:, which]
+    return set(zip(*both.tolist(), strict=True))
+
+
+def test_drawn_pairs_are_what_they_say(labels):
+    drawn = pairs.draw_pairs(labels, 150, 250, seed=1)
+    left, right = drawn.people(labels)
+    np.testing.assert_array_equal(left == right, drawn.genuine)
+    np.testing.assert_array_equal(drawn.genuine, np.arange(400) < 150)
+    assert len(keys(drawn, drawn.genuine)) == 150 and len(keys(drawn, ~drawn.genuine)) == 250
+    assert drawn.fold is None
+
+
+def test_drawing_depends_on_the_seed_alone(labels):
+    one, same, other = (pairs.draw_pairs(labels, 50, 50, seed=s) for s in (1, 1, 2))
+    np.testing.assert_array_equal([one.left, one.right], [same.left, same.right])
+    assert (one.left != other.left).any()
+
+
+@pytest.mark.parametrize("grouped", [False, True])
+def test_all_pairs_that_exist_can_be_drawn_and_no_more(labels, grouped):
+    groups = labels % 3 if grouped else None
+    group = groups if grouped else np.zeros_like(labels)
+    every = list(combinations(range(len(labels)), 2))
+    genuine = {(i, j) for i, j in every if labels[i] == labels[j]}
+    impostor = {(i, j) for i, j in every if labels[i] != labels[j] and group[i] == group[j]}
+    drawn = pairs.draw_pairs(labels, len(genuine), len(impostor), seed=0, groups=groups)
+    assert keys(drawn, drawn.genuine) == genuine and keys(drawn, ~drawn.genuine) == impostor
+    with pytest.raises(ValueError, match=f"genuine.*only {len(genuine)} exist"):
+        pairs.draw_pairs(labels, len(genuine) + 1, 0, seed=0, groups=groups)
+    with pytest.raises(ValueError, match=f"impostor.*only {len(impostor)} exist"):
+        pairs.draw_pairs(labels, 0, len(impostor) + 1, seed=0, groups=groups)
+
+
+def test_a_person_in_two_groups_is_no_impostor_to_itself():
+    labels, groups = np.array([0, 0, 1, 2]), np.array([0, 1, 0, 1])
+    drawn = pairs.draw_pairs(labels, 1, 2, seed=0, groups=groups)
+    assert keys(drawn, ~drawn.genuine) == {(0, 2), (1, 3)}
+
+
+def test_people_are_drawn_uniformly_however_many_images_they_have():
+    sizes = np.array([20, 40, 80, 160, 320])
+    labels = np.repeat(np.arange(5), sizes)
+    genuine, impostor = Counter(), Counter()
+    for seed in range(200):
+        drawn = pairs.draw_pairs(labels, 10, 10, seed)
+        left, right = drawn.people(labels)
+        genuine.update(left[drawn.genuine].tolist())
+        impostor.update(zip(*np.sort([left[~drawn.genuine], right[~drawn.genuine]], axis=0).tolist()))
+    assert chisquare([genuine[k] for k in range(5)]).pvalue > 0.001
+    assert chisquare([impostor[pair] for pair in combinations(range(5), 2)]).pvalue > 0.001
+
+
+def test_groups_are_drawn_by_their_number_of_people():
+    labels = np.arange(60).repeat(10)
+    groups = np.where(labels < 45, "small photos", "large photos")
+    groups[labels == 59] = "alone"  # nobody to be compared with
+    counts = Counter()
+    for seed in range(100):
+        drawn = pairs.draw_pairs(labels, 0, 10, seed, groups)
+        assert (groups[drawn.left] == groups[drawn.right]).all()
+        counts.update(groups[drawn.left].tolist())
+    assert "alone" not in counts
+    observed = counts["small photos"], counts["large photos"]
+    assert chisquare(observed, [1000 * 45 / 59, 1000 * 14 / 59]).pvalue > 0.001
+
+
+def test_drawing_from_many_images():
+    labels = np.random.default_rng(0).integers(1333, size=440_000)
+    drawn = pairs.draw_pairs(labels, 3000, 3000, seed=0)
+    left, right = drawn.people(labels)
+    np.testing.assert_array_equal(left == right, drawn.genuine)
+
+
+# Splits
+
+
+@pytest.fixture
+def population():
+    """600 people of two sources: one of 3 to 40 images each, one of 1 to 5."""
+    rng = np.random.default_rng(0)
+    sizes = np.concatenate([rng.integers(3, 41, 150), rng.integers(1, 6, 450)])
+    people = np.repeat(rng.permutation(600), sizes)
+    source = np.repeat(np.repeat(["large", "small"], [150, 450]), sizes)
+    order = rng.permutation(len(people))
+    return people[order], source[order]
+
+
+FRACTIONS = {"train": 0.7, "choose": 0.1, "test": 0.2}
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_split_is_disjoint_complete_and_stratified(population, seed):
+    people, source = population
+    parts = pairs.split_identities(people, FRACTIONS, seed, strata=source)
+    assert list(parts) == list(FRACTIONS)
+    rows = np.concatenate(list(parts.values()))
+    np.testing.assert_array_equal(np.sort(rows), np.arange(len(people)))
+    members = {name: set(people[rows]) for name, rows in parts.items()}
+    assert sum(map(len, members.values())) == 600
+    images = Counter(people.tolist())
+    for stratum, total in (("large", 150), ("small", 450)):
+        there = set(people[source == stratum])
+        middle = np.median([images[p] for p in there])
+        for name, share in FRACTIONS.items():
+            inside = members[name] & there
+            assert len(inside) == pytest.approx(share * total, abs=3)
+            rich = sum(images[p] > middle for p in inside)
+            expected = share * sum(images[p] > middle for p in there)
+            assert rich == pytest.approx(expected, abs=3)
+
+
+def test_split_depends_on_the_seed(population):
+    people, source = population
+    one, same, other = (pairs.split_identities(people, FRACTIONS, s, source) for s in (0, 0, 1))
+    np.testing.assert_array_equal(one["test"], same["test"])
+    assert set(people[one["test"]]) != set(people[other["test"]])
+
+
+def test_every_person_may_land_in_every_part():
+    people = np.repeat(np.arange(10), np.arange(1, 11))
+    landed = Counter()
+    for seed in range(400):
+        landed.update(set(people[pairs.split_identities(people, {"a": 0.7, "b": 0.3}, seed)["b"]].tolist()))
+    assert all(landed[p] == pytest.approx(120, abs=45) for p in range(10))
+
+
+def test_split_refuses_what_it_cannot_do():
+    people = np.arange(10)
+    with pytest.raises(ValueError, match="add up to 1"):
+        pairs.split_identities(people, {"a": 0.5, "b": 0.6}, 0)
+    with pytest.raises(ValueError, match="'b' stays empty"):
+        pairs.split_identities(people[:1], {"a": 0.999, "b": 0.001}, 0)
+    with pytest.raises(ValueError, match="identity 3 has images in more than one stratum"):
+        pairs.split_identities([3, 3, 4], {"a": 0.5, "b": 0.5}, 0, strata=["x", "y", "x"])
+
+
+def test_held_out_images_leave_their_people_behind(population):
+    people, source = population
+    rows = np.flatnonzero(people % 2 == 0)
+    kept, held = pairs.hold_out_images(
+        people, rows, seed=0, per_identity=2, min_images=6, eligible=source == "large"
+    )
+    np.testing.assert_array_equal(np.sort(np.concatenate([kept, held])), rows)
+    assert (source[held] == "large").all()
+    images = Counter(people[rows].tolist())
+    enough = {p for p in set(people[rows][source[rows] == "large"]) if images[p] >= 6}
+    assert Counter(people[held].tolist()) == dict.fromkeys(enough, 2)
+    assert enough <= set(people[kept])
+
+
+def test_held_out_images_are_random():
+    chosen = Counter(
+        int(pairs.hold_out_images(np.zeros(8, int), np.arange(8), seed)[1][0]) for seed in range(400)
+    )
+    assert chisquare([chosen[k] for k in range(8)]).pvalue > 0.001
+
+
+def test_no_person_is_held_out_as_a_whole():
+    with pytest.raises(ValueError, match="min_images"):
+        pairs.hold_out_images(np.zeros(3, int), np.arange(3), 0, per_identity=3, min_images=3)
+
+
+# LFW's lists
+
+TWO_FOLDS = "2\t1\nAnn_Lee\t1\t3\nAnn_Lee\t2\tBo\t1\nBo\t1\t2\nBo\t2\tD'Arcy_O-Jr.\t10\n"
+
+
+def write(folder, text):
+    path = folder / "pairs.txt"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_lfw_lists_with_folds(tmp_path):
+    assert pairs.read_lfw_pairs(write(tmp_path, TWO_FOLDS)) == [
+        ("Ann_Lee", 1, "Ann_Lee", 3, True, 0),
+        ("Ann_Lee", 2, "Bo", 1, False, 0),
+        ("Bo", 1, "Bo", 2, True, 1),
+        ("Bo", 2, "D'Arcy_O-Jr.", 10, False, 1),
+    ]
+
+
+def test_lfw_lists_without_folds_and_with_windows_line_ends(tmp_path):
+    text = "2\r\nA\t1\t2\r\nB\t1\t2\r\nA\t1\tB\t1\r\nA\t2\tB\t2\r\n"
+    records = pairs.read_lfw_pairs(write(tmp_path, text))
+    assert [r.genuine for r in records] == [True, True, False, False]
+    assert {r.fold for r in records} == {0}
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        (TWO_FOLDS.replace("Bo\t1\t2", "Bo\t1"), "line 4: expected name, number, number, got"),
+        (TWO_FOLDS.replace("Bo\t1\t2", "Bo\t1\tBo\t2"), "line 4"),
+        (TWO_FOLDS.replace("2\tBo\t1", "2\tBo"), "line 3: expected name, number, name, number"),
+        (TWO_FOLDS.replace("2\tBo\t1", "two\tBo\t1"), "line 3"),
+        (TWO_FOLDS.replace("2\t1\n", "2 x\n"), "line 1: expected one or two numbers"),
+        (TWO_FOLDS.replace("2\t1\n", "2\t0\n"), "line 1"),
+        (TWO_FOLDS + "Bo\t1\t3\n", "promises 4 pairs, got 5"),
+        ("", "line 1"),
+    ],
+)
+def test_malformed_lfw_lists_name_file_and_line(tmp_path, text, message):
+    with pytest.raises(ValueError, match=rf"pairs\.txt.*{message}"):
+        pairs.read_lfw_pairs(write(tmp_path, text))
+
+
+def test_lfw_pairs_find_their_images(tmp_path):
+    records = pairs.read_lfw_pairs(write(tmp_path, TWO_FOLDS))
+    paths = [
+        "Bo/Bo_0002.png",
+        "lfw/Ann_Lee/Ann_Lee_0001.jpg",
+        "D'Arcy_O-Jr./D'Arcy_O-Jr._0010.jpeg",
+        "Ann_Lee/Ann_Lee_0002.JPG",
+        "Ann_Lee/Ann_Lee_0003.jpg",
+        "Bo/Bo_0001.webp",
+    ]
+    found = pairs.match_lfw_pairs(records, paths)
+    assert (found.left.tolist(), found.right.tolist()) == ([1, 3, 5, 0], [4, 5, 0, 2])
+    assert found.genuine.tolist() == [True, False, True, False]
+    assert found.fold.tolist() == [0, 0, 1, 1]
+
+
+def test_lfw_names_match_in_either_unicode_form(tmp_path):
+    composed, decomposed = "Zo\u00eb", "Zoe\u0308"
+    records = pairs.read_lfw_pairs(write(tmp_path, f"1\n{composed}\t1\t2\n{composed}\t1\tBo\t1\n"))
+    paths = [f"{decomposed}/{decomposed}_000{k}.jpg" for k in (1, 2)] + ["Bo/Bo_0001.jpg"]
+    assert pairs.match_lfw_pairs(records, paths).right.tolist() == [1, 2]
+
+
+def test_missing_lfw_images_are_listed(tmp_path):
+    records = pairs.read_lfw_pairs(write(tmp_path, TWO_FOLDS))
+    with pytest.raises(FileNotFoundError, match="5 images.*Ann_Lee/Ann_Lee_0001, Ann_Lee/Ann_Lee_0002"):
+        pairs.match_lfw_pairs(records, ["Bo/Bo_0001.jpg"])
+
+
+@pytest.fixture
+def lfw():
+    folder = Path(os.environ.get("FACELIB_DATA", "data")) / "lfw"
+    if not (folder / "pairs.txt").is_file():
+        pytest.skip("LFW's pairs.txt is not there: set FACELIB_DATA to the folder that holds lfw/")
+    return folder
+
+
+def test_the_real_view_2(lfw):
+    records = pairs.read_lfw_pairs(lfw / "pairs.txt")
+    counts = Counter((record.fold, record.genuine) for record in records)
+    assert counts == {(fold, genuine): 300 for fold in range(10) for genuine in (True, False)}
+    assert records[0] == ("Abel_Pacheco", 1, "Abel_Pacheco", 4, True, 0)
+    assert all((r.name_left == r.name_right) == r.genuine for r in records)
+    people = [{r.name_left for r in records if r.fold == k} for k in range(10)]
+    people = [p | {r.name_right for r in records if r.fold == k} for k, p in enumerate(people)]
+    assert all(not one & other for one, other in combinations(people, 2))  # as LFW promises
+    images = {image for r in records for image in (r[:2], r[2:4])}
+    paths = [f"{name}/{name}_{number:04d}.jpg" for name, number in sorted(images)]
+    found = pairs.match_lfw_pairs(records, paths)
+    names = np.array([path.split("/")[0] for path in paths])
+    left, right = found.people(names)
+    assert list(left) == [r.name_left for r in records]
+    assert list(right) == [r.name_right for r in records]
+
+
+@pytest.mark.parametrize("name, size", [("pairsDevTrain.txt", 1100), ("pairsDevTest.txt", 500)])
+def test_the_real_view_1(lfw, name, size):
+    records = pairs.read_lfw_pairs(lfw / name)
+    assert Counter(r.genuine for r in records) == {True: size, False: size}
+    assert all((r.name_left == r.name_right) == r.genuine for r in records)
+
+
+# Leaks
+
+
+def test_shared_names_are_found_however_they_are_spelt():
+    a = ["George W Bush", "zoe\u0308_kravitz", "Nobody", "STRASSE"]
+    b = ["george_w_bush", "Zo\u00eb Kravitz", "Somebody", "stra\u00dfe"]
+    assert pairs.check_disjoint(a, b) == ["George W Bush", "STRASSE", "zoe\u0308_kravitz"]
+    assert pairs.check_disjoint(["a", "b"], ["c"]) == []
+
+
+@pytest.fixture(scope="module")
+def photos():
+    """60 different pictures with detail at several scales on one shared coarse shading."""
+    rng = np.random.default_rng(0)
+    shared = gaussian_filter(rng.normal(size=(96, 96)), 16)
+    textures = [
+        sum(gaussian_filter(rng.normal(size=(96, 96)), s) * s for s in (2, 4, 6)) for _ in range(60)
+    ]
+    grey = np.stack([texture + 60 * shared for texture in textures])
+    grey = (grey - grey.min()) / np.ptp(grey) * 255
+    return np.repeat(grey.astype(np.uint8)[..., None], 3, axis=3)
+
+
+def recompressed(image, quality=30):
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, "JPEG", quality=quality)
+    return np.asarray(Image.open(buffer))
+
+
+def edited(image, size=96, degrees=0.0, zoom=1.0, shift=0):
+    picture = Image.fromarray(image).rotate(degrees, Image.Resampling.BICUBIC, translate=(shift, 0))
+    margin = 48 * (1 - 1 / zoom)
+    box = (margin, margin, 96 - margin, 96 - margin)
+    return np.asarray(picture.resize((size, size), Image.Resampling.BICUBIC, box=box))
+
+
+def test_copies_within_a_set_are_found(photos, tmp_path):
+    images = np.concatenate([photos, photos[[7]], recompressed(photos[11])[None]])
+    np.save(tmp_path / "images.npy", images)
+    found, candidates = pairs.near_duplicates(np.load(tmp_path / "images.npy", mmap_mode="r"))
+    assert list(zip(found["i"], found["j"], strict=True)) == [(7, 60), (11, 61)]
+    assert found["hamming"][0] == 0 and found["correlation"][0] == pytest.approx(1, abs=1e-4)
+    assert candidates >= 2
+
+
+def test_copies_in_another_size_pose_and_light_are_found(photos):
+    copies = [
+        edited(photos[3], size=64),
+        edited(photos[5], size=64, degrees=3),
+        edited(photos[8], size=64, zoom=1.06),
+        edited(photos[9], size=64, shift=2),
+        edited(255 - (255 - photos[20]) // 2, size=64),
+        edited(np.roll(photos[30], 40, axis=(0, 1)), size=64),  # too far away to be found
+    ]
+    found, _ = pairs.near_duplicates(photos, np.stack(copies), max_distance=24)
+    matches = sorted(zip(found["i"].tolist(), found["j"].tolist(), strict=True))
+    assert matches == [(3, 0), (5, 1), (8, 2), (9, 3), (20, 4)]
+
+
+def test_alike_hashes_alone_are_no_duplicates(photos):
+    found, candidates = pairs.near_duplicates(photos[:30], photos[30:], max_distance=64)
+    assert candidates == 900  # all of them; the pixels decide
+    assert len(found) == 0 and list(found) == ["i", "j", "hamming", "correlation"]
+
+
+def test_the_distance_is_that_of_imagehash(photos):
+    import imagehash
+
+    noisy = np.stack([recompressed(image, 5) for image in photos[:10]])
+    found, _ = pairs.near_duplicates(photos[:10], noisy, max_distance=64, min_correlation=0.5)
+    hashes = [[imagehash.phash(Image.fromarray(x)) for x in images] for images in (photos, noisy)]
+    assert len(found) >= 10
+    for row in found.itertuples():
+        assert row.hamming == hashes[0][row.i] - hashes[1][row.j]
+
+
+def test_pictures_without_detail_are_not_confirmed():
+    blank = np.full((3, 64, 64, 3), 128, dtype=np.uint8)
+    found, candidates = pairs.near_duplicates(blank)
+    assert candidates == 3 and len(found) == 0

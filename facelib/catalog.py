@@ -65,7 +65,7 @@ SETS = {
     "facecap": KnownSet(_places("facecap"), None, _PAPER_SET.replace("{number}", "104646")),
 }
 # Rendered people: identities and shots each. Training and test people never share a number.
-DEMO_SETS = {"demo-train": (range(0, 60), 16), "demo-test": (range(1000, 1060), 12)}
+DEMO_SETS = {"demo-train": (range(0, 60), 16), "demo-test": (range(100, 160), 12)}
 
 
 def load(name: str, progress: bool = True) -> PackedFaces:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from facelib import metrics, pairs
+from facelib import intervals, metrics, pairs
 
 
 def small_draws(features: np.ndarray, labels: np.ndarray, count: int, draws: int = 1000, seed: int = 0) -> pd.DataFrame:
@@ -59,7 +59,7 @@ def accuracy_curves(
     -------
     (k,) measured accuracies and (replicates, k) resampled ones.
     """
-    weights = np.vstack([np.ones(len(distances)), metrics.identity_weights(*people, replicates, seed)])
+    weights = np.vstack([np.ones(len(distances)), intervals.identity_weights(*people, replicates, seed)])
     order = np.argsort(distances)
     kept = np.searchsorted(distances[order], thresholds, side="right")  # pairs accepted at each threshold
     right = np.where(genuine[order], 1, -1) * weights[:, order]  # accepting a genuine pair is right, an impostor wrong

@@ -1,4 +1,4 @@
-"""Distances between features, what pairs of faces show about them, and how sure that is.
+"""Distances between features, and what pairs of faces show about them.
 
 A lower distance means more similar; a pair is accepted as one person if ``distance <= threshold``.
 Throughout, `distances` is (n,) real and finite, `genuine` (n,) bool (True: same person), and
@@ -10,13 +10,13 @@ nan. Arrays of another shape, without pairs or not finite raise ValueError.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy import ndarray as Array
 
-_CHUNK = 1 << 17  # numbers per temporary array: bounds the memory, and 1 MiB stays in the cache
+CHUNK = 1 << 17  # numbers per temporary array: bounds the memory, and 1 MiB stays in the cache
 _ROUNDING = 1e-9  # 0.29 * 100 is 28.999999999999996, and still permits 29
 
 
@@ -37,7 +37,7 @@ def _rowwise(kernel: Callable, a: Array, b: Array) -> Array:
     if a.ndim != 2 or a.shape != b.shape:
         raise ValueError(f"expected two arrays of one shape (n, d), got {a.shape} and {b.shape}")
     out = np.empty(len(a))
-    step = max(1, _CHUNK // max(1, a.shape[1]))
+    step = max(1, CHUNK // max(1, a.shape[1]))
     for start in range(0, len(a), step):
         rows = slice(start, start + step)
         with np.errstate(invalid="ignore", divide="ignore"):  # rows without a result: see below
@@ -50,7 +50,7 @@ def _rowwise(kernel: Callable, a: Array, b: Array) -> Array:
 
 def l2_normalise(x: Array) -> Array:
     """Rows of x (n, d) scaled to length 1, float64; ValueError for a zero vector."""
-    _rowwise(_cosine, x, x)
+    _rowwise(_cosine, x, x)  # raises where there is no direction
     return _unit(np.asarray(x, dtype=np.float64))
 
 
@@ -96,10 +96,12 @@ def _checked(distances: Array, genuine: Array) -> tuple[Array, Array]:
     return distances, genuine
 
 
-def _curve(distances: Array, genuine: Array, weights: Array | None) -> tuple[Array, Array, Array]:
+def cumulative(distances: Array, genuine: Array, weights: Array | None) -> tuple[Array, Array, Array]:
     """Thresholds (m,): -inf, each distinct distance; (..., m) genuine, impostor weight accepted."""
     distances, genuine = _checked(distances, genuine)
     weights = np.ones(len(distances), dtype=int) if weights is None else np.asarray(weights)
+    if weights.shape[-1:] != distances.shape:
+        raise ValueError(f"{len(distances)} pairs have weights of shape {weights.shape}")
     order = np.argsort(distances)
     thresholds = np.concatenate([[-np.inf], distances[order]])
     accepted = np.zeros((2, *weights.shape[:-1], len(thresholds)), dtype=weights.dtype)
@@ -118,7 +120,7 @@ def _pick(curve: Array, index: Array) -> Array:
     return np.take_along_axis(curve, index[..., None], axis=-1)[..., 0]
 
 
-def _ratio(part: Array, whole: Array) -> float | Array:
+def ratio(part: Array, whole: Array) -> float | Array:
     undefined = np.full(np.broadcast(part, whole).shape, np.nan)
     return _plain(np.divide(part, whole, out=undefined, where=np.asarray(whole) > 0))
 
@@ -136,25 +138,23 @@ class Confusion:
     fn: int | Array
 
     n = property(lambda c: c.tp + c.fp + c.tn + c.fn)
-    genuine_share = property(lambda c: _ratio(c.tp + c.fn, c.n))
-    accuracy = property(lambda c: _ratio(c.tp + c.tn, c.n))
-    precision = property(lambda c: _ratio(c.tp, c.tp + c.fp), doc="Equation 5.3.")
-    recall = property(lambda c: _ratio(c.tp, c.tp + c.fn), doc="Equation 5.4.")
-    f1 = property(lambda c: _ratio(2 * c.tp, 2 * c.tp + c.fp + c.fn), doc="Harmonic mean of both.")
-    far = property(lambda c: _ratio(c.fp, c.fp + c.tn), doc="False accept rate.")
-    frr = property(lambda c: _ratio(c.fn, c.tp + c.fn), doc="False reject rate.")
+    genuine_share = property(lambda c: ratio(c.tp + c.fn, c.n))
+    accuracy = property(lambda c: ratio(c.tp + c.tn, c.n))
+    precision = property(lambda c: ratio(c.tp, c.tp + c.fp), doc="Equation 5.3.")
+    recall = property(lambda c: ratio(c.tp, c.tp + c.fn), doc="Equation 5.4.")
+    f1 = property(lambda c: ratio(2 * c.tp, 2 * c.tp + c.fp + c.fn), doc="Harmonic mean of both.")
+    far = property(lambda c: ratio(c.fp, c.fp + c.tn), doc="False accept rate.")
+    frr = property(lambda c: ratio(c.fn, c.tp + c.fn), doc="False reject rate.")
 
 
 RATES = ("accuracy", "precision", "recall", "f1", "far", "frr")
 
 
-def confusion(
-    distances: Array, genuine: Array, threshold: float | Array, weights: Array | None = None
-) -> Confusion:
+def confusion(distances: Array, genuine: Array, threshold, weights=None) -> Confusion:
     """Decisions at one threshold, or at (k,) thresholds: then every count is (..., k)."""
     if np.isnan(threshold).any():
         raise ValueError("the threshold is nan")
-    thresholds, tp, fp = _curve(distances, genuine, weights)
+    thresholds, tp, fp = cumulative(distances, genuine, weights)
     at = np.searchsorted(thresholds, np.atleast_1d(threshold), side="right") - 1
     counts = tp[..., at], fp[..., at], fp[..., -1:] - fp[..., at], tp[..., -1:] - tp[..., at]
     return Confusion(*(c if np.ndim(threshold) else _plain(c[..., 0]) for c in counts))
@@ -177,7 +177,7 @@ def best_threshold(distances: Array, genuine: Array, weights: Array | None = Non
     """
     distances, genuine = _checked(distances, genuine)
     weights = np.ones(len(distances), dtype=int) if weights is None else np.asarray(weights)
-    thresholds, tp, fp = _curve(*(x[weights > 0] for x in (distances, genuine, weights)))
+    thresholds, tp, fp = cumulative(*(x[weights > 0] for x in (distances, genuine, weights)))
     values, right = thresholds[1:], tp - fp  # right decisions, beyond those of accepting none
     below = np.nextafter(values, -np.inf)  # adjacent floats have no midpoint: it rounds
     middle = np.minimum((values[:-1] + values[1:]) / 2, below[1:])
@@ -206,22 +206,22 @@ def roc(distances: Array, genuine: Array) -> tuple[Array, Array, Array]:
 
 def average_precision(distances: Array, genuine: Array, weights=None) -> float | Array:
     """Area under the steps of the precision-recall curve, as scikit-learn defines it."""
-    _, tp, fp = _curve(distances, genuine, weights)
-    precision = np.nan_to_num(_ratio(tp, tp + fp))  # nan: no recall is gained either
-    return _ratio((np.diff(tp) * precision[..., 1:]).sum(axis=-1), tp[..., -1])
+    _, tp, fp = cumulative(distances, genuine, weights)
+    precision = np.nan_to_num(ratio(tp, tp + fp))  # nan: no recall is gained either
+    return ratio((np.diff(tp) * precision[..., 1:]).sum(axis=-1), tp[..., -1])
 
 
 def auc(distances: Array, genuine: Array, weights=None) -> float | Array:
     """Area under the ROC: how often a genuine pair is closer than an impostor pair, ties half."""
-    _, tp, fp = _curve(distances, genuine, weights)
+    _, tp, fp = cumulative(distances, genuine, weights)
     trapezia = np.diff(fp) * (tp[..., 1:] + tp[..., :-1]) / 2
-    return _ratio(trapezia.sum(axis=-1), tp[..., -1] * fp[..., -1])
+    return ratio(trapezia.sum(axis=-1), tp[..., -1] * fp[..., -1])
 
 
 def equal_error_rate(distances: Array, genuine: Array, weights=None) -> float | Array:
     """FAR where it equals FRR, on the straight line between neighbouring points of the ROC."""
-    _, tp, fp = _curve(distances, genuine, weights)
-    far, tar = _ratio(fp, fp[..., -1:]), _ratio(tp, tp[..., -1:])
+    _, tp, fp = cumulative(distances, genuine, weights)
+    far, tar = ratio(fp, fp[..., -1:]), ratio(tp, tp[..., -1:])
     gap = far + tar - 1  # FAR - FRR, rising from -1 to 1
     after = np.argmax(gap >= 0, axis=-1)
     far0, far1, gap0, gap1 = (_pick(x, k) for x in (far, gap) for k in (after - 1, after))
@@ -243,17 +243,17 @@ class TarAtFar:
     impostors: int | Array
 
     allowed = property(lambda t: _plain(np.floor(t.target * t.impostors + _ROUNDING).astype(int)))
-    smallest_far = property(lambda t: _ratio(1, t.impostors), doc="Smallest FAR above 0.")
+    smallest_far = property(lambda t: ratio(1, t.impostors), doc="Smallest FAR above 0.")
     resolved = property(lambda t: t.target >= t.smallest_far)
 
 
-def tar_at_far(
-    distances: Array, genuine: Array, far: float, weights: Array | None = None
-) -> TarAtFar:
+def tar_at_far(distances: Array, genuine: Array, far: float, weights=None) -> TarAtFar:
     """`TarAtFar` over all pairs pooled; far in [0, 1]."""
-    thresholds, tp, fp = _curve(distances, genuine, weights)
+    if not 0 <= far <= 1:
+        raise ValueError(f"a false accept rate lies in [0, 1], got {far}")
+    thresholds, tp, fp = cumulative(distances, genuine, weights)
     last = (fp <= far * fp[..., -1:] + _ROUNDING).sum(axis=-1) - 1
-    tar = _ratio(_pick(tp, last), np.where(fp[..., -1] > 0, tp[..., -1], 0))
+    tar = ratio(_pick(tp, last), np.where(fp[..., -1] > 0, tp[..., -1], 0))
     return TarAtFar(far, tar, *map(_plain, (thresholds[last], _pick(fp, last), fp[..., -1])))
 
 
@@ -278,143 +278,3 @@ def ten_fold(distances: Array, genuine: Array, fold: Array) -> TenFold:
     parts = zip(tests, thresholds, strict=True)
     accuracies = [confusion(distances[test], genuine[test], t).accuracy for test, t in parts]
     return TenFold(np.array(accuracies), np.array(thresholds))
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A value with its interval; n is the number of pairs it rests on."""
-
-    value: float
-    low: float
-    high: float
-    n: int
-
-
-def wilson_interval(successes: int, n: int, confidence: float = 0.95) -> Estimate:
-    """Share of successes in n independent trials, with its score interval (Wilson 1927)."""
-    from scipy.stats import binomtest
-
-    interval = binomtest(successes, n).proportion_ci(confidence, method="wilson")
-    return Estimate(successes / n, float(interval.low), float(interval.high), n)
-
-
-def _resampled(people_left, people_right, replicates: int, seed: int) -> Iterator[Array]:
-    people, index = np.unique(np.concatenate([people_left, people_right]), return_inverse=True)
-    left, right = np.split(index, 2)
-    rng = np.random.default_rng(seed)
-    step = max(1, _CHUNK // len(index))
-    for start in range(0, replicates, step):
-        rows = np.arange(min(step, replicates - start))[:, None]
-        drawn = len(people) * rows + rng.integers(len(people), size=(len(rows), len(people)))
-        counts = np.bincount(drawn.ravel(), minlength=drawn.size).reshape(drawn.shape)
-        yield np.where(left == right, counts[:, left], counts[:, left] * counts[:, right])
-
-
-def identity_weights(people_left, people_right, replicates: int, seed: int) -> Array:
-    """How often each pair counts if identities are drawn with replacement: (replicates, n) int.
-
-    An identity drawn c times gives its genuine pairs the weight c, and two identities give their
-    impostor pairs the product of their counts, so that pairs with a person in common rise and fall
-    together: the subset bootstrap of Bolle, Ratha and Pankanti (2004), which is the vertex
-    bootstrap of Snijders and Borgatti (1999) on the graph whose edges are the pairs. Where few
-    pairs share a person the products vary more than need be, and intervals err on the wide side.
-    """
-    return np.concatenate(list(_resampled(people_left, people_right, replicates, seed)))
-
-
-_CURVE_STATISTICS = {f.__name__: f for f in (average_precision, auc, equal_error_rate)}
-STATISTICS = (*_CURVE_STATISTICS, *RATES, "tar_at_far")
-
-
-def _statistic(name: str, distances, genuine, weights: Array, at: float | None) -> Array:
-    if name not in STATISTICS:
-        raise ValueError(f"unknown statistic {name!r}: expected one of {', '.join(STATISTICS)}")
-    if (at is None) != (name in _CURVE_STATISTICS):
-        raise ValueError(f"{name} {'needs a' if at is None else 'has no'} threshold or FAR as `at`")
-    if name in _CURVE_STATISTICS:
-        return _CURVE_STATISTICS[name](distances, genuine, weights)
-    if name == "tar_at_far":
-        return tar_at_far(distances, genuine, at, weights).tar
-    return getattr(confusion(distances, genuine, at, weights), name)
-
-
-def _replicates(genuine, people_left, people_right, replicates: int, seed: int) -> Iterator[Array]:
-    """Weights (r, n) in chunks: first the pairs as they are (r = 1), then resampled."""
-    if not np.array_equal(np.asarray(people_left) == np.asarray(people_right), genuine):
-        raise ValueError("a pair must be genuine exactly if its two people are the same")
-    yield np.ones((1, len(genuine)), dtype=int)
-    yield from _resampled(people_left, people_right, replicates, seed)
-
-
-def _estimate(values: Array, confidence: float, n: int) -> Estimate:
-    low, high = np.nanquantile(values[1:], [(1 - confidence) / 2, (1 + confidence) / 2])
-    return Estimate(float(values[0]), float(low), float(high), n)
-
-
-def bootstrap(
-    statistic: str, distances, genuine, people_left, people_right, at: float | None = None,
-    replicates: int = 2000, seed: int = 0, confidence: float = 0.95,
-) -> Estimate:
-    """One of `STATISTICS`, with its percentile interval over resampled identities.
-
-    `at` is the threshold for the `RATES`, the FAR for "tar_at_far", None for the others. Replicates
-    that leave the statistic undefined are left out. See `identity_weights`.
-    """
-    chunks = _replicates(genuine, people_left, people_right, replicates, seed)
-    values = np.concatenate([_statistic(statistic, distances, genuine, w, at) for w in chunks])
-    return _estimate(values, confidence, len(genuine))
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """The difference a - b, its two-sided p-value, and the verdict on 'a is better than b'."""
-
-    difference: Estimate
-    p_value: float
-    verdict: str  # "holds", "fails" or "undecided"
-
-
-def paired_bootstrap(
-    statistic: str, distances_a, distances_b, genuine, people_left, people_right, at=None,
-    replicates: int = 2000, seed: int = 0, confidence: float = 0.95,
-) -> Comparison:
-    """Compare two distances on the same pairs and replicates.
-
-    As `bootstrap`; `at` may be a tuple with a value for a and one for b. 'a is better' holds if the
-    whole interval of the difference lies on the better side of 0 (below it for error rates), fails
-    if it lies on the worse side, and is undecided otherwise.
-    """
-    at_a, at_b = at if isinstance(at, tuple) else (at, at)
-    values = np.concatenate([
-        _statistic(statistic, distances_a, genuine, weights, at_a)
-        - _statistic(statistic, distances_b, genuine, weights, at_b)
-        for weights in _replicates(genuine, people_left, people_right, replicates, seed)
-    ])
-    difference = _estimate(values, confidence, len(genuine))
-    drawn = values[1:][np.isfinite(values[1:])]
-    tail = min((drawn <= 0).sum(), (drawn >= 0).sum())
-    p_value = min(1.0, 2 * float(1 + tail) / (1 + len(drawn)))
-    sign = -1 if statistic in ("far", "frr", "equal_error_rate") else 1
-    worst, best = sorted((sign * difference.low, sign * difference.high))
-    verdict = "holds" if worst > 0 else "fails" if best < 0 else "undecided"
-    return Comparison(difference, p_value, verdict)
-
-
-def precision_recall_band(
-    distances, genuine, people_left, people_right, recall_grid: Array,
-    replicates: int = 1000, seed: int = 0, confidence: float = 0.95,
-) -> tuple[Array, Array, Array]:
-    """Low, median and high precision over resampled identities, at recalls in (0, 1]: (k,) each.
-
-    The precision at recall r is that of the smallest threshold whose recall reaches r: the steps
-    whose area is the average precision.
-    """
-    if np.min(recall_grid) <= 0 or np.max(recall_grid) > 1:
-        raise ValueError("recall_grid must lie in (0, 1]")
-    drawn = []
-    for weights in _replicates(genuine, people_left, people_right, replicates, seed):
-        _, tp, fp = _curve(distances, genuine, weights)
-        for recall, precision in zip(_ratio(tp, tp[:, -1:]), _ratio(tp, tp + fp), strict=True):
-            if recall[-1] == 1:  # else no genuine pair was drawn
-                drawn.append(precision[np.searchsorted(recall, recall_grid)])
-    return tuple(np.quantile(drawn[1:], [(1 - confidence) / 2, 0.5, (1 + confidence) / 2], axis=0))

@@ -6,7 +6,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import seaborn as sns
 from matplotlib.axes import Axes
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import PercentFormatter, ScalarFormatter
 
 from facelib import runtime
 
@@ -52,13 +52,15 @@ def images_per_person(counts: dict[str, np.ndarray]) -> Axes:
     """Histogram of the number of images per person, one step line per set."""
     axis = _axes("images of a person", "people")
     most = max(values.max() for values in counts.values())
-    edges = np.arange(1, most + 2) if most <= 60 else np.geomspace(1, most + 1, 40)
+    edges = np.arange(1, most + 2) if most <= 60 else np.unique(np.geomspace(1, most + 1, 30).round())
     for (name, values), style in zip(counts.items(), ("-", "--", ":", "-."), strict=False):
         heights, _ = np.histogram(values, edges)
         axis.stairs(heights, edges, label=f"{name}: {len(values):,} people", linestyle=style, linewidth=2)
     if most > 60:
         axis.set_xscale("log")
+        axis.xaxis.set_major_formatter(ScalarFormatter())
     axis.set_yscale("symlog", linthresh=1)
+    axis.yaxis.set_major_formatter(ScalarFormatter())
     axis.set_ylim(bottom=0)
     axis.legend()
     return axis
@@ -161,7 +163,7 @@ def accuracy_over_thresholds(paper: tuple, fine: tuple, chosen: float) -> np.nda
     best = thresholds[np.argmax(accuracy)]
     axes[1].axvline(best, color=COLOURS["cosine"], linestyle="--", label="best on these test pairs")
     axes[1].set(title="a fine grid in the scale of the features", xlabel="threshold")
-    axes[1].legend()
+    axes[1].legend(loc="lower center", fontsize=9)
     axes[0].set_xticks(range(0, 20, 3))
     axes[0].yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     return axes

@@ -207,8 +207,8 @@ class Recorder(Callback):
             raise ValueError(f"The loss is {loss} in epoch {len(self.rows) + 1}: lower the learning rate.")
         self.losses.append(loss)
         self.sizes.append(logs["batch_size"])
-        self.bar.update(1 / len(self.sampler))
         self.bar.set_postfix(loss=f"{loss:.3f}", accuracy=f"{logs['acc']:.3f}", refresh=False)
+        self.bar.update(len(self.rows) + (step + 1) / len(self.sampler) - self.bar.n)
 
     def on_epoch_end(self, epoch, logs=None):
         seconds = time.perf_counter() - self.started
@@ -228,7 +228,6 @@ class Recorder(Callback):
 
     def _save(self) -> None:
         self.rows.append(self.row)
-        self.bar.n = len(self.rows)
         final = self.folder / f"epoch_{len(self.rows):04d}"
         temporary = self.folder / f"writing_{final.name}"
         shutil.rmtree(temporary, ignore_errors=True)

@@ -3,7 +3,7 @@ import pytest
 from scipy.spatial.distance import cosine, euclidean
 from sklearn.metrics import average_precision_score
 
-from facelib import draws, metrics
+from facelib import draws, intervals
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +21,7 @@ def test_curves_equal_counting_pair_by_pair():
     thresholds = np.array([-1, 0.0, 0.3, 0.55, 1.0, 2.0])
     measured, resampled = draws.accuracy_curves(distances, genuine, (left, right), thresholds, replicates=20, seed=4)
     assert measured == pytest.approx([np.mean((distances <= t) == genuine) for t in thresholds])
-    weights = metrics.identity_weights(left, right, 20, 4)
+    weights = intervals.identity_weights(left, right, 20, 4)
     expected = [[np.average((distances <= t) == genuine, weights=w) for t in thresholds] for w in weights]
     np.testing.assert_allclose(resampled, expected)
 

@@ -19,7 +19,7 @@ from sklearn.metrics import (
     roc_curve,
 )
 
-from facelib import metrics
+from facelib import intervals, metrics
 
 
 def draw(n=200, seed=0, decimals=1):
@@ -69,7 +69,7 @@ def test_distances_by_hand():
 
 def test_batches_do_not_change_distances(features, monkeypatch):
     whole = {m: metrics.distance(*features, m, normalise=True) for m in ("cosine", "euclidean")}
-    monkeypatch.setattr(metrics, "_CHUNK", 7 * 17)  # 7 rows at a time; 300 is no multiple of it
+    monkeypatch.setattr(metrics, "CHUNK", 7 * 17)  # 7 rows at a time; 300 is no multiple of it
     for metric, expected in whole.items():
         np.testing.assert_array_equal(metrics.distance(*features, metric, normalise=True), expected)
 
@@ -78,18 +78,16 @@ def test_squared_distance_of_normalised_features_is_twice_the_cosine_distance(fe
     unit = [metrics.l2_normalise(x) for x in features]
     squared = metrics.euclidean_distance(*unit) ** 2
     np.testing.assert_allclose(squared, 2 - 2 * metrics.cosine_similarity(*features), atol=1e-14)
-    np.testing.assert_allclose(
-        metrics.distance(*features, "euclidean", normalise=True) ** 2, squared, atol=1e-14
-    )
+    np.testing.assert_allclose(metrics.distance(*features, "euclidean", normalise=True) ** 2, squared, atol=1e-14)
 
 
 def test_distances_of_single_precision_features_are_computed_in_double():
-    a = np.full((1, 512), 1e4, dtype=np.float32)
-    b = a.copy()
-    b[0, 0] += np.float32(0.01)  # lost if the squares were summed in single precision
-    expected = np.linalg.norm(a.astype(float) - b)
-    assert metrics.euclidean_distance(a, b)[0] == pytest.approx(expected, rel=1e-12)
-    assert metrics.euclidean_distance(a, b).dtype == np.float64
+    a, b = np.random.default_rng(0).random((2, 20, 512), dtype=np.float32)
+    for metric in ("cosine", "euclidean"):
+        single = metrics.distance(a, b, metric)
+        double = metrics.distance(a.astype(np.float64), b.astype(np.float64), metric)
+        np.testing.assert_allclose(single, double, rtol=1e-13)
+        assert single.dtype == np.float64
 
 
 def test_identical_features_are_at_distance_zero():
@@ -196,9 +194,15 @@ def test_bad_pairs_are_refused(distances, genuine, message):
             function(distances, genuine)
 
 
-def test_a_threshold_of_nan_is_refused():
+def test_meaningless_thresholds_targets_and_weights_are_refused():
     with pytest.raises(ValueError, match="nan"):
         metrics.confusion([1.0], np.array([True]), np.nan)
+    for far in (-0.1, 1.1, np.nan):
+        with pytest.raises(ValueError, match=r"\[0, 1\]"):
+            metrics.tar_at_far([1.0], np.array([True]), far)
+    for shape in ((2,), (3, 2)):
+        with pytest.raises(ValueError, match="1 pairs have weights"):
+            metrics.auc([1.0], np.array([True]), np.ones(shape))
 
 
 # The best threshold
@@ -291,15 +295,15 @@ def test_weighted_areas_agree_with_scikit_learn(ours, theirs):
         np.testing.assert_allclose(ours(distances, genuine, weights), expected, rtol=1e-10)
 
 
-@pytest.mark.parametrize("name", metrics.STATISTICS)
+@pytest.mark.parametrize("name", intervals.STATISTICS)
 def test_whole_weights_equal_repeated_pairs(name):
     distances, genuine = draw()
     at = {"tar_at_far": 0.05, **dict.fromkeys(metrics.RATES, 1.0)}.get(name)
     weights = np.random.default_rng(3).integers(0, 4, (4, len(distances)))
-    together = metrics._statistic(name, distances, genuine, weights, at)
+    together = intervals._statistic(name, distances, genuine, weights, at)
     for weight, value in zip(weights, together, strict=True):
         repeated = np.repeat(distances, weight), np.repeat(genuine, weight)
-        alone = metrics._statistic(name, *repeated, np.ones((1, weight.sum())), at)
+        alone = intervals._statistic(name, *repeated, np.ones((1, weight.sum())), at)
         assert value == pytest.approx(alone[0], rel=1e-12)
 
 
@@ -397,7 +401,7 @@ def test_a_fold_has_no_say_in_its_own_threshold():
 
 
 def test_wilson_interval_of_the_paper():
-    accuracy, recall = metrics.wilson_interval(183, 200), metrics.wilson_interval(85, 100)
+    accuracy, recall = intervals.wilson_interval(183, 200), intervals.wilson_interval(85, 100)
     assert (round(accuracy.low, 3), round(accuracy.high, 3)) == (0.868, 0.946)
     assert accuracy.value == 0.915
     assert (round(recall.low, 3), round(recall.high, 3), recall.n) == (0.767, 0.907, 100)
@@ -407,14 +411,14 @@ def test_wilson_interval_by_its_formula():
     z, n, p = 1.6448536269514722, 50, 0.1
     middle = (p + z**2 / (2 * n)) / (1 + z**2 / n)
     half = z / (1 + z**2 / n) * (p * (1 - p) / n + z**2 / (4 * n**2)) ** 0.5
-    estimate = metrics.wilson_interval(5, 50, confidence=0.9)
+    estimate = intervals.wilson_interval(5, 50, confidence=0.9)
     np.testing.assert_allclose([estimate.low, estimate.high], [middle - half, middle + half])
 
 
 def test_identity_weights_are_products_of_counts():
     names = np.array(["ann", "bob", "cy"])
     left, right = np.array([0, 1, 2, 0, 0, 1]), np.array([0, 1, 2, 1, 2, 2])
-    weights = metrics.identity_weights(names[left], names[right], 2000, seed=0)
+    weights = intervals.identity_weights(names[left], names[right], 2000, seed=0)
     ann, bob, cy = weights[:, :3].T
     assert weights.shape == (2000, 6) and (ann + bob + cy == 3).all()
     np.testing.assert_array_equal(weights[:, 3:], np.stack([ann * bob, ann * cy, bob * cy], axis=1))
@@ -425,19 +429,19 @@ def test_identity_weights_are_products_of_counts():
 
 def test_replicates_depend_on_the_seed_alone(monkeypatch):
     _, _, left, right = draw_people()
-    whole = metrics.identity_weights(left, right, 50, seed=3)
-    np.testing.assert_array_equal(metrics.identity_weights(left, right, 20, seed=3), whole[:20])
-    monkeypatch.setattr(metrics, "_CHUNK", 1)
-    np.testing.assert_array_equal(metrics.identity_weights(left, right, 50, seed=3), whole)
-    assert (metrics.identity_weights(left, right, 50, seed=4) != whole).any()
+    whole = intervals.identity_weights(left, right, 50, seed=3)
+    np.testing.assert_array_equal(intervals.identity_weights(left, right, 20, seed=3), whole[:20])
+    monkeypatch.setattr(metrics, "CHUNK", 1)
+    np.testing.assert_array_equal(intervals.identity_weights(left, right, 50, seed=3), whole)
+    assert (intervals.identity_weights(left, right, 50, seed=4) != whole).any()
 
 
 @pytest.mark.parametrize("ours, theirs", AREAS)
 def test_bootstrap_interval_is_that_of_scikit_learn_on_the_same_weights(ours, theirs):
     distances, genuine, left, right = draw_people()
-    weights = metrics.identity_weights(left, right, 80, seed=7)
+    weights = intervals.identity_weights(left, right, 80, seed=7)
     values = [theirs(genuine, -distances, sample_weight=w) for w in weights]
-    estimate = metrics.bootstrap(
+    estimate = intervals.bootstrap(
         ours.__name__, distances, genuine, left, right, replicates=80, seed=7, confidence=0.9
     )
     assert estimate.value == pytest.approx(theirs(genuine, -distances))
@@ -445,22 +449,20 @@ def test_bootstrap_interval_is_that_of_scikit_learn_on_the_same_weights(ours, th
     assert estimate.n == 300
 
 
-@pytest.mark.parametrize(
-    "name, at", [("equal_error_rate", None), ("f1", 1.0), ("far", 1.0), ("tar_at_far", 0.1)]
-)
+@pytest.mark.parametrize("name, at", [("equal_error_rate", None), ("f1", 1.0), ("far", 1.0), ("tar_at_far", 0.1)])
 def test_bootstrap_of_every_kind_of_statistic(name, at):
     sample = draw_people()
-    estimate = metrics.bootstrap(name, *sample, at=at, replicates=200)
+    estimate = intervals.bootstrap(name, *sample, at=at, replicates=200)
     assert 0 <= estimate.low < estimate.value < estimate.high <= 1
-    assert estimate == metrics.bootstrap(name, *sample, at=at, replicates=200)
-    assert estimate != metrics.bootstrap(name, *sample, at=at, replicates=200, seed=1)
+    assert estimate == intervals.bootstrap(name, *sample, at=at, replicates=200)
+    assert estimate != intervals.bootstrap(name, *sample, at=at, replicates=200, seed=1)
 
 
 def test_bootstrap_leaves_out_replicates_without_a_value():
     # A threshold that accepts one pair only: many replicates accept none and have no precision.
     distances, genuine, left, right = draw_people()
     at = distances[genuine].min()
-    estimate = metrics.bootstrap("precision", distances, genuine, left, right, at=at, replicates=50)
+    estimate = intervals.bootstrap("precision", distances, genuine, left, right, at=at, replicates=50)
     assert (estimate.value, estimate.low, estimate.high) == (1, 1, 1)
 
 
@@ -470,8 +472,8 @@ def test_bootstrap_intervals_cover_the_truth():
     covered = np.zeros(2, dtype=int)
     for seed in range(100):
         sample = draw_people(400, 25, seed, spread=1.0)
-        identities = metrics.bootstrap("recall", *sample, at=0.75, replicates=200, seed=seed)
-        pairs = metrics.wilson_interval(round(identities.value * 200), 200)
+        identities = intervals.bootstrap("recall", *sample, at=0.75, replicates=200, seed=seed)
+        pairs = intervals.wilson_interval(round(identities.value * 200), 200)
         covered += [x.low <= truth <= x.high for x in (identities, pairs)]
     assert covered[0] >= 89  # of 95 expected
     assert covered[1] <= 75
@@ -479,9 +481,9 @@ def test_bootstrap_intervals_cover_the_truth():
 
 def test_bootstrap_memory_stays_bounded():
     sample = draw_people(6000, 3000)
-    metrics.bootstrap("auc", *sample, replicates=2)
+    intervals.bootstrap("auc", *sample, replicates=2)
     tracemalloc.start()
-    metrics.bootstrap("auc", *sample, replicates=300)
+    intervals.bootstrap("auc", *sample, replicates=300)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 40e6  # the weights alone would take 14 MB per 300 replicates as a whole, in int64
@@ -490,42 +492,53 @@ def test_bootstrap_memory_stays_bounded():
 def test_statistics_ask_for_what_they_need():
     sample = draw_people()
     with pytest.raises(ValueError, match="'accurracy'.*average_precision.*tar_at_far"):
-        metrics.bootstrap("accurracy", *sample)
+        intervals.bootstrap("accurracy", *sample)
     with pytest.raises(ValueError, match="accuracy needs"):
-        metrics.bootstrap("accuracy", *sample)
+        intervals.bootstrap("accuracy", *sample)
     with pytest.raises(ValueError, match="auc has no"):
-        metrics.bootstrap("auc", *sample, at=1.0)
+        intervals.bootstrap("auc", *sample, at=1.0)
     distances, genuine, left, right = sample
     with pytest.raises(ValueError, match="genuine"):
-        metrics.bootstrap("auc", distances, ~genuine, left, right)
+        intervals.bootstrap("auc", distances, ~genuine, left, right)
 
 
 def test_paired_bootstrap_verdicts():
     distances, genuine, *people = draw_people()
     noise = np.random.default_rng(1).normal(0, 1.5, len(distances))
     worse = distances + noise
-    better = metrics.paired_bootstrap("auc", distances, worse, genuine, *people, replicates=300)
+    better = intervals.paired_bootstrap("auc", distances, worse, genuine, *people, replicates=300)
     assert better.verdict == "holds" and better.difference.low > 0 and better.p_value < 0.05
     expected = roc_auc_score(genuine, -distances) - roc_auc_score(genuine, -worse)
     assert better.difference.value == pytest.approx(expected)
-    reverse = metrics.paired_bootstrap("auc", worse, distances, genuine, *people, replicates=300)
+    reverse = intervals.paired_bootstrap("auc", worse, distances, genuine, *people, replicates=300)
     assert reverse.verdict == "fails" and reverse.difference.value == pytest.approx(-expected)
-    same = metrics.paired_bootstrap("auc", distances, 2 * distances, genuine, *people, replicates=9)
+    same = intervals.paired_bootstrap("auc", distances, 2 * distances, genuine, *people, replicates=9)
     assert (same.verdict, same.p_value, same.difference.value) == ("undecided", 1, 0)
+
+
+def test_the_p_value_counts_replicates_on_the_other_side():
+    distances, genuine, *people = draw_people()
+    near = distances + np.random.default_rng(1).normal(0, 0.3, len(distances))
+    drawn = [
+        roc_auc_score(genuine, -distances, sample_weight=w) - roc_auc_score(genuine, -near, sample_weight=w)
+        for w in intervals.identity_weights(*people, 99, seed=0)
+    ]
+    result = intervals.paired_bootstrap("auc", distances, near, genuine, *people, replicates=99)
+    other_side = min(sum(d <= 0 for d in drawn), sum(d >= 0 for d in drawn))
+    assert 0 < other_side < 40  # a case worth testing
+    assert result.p_value == pytest.approx(2 * (1 + other_side) / 100)
 
 
 def test_paired_bootstrap_knows_that_smaller_errors_are_better():
     distances, genuine, *people = draw_people()
     worse = distances + np.random.default_rng(1).normal(0, 1.5, len(distances))
-    result = metrics.paired_bootstrap(
-        "equal_error_rate", distances, worse, genuine, *people, replicates=300
-    )
+    result = intervals.paired_bootstrap("equal_error_rate", distances, worse, genuine, *people, replicates=300)
     assert result.difference.high < 0 and result.verdict == "holds"
 
 
 def test_paired_bootstrap_takes_a_threshold_each():
     distances, genuine, *people = draw_people()
-    result = metrics.paired_bootstrap(
+    result = intervals.paired_bootstrap(
         "accuracy", distances, 10 * distances, genuine, *people, at=(0.75, 7.5), replicates=50
     )
     assert (result.difference.low, result.difference.high, result.verdict) == (0, 0, "undecided")
@@ -534,8 +547,8 @@ def test_paired_bootstrap_takes_a_threshold_each():
 def test_paired_intervals_are_narrower_than_separate_ones():
     distances, genuine, *people = draw_people()
     near = distances + np.random.default_rng(1).normal(0, 0.1, len(distances))
-    paired = metrics.paired_bootstrap("auc", distances, near, genuine, *people, replicates=200)
-    alone = metrics.bootstrap("auc", distances, genuine, *people, replicates=200)
+    paired = intervals.paired_bootstrap("auc", distances, near, genuine, *people, replicates=200)
+    alone = intervals.bootstrap("auc", distances, genuine, *people, replicates=200)
     width = paired.difference.high - paired.difference.low
     assert width < 0.5 * (alone.high - alone.low)
 
@@ -546,7 +559,7 @@ def test_false_positives_of_the_paired_test_are_rare():
     for seed in range(60):
         distances, genuine, *people = draw_people(200, 40, seed)
         noise = np.random.default_rng(seed).normal(0, 0.6, (2, 200))
-        result = metrics.paired_bootstrap(
+        result = intervals.paired_bootstrap(
             "auc", distances + noise[0], distances + noise[1], genuine, *people, replicates=150
         )
         found += result.verdict != "undecided"
@@ -557,18 +570,26 @@ def test_precision_recall_band_equals_brute_force():
     distances, genuine, left, right = draw_people(seed=2)
     grid = np.array([0.001, 0.1, 0.5, 0.95, 1.0])
     curves = []
-    for weight in metrics.identity_weights(left, right, 60, seed=0):
+    for weight in intervals.identity_weights(left, right, 60, seed=0):
         precision, recall, _ = precision_recall_curve(genuine, -distances, sample_weight=weight)
         precision, recall = precision[-2::-1], recall[-2::-1]  # recall grows; the end point is cut
         curves.append([precision[np.argmax(recall >= r - 1e-12)] for r in grid])
-    band = metrics.precision_recall_band(distances, genuine, left, right, grid, replicates=60)
+    band = intervals.precision_recall_band(distances, genuine, left, right, grid, replicates=60)
     np.testing.assert_allclose(band, np.quantile(curves, [0.025, 0.5, 0.975], axis=0))
+
+
+def test_precision_recall_band_leaves_out_replicates_without_genuine_pairs():
+    # Only person 0 has genuine pairs: about 1 replicate in 3 draws none of them.
+    left, right = np.array([0, 0, 1, 2, 3]), np.array([0, 0, 2, 3, 4])
+    distances = np.array([1.0, 2.0, 3.0, 4.0, 5.0])
+    band = intervals.precision_recall_band(distances, left == right, left, right, [0.5, 1.0], 50)
+    np.testing.assert_array_equal(band, np.ones((3, 2)))
 
 
 @pytest.mark.parametrize("grid", [[0, 0.5], [0.5, 1.1]])
 def test_precision_recall_band_refuses_recalls_without_a_threshold(grid):
     with pytest.raises(ValueError, match="recall_grid"):
-        metrics.precision_recall_band(*draw_people(), grid, replicates=2)
+        intervals.precision_recall_band(*draw_people(), grid, replicates=2)
 
 
 def test_the_area_under_the_precision_steps_is_the_average_precision():
@@ -581,7 +602,7 @@ def test_the_area_under_the_precision_steps_is_the_average_precision():
 
 def test_importing_stays_light():
     code = (
-        "import sys, facelib.metrics, facelib.pairs\n"
+        "import sys, facelib.intervals, facelib.metrics, facelib.pairs\n"
         "heavy = {'paddle', 'scipy', 'sklearn', 'pandas', 'imagehash'} & set(sys.modules)\n"
         "assert not heavy, heavy"
     )

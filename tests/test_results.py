@@ -3,7 +3,7 @@ import json
 import pandas as pd
 import pytest
 
-from facelib import metrics, results
+from facelib import intervals, results
 
 
 @pytest.fixture(autouse=True)
@@ -37,7 +37,7 @@ def verdict(profile="demo"):
 
 def test_file_is_flat_and_holds_value_interval_n_unit_notebook(output):
     recorder = results.Recorder("04_threshold", "demo")
-    recorder("threshold.accuracy", metrics.wilson_interval(183, 200))
+    recorder("threshold.accuracy", intervals.wilson_interval(183, 200))
     recorder.save({"seed": 0}, {"test": "abc"})
     stored = json.loads((output / "figures" / "demo" / "results.json").read_text())
     entry = stored["threshold.accuracy"]

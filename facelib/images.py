@@ -19,6 +19,7 @@ SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", 
 MAX_PIXELS = 100_000_000
 CHUNK = 32  # files per task: enough work to hide the hand-over to a thread,
 CHUNK_BYTES = 2**23  # but not more of large photos than fits into memory for every thread
+SMALL_FILE = 6_000  # bytes; below, opening costs more than decoding, and threads only wait for Python's lock
 Crop = tuple[float, float, float, float]
 
 # Pillow's own default for resize, and so what the paper's "resize" most likely did.
@@ -100,6 +101,11 @@ def decode_all(
     with ThreadPoolExecutor(workers) as pool, quiet_about_size():
         waiting = deque()
         for chunk in _chunks(files):
+            if sum(len(data) for _, data in chunk) < SMALL_FILE * len(chunk):
+                while waiting:
+                    yield from waiting.popleft().result()
+                yield from decode_chunk(chunk)
+                continue
             waiting.append(pool.submit(decode_chunk, chunk))
             if len(waiting) > 2 * workers:
                 yield from waiting.popleft().result()

@@ -47,14 +47,28 @@ def results_table(profile: str = PROFILE) -> str:
         f"Profile `{profile}`, 95 % intervals in brackets. *Other data* marks a number that the source measured on "
         "other faces than ours: it is context, neither confirmed nor refuted.",
         "",
-        "| | claim | source | ours | n | verdict |",
-        "|---|---|---|---|---|---|",
+        "| | claim | source | ours | measured as | n | verdict |",
+        "|---|---|---|---|---|---|---|",
     ]
     for row in measured.to_dict("records"):
         n = "" if pd.isna(row["n"]) else f"{row['n']:,}"
-        lines.append(f"| {row['id']} | {row['claim']} | {row['source']} | {row['ours']} | {n} | {row['verdict']} |")
+        cells = (row["id"], row["claim"], row["source"], row["ours"], f"`{row['result']}`", n, row["verdict"])
+        lines.append(f"| {' | '.join(cells)} |")
     rest = len(rows) - len(measured)
-    return "\n".join([*lines, "", f"{rest} further claims are not run yet; `00_overview` lists them with the reason."])
+    lines += ["", f"{rest} further claims are not run yet; `00_overview` lists them with the reason.", ""]
+    return "\n".join(lines + _protocol_table(results.load(profile)))
+
+
+def _protocol_table(entries: dict[str, dict]) -> list[str]:
+    names = {"accuracy": "accuracy, ten folds", "auc": "AUC", "eer": "EER"}
+    names |= {f"tar_at_far_{far}": f"TAR at FAR {far}" for far in ("1e-2", "1e-3")}
+    if "lfw.view2.cosine.accuracy" not in entries:
+        return []
+    lines = ["LFW's standard protocol (View 2, 6,000 pairs):", "", "| | Euclid | cosine |", "|---|---|---|"]
+    for key, name in names.items():
+        cells = [results.show(entries[f"lfw.view2.{metric}.{key}"]) for metric in ("euclidean", "cosine")]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return lines
 
 
 def model_card(name: str, key: str) -> str:

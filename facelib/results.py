@@ -31,7 +31,7 @@ class Result:
         text = _number(self.value, self.unit)
         if self.low is None:
             return text
-        return f"{text} [{_number(self.low, self.unit)}, {_number(self.high, self.unit)}]"
+        return f"{_number(self.value, '')} [{_number(self.low, '')}, {_number(self.high, '')}] {self.unit}".strip()
 
 
 class Recorder:
@@ -128,6 +128,7 @@ def verdicts(profile: str) -> pd.DataFrame:
                 "claim": claim["claim"],
                 "source": f"{claim['value']} {claim['unit']}".strip(),
                 "ours": show(entry) if entry else "",
+                "result": claim["result"],
                 "n": entry["n"] if entry else None,
                 "verdict": _verdict(claim, _result(entry), profile) if entry else "not run",
                 "where": claim["notebook"] if entry else claim["reason"] or claim["notebook"],

@@ -25,7 +25,7 @@ def test_table_holds_what_was_measured_and_counts_the_rest(measured):
     table = release.results_table("lfw")
     rows = [line for line in table.splitlines() if line.startswith("| P")]
     assert [row.split(" | ")[0] for row in rows] == ["| P07", "| P10"]
-    assert "| 0.020 [0.010, 0.030] | 6,000 | holds |" in rows[1]
+    assert "| 0.020 [0.010, 0.030] | `all.euclidean_minus_cosine` | 6,000 | holds |" in rows[1]
     assert f"{len(results.claims()) - 2} further claims" in table
 
 

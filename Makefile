@@ -43,7 +43,7 @@ test: $(STAMP)  ## check the style, run the tests and compare the committed note
 	$(PY) -m pytest --nbval tests notebooks
 
 lab: $(STAMP)  ## open the notebooks in JupyterLab
-	$(PY) -m jupyterlab notebooks/00_overview.ipynb
+	$(PY) -m jupyterlab --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/notebooks/00_overview.ipynb
 
 clean:  ## remove .venv and what tools leave behind; data sets and trained models stay
 	rm -rf .venv build dist *.egg-info .pytest_cache .ruff_cache .coverage

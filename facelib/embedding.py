@@ -26,7 +26,8 @@ class Embedder:
         A file written by `models.save_weights`.
     backend
         ``"dygraph"`` runs the network as it was trained; ``"inference"`` runs Paddle's inference
-        engine, on the CPU with oneDNN, which is faster and equal to about 1e-5.
+        engine, on the CPU with oneDNN, which is faster and equal to about 1e-5. Having run it changes
+        the last bits of a training in the same process (Paddle 3.3).
     batch_size
         Faces per pass.
     """

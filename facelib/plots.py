@@ -6,7 +6,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import seaborn as sns
 from matplotlib.axes import Axes
-from matplotlib.ticker import PercentFormatter, ScalarFormatter
+from matplotlib.ticker import LogLocator, NullFormatter, PercentFormatter, ScalarFormatter
 
 from facelib import runtime
 
@@ -55,7 +55,8 @@ def images_per_person(counts: dict[str, np.ndarray]) -> Axes:
     edges = np.arange(1, most + 2) if most <= 60 else np.unique(np.geomspace(1, most + 1, 30).round())
     for (name, values), style in zip(counts.items(), ("-", "--", ":", "-."), strict=False):
         heights, _ = np.histogram(values, edges)
-        axis.stairs(heights, edges, label=f"{name}: {len(values):,} people", linestyle=style, linewidth=2)
+        label, colour = f"{name}: {len(values):,} people", COLOURS["impostor" if style == "--" else "genuine"]
+        axis.stairs(heights, edges, label=label, linestyle=style, linewidth=2, color=colour)
     if most > 60:
         axis.set_xscale("log")
         axis.xaxis.set_major_formatter(ScalarFormatter())
@@ -94,7 +95,7 @@ def training_curve(history, quantity: str) -> Axes:
 
 def feature_vector(vector: np.ndarray) -> Axes:
     """The paper's first figure 6: the 512 components of one face's features."""
-    axis = _axes("component", "value", width=8)
+    axis = _axes("component", "feature value", width=8)
     axis.vlines(np.arange(len(vector)), 0, vector, color=COLOURS["euclidean"], linewidth=0.8)
     axis.set_xlim(-2, len(vector) + 1)
     axis.set_ylim(bottom=0)
@@ -163,7 +164,7 @@ def accuracy_over_thresholds(paper: tuple, fine: tuple, chosen: float) -> np.nda
     best = thresholds[np.argmax(accuracy)]
     axes[1].axvline(best, color=COLOURS["cosine"], linestyle="--", label="best on these test pairs")
     axes[1].set(title="a fine grid in the scale of the features", xlabel="threshold")
-    axes[1].legend(loc="lower center", fontsize=9)
+    axes[1].figure.legend(loc="outside lower center", ncols=3, fontsize=9)
     axes[0].set_xticks(range(0, 20, 3))
     axes[0].yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     return axes
@@ -175,10 +176,12 @@ def draws(values: np.ndarray, labels: tuple[str, str], reference: tuple[float, s
     levels = np.unique(values)
     steps = np.diff(levels).min() if 1 < len(levels) <= 60 else None  # shares of few pairs come in steps
     edges = 40 if steps is None else np.arange(levels[0] - steps / 2, levels[-1] + steps, steps)
-    axis.hist(values, edges, color=COLOURS["euclidean"], alpha=0.75)
-    axis.axvline(reference[0], color="black", linestyle=":", label=reference[1])
+    axis.hist(values, edges, color=COLOURS["euclidean"], alpha=0.9, zorder=2)
+    axis.axvline(reference[0], color="black", linestyle=":", label=reference[1], zorder=3)
     low, high = np.percentile(values, [2.5, 97.5])
-    axis.axvspan(low, high, color=COLOURS["cosine"], alpha=0.15, label=f"95 % of the draws: {low:.3f} to {high:.3f}")
+    axis.axvspan(
+        low, high, color=COLOURS["cosine"], alpha=0.2, zorder=0, label=f"95 % of the draws: {low:.3f} to {high:.3f}"
+    )
     axis.set_ylim(top=1.3 * axis.get_ylim()[1])
     axis.legend(loc="upper left")
     return axis
@@ -208,8 +211,8 @@ def startup(runs) -> Axes:
     """The paper's second figure 6: start-up times, stacked by what they are spent on."""
     axis = _axes("run", "seconds")
     bottom = np.zeros(len(runs))
-    parts = (("import", "interpreter and imports", "#1b4965", ""), ("model", "model and weights", "#7fb2cf", "//"))
-    for name, label, colour, hatch in (*parts, ("first", "first inference", "#e07a1f", "..")):
+    parts = (("import", "interpreter and imports", "#1b4965", ""), ("model", "model and weights", "#b9d6e6", "//"))
+    for name, label, colour, hatch in (*parts, ("first", "first inference", "#e07a1f", "")):
         axis.bar(
             np.arange(1, len(runs) + 1),
             runs[name],
@@ -234,6 +237,9 @@ def inference(times: dict[str, np.ndarray]) -> Axes:
     )
     axis.set_yticks(range(1, len(times) + 1), list(times))
     axis.set_xscale("log")
+    axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.xaxis.set_major_formatter(ScalarFormatter())
+    axis.xaxis.set_minor_formatter(NullFormatter())
     return axis
 
 

@@ -44,8 +44,9 @@ def results_table(profile: str = PROFILE) -> str:
     rows = results.verdicts(profile)
     measured = rows[rows["verdict"] != "not run"]
     lines = [
-        f"Profile `{profile}`, 95 % intervals in brackets. *Other data* marks a number that the source measured on "
-        "other faces than ours: it is context, neither confirmed nor refuted.",
+        f"Profile `{profile}`. In brackets 95 % intervals; of start-up the range of the runs, of inference 95 % of the "
+        "calls, of P24 a one-sided bound. *Other data* marks a number that the source measured on other faces than "
+        "ours: it is context, neither confirmed nor refuted. Each claim's rule is in `data/claims.csv`.",
         "",
         "| | claim | source | ours | measured as | n | verdict |",
         "|---|---|---|---|---|---|---|",
@@ -54,6 +55,11 @@ def results_table(profile: str = PROFILE) -> str:
         n = "" if pd.isna(row["n"]) else f"{row['n']:,}"
         cells = (row["id"], row["claim"], row["source"], row["ours"], f"`{row['result']}`", n, row["verdict"])
         lines.append(f"| {' | '.join(cells)} |")
+    if threshold := results.load(profile).get("threshold.value"):
+        lines += [
+            "",
+            f"Ours of P12 to P15 and P23 are at the threshold {results.show(threshold)}, chosen on validation people.",
+        ]
     rest = len(rows) - len(measured)
     lines += ["", f"{rest} further claims are not run yet; `00_overview` lists them with the reason.", ""]
     return "\n".join(lines + _protocol_table(results.load(profile)))

@@ -184,6 +184,9 @@ def _execute(path: Path, target: Path, changed: dict) -> None:
         ) from None
     notebook = nbformat.read(working, as_version=4)
     _strip_run_metadata(notebook)
+    if target.parent.name != "notebooks":  # two folders down, links to the repository's other files need a step more
+        for cell in notebook.cells:
+            cell.source = cell.source.replace("](../", "](../../") if cell.cell_type == "markdown" else cell.source
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(target.name + ".tmp")
     nbformat.write(notebook, temporary)

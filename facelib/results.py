@@ -139,6 +139,8 @@ def verdicts(profile: str) -> pd.DataFrame:
 
 def _verdict(claim: dict, result: Result, profile: str) -> str:
     rule, _, bound = claim["kind"].partition(":")
+    if result.value is None:
+        return "undecided"
     if rule in ("positive", "above", "below"):
         low = result.value if result.low is None else result.low
         high = result.value if result.high is None else result.high
@@ -174,8 +176,10 @@ def _number(x: float | None, unit: str) -> str:
         return "none"
     if isinstance(x, int):
         text = f"{x:,}"
+    elif abs(x) >= 10:
+        text = f"{x:,.0f}" if abs(x) >= 1000 else f"{x:.4g}"
     else:
-        text = f"{x:,.0f}" if abs(x) >= 1000 else f"{x:.4g}" if abs(x) >= 10 else f"{x:.3f}"
+        text = f"{x:.3f}" if abs(x) >= 0.001 or x == 0 else f"{x:.1g}"
     return f"{text} {unit}".strip()
 
 

@@ -105,11 +105,12 @@ def run(profile: str, only: list[str] | None = None, settings: dict | None = Non
     for number, (path, parameters, changed) in enumerate(steps, 1):
         title = f"[{number}/{len(steps)}] {path.stem}"
         stamp, inputs = _stamp(place, path), _inputs(path, parameters)
-        if not force and path.stem != OVERVIEW and _up_to_date(place, path, stamp, inputs):
+        target = _target(place, path, settings)
+        if not force and path.stem != OVERVIEW and _up_to_date(place, path, stamp, inputs) and _executed(target):
             print(f"{title}: up to date")
             continue
         print(f"{title}: running")
-        _execute(path, _target(place, path, settings), changed)
+        _execute(path, target, changed)
         stamp.parent.mkdir(parents=True, exist_ok=True)
         stamp.write_text(inputs)
     if profile == release.PROFILE and not settings and not only:
@@ -252,6 +253,13 @@ def _stamp(profile: str, path: Path) -> Path:
     # In the cache and not in the tree: a fresh clone holds results but has run nothing yet.
     place = hashlib.sha256(str(runtime.output_dir().resolve()).encode()).hexdigest()[:12]
     return runtime.cache_dir() / "reproduced" / place / profile / path.stem
+
+
+def _executed(notebook: Path) -> bool:
+    if not notebook.exists():
+        return False
+    cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+    return all(cell["execution_count"] for cell in cells if cell["cell_type"] == "code")
 
 
 def _up_to_date(profile: str, path: Path, stamp: Path, inputs: str) -> bool:

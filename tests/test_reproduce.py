@@ -73,6 +73,14 @@ def test_a_changed_notebook_or_parameter_is_redone(repository, capsys):
     assert executed(capsys) == ["02_two", "00_overview"]
 
 
+def test_a_notebook_whose_outputs_were_cleared_is_executed_again(repository, capsys):
+    reproduce.run("demo", only=["01"])
+    write(repository, "01_one", BODY.format(stem="01_one") + SAVE)
+    capsys.readouterr()
+    reproduce.run("demo", only=["01"])
+    assert executed(capsys) == ["01_one"]
+
+
 def test_profile_and_settings_reach_the_notebooks_and_the_copy_goes_to_figures(repository):
     reproduce.run("lfw")
     assert stored(repository, "lfw")["01_one.x"] == 7

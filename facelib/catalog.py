@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -195,6 +196,7 @@ def experiment(
     held_out_from: int = 10,
     seed: int = 0,
     progress: bool = True,
+    without: Sequence[str] = (),
 ) -> Experiment:
     """Load two sets and split the first into training, held-out and validation parts.
 
@@ -208,6 +210,9 @@ def experiment(
         Share of the training set's people that is set apart, stratified by source and by number of images.
     held_out_from
         One image is held out of every training person with at least this many.
+    without
+        People of the training set who are left out after the split, so that the others stay in their parts:
+        people of whom a photograph is in the test set too, for example.
 
     Raises
     ------
@@ -223,14 +228,14 @@ def experiment(
             "trained on. Choose another test set."
         )
     kept, validation = split_people(faces.filter(min_images, max_images), validation_share, seed)
-    train, held_out = hold_out(kept, held_out_from, seed)
-    return Experiment(train, held_out, validation, test)
+    parts = *hold_out(kept, held_out_from, seed), validation
+    if unknown := set(without) - {name for part in parts for name in part.names}:
+        raise DatasetError(f"People to leave out who are not in '{train_set}': {', '.join(sorted(unknown))}.")
+    return Experiment(*(_without(part, without) for part in parts), test)
 
 
-def sources(faces: PackedFaces) -> np.ndarray:
-    """(n,) int64 source of each image, told apart by the width of its file; 0 where widths are many."""
-    widths, source = np.unique(faces.widths, return_inverse=True)
-    return source if len(widths) <= 4 else np.zeros(len(faces), dtype=np.int64)
+def _without(faces: PackedFaces, names: Sequence[str]) -> PackedFaces:
+    return faces.select(~np.isin(np.array(faces.names)[faces.labels], list(names)))
 
 
 def split_people(faces: PackedFaces, share: float, seed: int) -> tuple[PackedFaces, PackedFaces]:
@@ -247,7 +252,7 @@ def split_people(faces: PackedFaces, share: float, seed: int) -> tuple[PackedFac
         )
     rng = np.random.default_rng(seed)
     first = np.unique(faces.labels, return_index=True)[1]
-    order = np.lexsort((rng.random(len(first)), faces.images_per_identity, sources(faces)[first]))
+    order = np.lexsort((rng.random(len(first)), faces.images_per_identity, faces.sources[first]))
     step = len(order) / count
     chosen = order[np.floor(rng.uniform(0, step) + step * np.arange(count)).astype(int)]
     apart = np.isin(faces.labels, chosen)

@@ -101,6 +101,15 @@ class PackedFaces:
         positions[grouped] = np.arange(len(self)) - np.repeat(np.cumsum(counts) - counts, counts)
         return positions
 
+    @property
+    def sources(self) -> np.ndarray:
+        """(n,) int64 source of each image, told apart by the width of its file; 0 where widths are many."""
+        widths, source = np.unique(self.widths, return_inverse=True)
+        return source if len(widths) <= 4 else np.zeros(len(self), dtype=np.int64)
+
+    def __reduce__(self):  # another process opens the memory map itself
+        return _reopen, (Path(self.pixels.filename).parent, self.paths)
+
     @cached_property
     def key(self) -> str:
         """Hash of the content and of the selection, the same on every machine and in every container."""
@@ -270,6 +279,12 @@ def _publish(temporary: Path, home: Path) -> None:
     except OSError:
         if not home.exists():  # else another process was faster with the same set
             raise
+
+
+def _reopen(home: Path, paths: tuple[str, ...]) -> PackedFaces:
+    faces = _open(home)
+    row_of = {path: row for row, path in enumerate(faces.paths)}
+    return faces.select([row_of[path] for path in paths])
 
 
 def _open(home: Path) -> PackedFaces:

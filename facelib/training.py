@@ -1,4 +1,4 @@
-"""Training the classifier: recipe, history, a checkpoint per epoch, exact resume, finished runs."""
+"""Training: history, a checkpoint per epoch, exact resume, several processes, finished runs."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import hashlib
 import json
 import os
 import shutil
-import sys
 import time
 from dataclasses import asdict, dataclass
 from datetime import date
@@ -17,26 +16,19 @@ import numpy as np
 import pandas as pd
 
 from facelib.runtime import paddle  # isort: skip  (first, so that its import is quiet)
-from paddle import nn
+from paddle import distributed
 from paddle.callbacks import Callback
-from paddle.io import BatchSampler, DataLoader, Dataset
-from tqdm import tqdm
+from paddle.io import DataLoader, Dataset
 
-from facelib import models, runtime
+from facelib import losses, metrics, models, pairs, processes, runtime
+from facelib.augmentation import AUGMENTATIONS, Augmentation
 from facelib.datasets import PackedFaces, to_input
+from facelib.recipe import Recipe, build
+from facelib.samplers import EpochSampler
 from facelib.sources import normalised_source
 
 KEPT_CHECKPOINTS = 2  # the newest, and the one before it in case the newest is damaged
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """What a training run does, apart from its data. The defaults are the paper's, or fill its gaps."""
-
-    epochs: int = 20
-    batch_size: int = 128
-    learning_rate: float = 1e-3
-    seed: int = 0
+VALIDATION_PAIRS = 3000  # of each kind at most, for the AUC after each epoch
 
 
 @dataclass(frozen=True)
@@ -49,41 +41,23 @@ class Run:
 
 
 class FaceDataset(Dataset):
-    """Packed faces as a Paddle data set: image (3, H, W) float32 in [-1, 1], label (1,) int64."""
+    """Packed faces as a Paddle data set: image (3, H, W) float32 in [-1, 1], label (1,) int64.
 
-    def __init__(self, faces: PackedFaces, labels: np.ndarray):
+    With an augmentation the image is changed at random, by seed, ``epoch`` and its row alone.
+    """
+
+    def __init__(self, faces: PackedFaces, labels: np.ndarray, augment: Augmentation | None = None, seed: int = 0):
         super().__init__()
-        self.faces, self.labels = faces, labels
+        self.faces, self.labels, self.augment, self.seed, self.epoch = faces, labels, augment, seed, 0
 
     def __getitem__(self, index: int):
-        return to_input(self.faces.take([index]))[0], self.labels[index : index + 1]
+        face = self.faces.take([index])
+        if self.augment is not None:
+            face = self.augment(face[0], np.random.default_rng([self.seed, self.epoch, index]))[None]
+        return to_input(face)[0], self.labels[index : index + 1]
 
     def __len__(self) -> int:
         return len(self.faces)
-
-
-class EpochSampler(BatchSampler):
-    """Batches in an order that depends on the seed and the epoch alone, so that a resume repeats it."""
-
-    def __init__(self, count: int, batch_size: int, seed: int):
-        self.count, self.batch_size, self.seed, self.epoch = count, batch_size, seed, 0
-
-    def __iter__(self):
-        order = np.random.default_rng([self.seed, self.epoch]).permutation(self.count)
-        for start in range(0, self.count, self.batch_size):
-            yield order[start : start + self.batch_size].tolist()
-
-    def __len__(self) -> int:
-        return -(-self.count // self.batch_size)
-
-
-def build(num_classes: int, recipe: Recipe) -> paddle.Model:
-    """The paper's model: ResNet-18, Adam, cross-entropy (equation 4.1), accuracy."""
-    runtime.seed_everything(recipe.seed)
-    model = paddle.Model(models.classifier(num_classes))
-    adam = paddle.optimizer.Adam(recipe.learning_rate, parameters=model.parameters())
-    model.prepare(adam, nn.CrossEntropyLoss(), paddle.metric.Accuracy())
-    return model
 
 
 def train(
@@ -91,9 +65,10 @@ def train(
     faces: PackedFaces,
     recipe: Recipe,
     held_out: PackedFaces | None = None,
+    validation: PackedFaces | None = None,
     progress: bool = True,
 ) -> Run:
-    """Train the classifier, or return the finished run if there is one with the same key.
+    """Train a network, or return the finished run if there is one with the same key.
 
     An interrupted run goes on after its last whole epoch and ends with the same weights, bit for
     bit, as one that was never interrupted (same machine, versions and threads).
@@ -106,20 +81,46 @@ def train(
         The training images; every identity is a class.
     held_out
         Other images of the same people, whose accuracy is recorded after each epoch.
+    validation
+        Other people, the AUC of whose pairs is recorded after each epoch and chooses the weights that
+        are kept where the recipe says ``keep="best"``.
 
     Raises
     ------
     ValueError
-        ``held_out`` shows people that ``faces`` lacks, or a loss is no longer finite.
+        ``held_out`` shows people that ``faces`` lacks, a loss is no longer finite, or the best weights
+        are asked for without validation people.
+    RuntimeError
+        One of several processes ended early; what the last whole epoch left can be resumed.
     """
-    key = run_key(faces, recipe, held_out)
-    return find_run(name, key) or _fit(name, key, faces, recipe, held_out, progress)
+    if validation is None and (recipe.keep == "best" or recipe.patience):
+        raise ValueError("Choosing the best epoch needs validation people: pass them, or use keep='last'.")
+    key = run_key(faces, recipe, held_out, validation)
+    if run := find_run(name, key):
+        return run
+    labels = None if held_out is None else _matching_labels(faces, held_out)
+    with processes.Bar(recipe.epochs, progress) as bar:
+        if recipe.processes > 1 and distributed.get_world_size() == 1:
+            processes.run((name, faces, recipe, held_out, validation), recipe.processes, bar)
+        else:
+            _fit(name, key, faces, recipe, (held_out, labels), validation, bar)
+    return find_run(name, key)
 
 
-def run_key(faces: PackedFaces, recipe: Recipe, held_out: PackedFaces | None = None) -> str:
-    """Hash of data, recipe and the code that shapes the weights; not of comments or docstrings."""
-    shaping = (to_input, FaceDataset, EpochSampler, build, models.classifier)
-    parts = [faces.key, held_out.key if held_out else "", asdict(recipe), *map(normalised_source, shaping)]
+def run_key(
+    faces: PackedFaces, recipe: Recipe, held_out: PackedFaces | None = None, validation: PackedFaces | None = None
+) -> str:
+    """Hash of data, recipe and the code that shapes the weights; not of comments or docstrings.
+
+    Options of the recipe count where they differ from the default, so that a new option leaves the
+    keys of finished runs alone.
+    """
+    fields = {name: getattr(recipe, name) for name in ("epochs", "batch_size", "learning_rate", "seed")}
+    shaping = [to_input, FaceDataset, EpochSampler, build, models.Embedding, losses.LOSSES[recipe.loss]]
+    parts = [faces.key, held_out.key if held_out else "", validation.key if validation else ""]
+    parts += [fields | recipe.options(), *map(normalised_source, shaping)]
+    if recipe.augmentation != "none":
+        parts += [normalised_source(Augmentation), asdict(AUGMENTATIONS[recipe.augmentation])]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -145,40 +146,42 @@ def read_runs() -> list[dict]:
         return list(csv.DictReader(file))
 
 
-def _fit(name, key, faces, recipe, held_out, progress) -> Run:
+def _fit(name, key, faces, recipe, held_out, validation, bar) -> None:
+    rank, ranks = distributed.get_rank(), distributed.get_world_size()
     folder = _run_folder(name, key)
     folder.mkdir(parents=True, exist_ok=True)
-    sampler = EpochSampler(len(faces), recipe.batch_size, recipe.seed)
-    recorder = Recorder(folder, recipe.epochs, sampler, held_out is not None, progress)
-    loader = DataLoader(FaceDataset(faces, faces.labels), batch_sampler=sampler, num_workers=0)
-    check = None
-    if held_out is not None:
-        check = DataLoader(FaceDataset(held_out, _matching_labels(faces, held_out)), batch_size=recipe.batch_size)
+    sampling = (recipe.sampling, recipe.images_each, recipe.accumulate, rank, ranks)
+    sampler = EpochSampler(faces.labels, recipe.batch_size, recipe.seed, *sampling)
+    augment = None if recipe.augmentation == "none" else AUGMENTATIONS[recipe.augmentation]
+    dataset = FaceDataset(faces, faces.labels, augment, recipe.seed)
+    recorder = Recorder(folder, recipe, sampler, dataset, held_out, validation, bar)
+    loader = DataLoader(dataset, batch_sampler=sampler, num_workers=0)
     # Paddle finds the optimiser's moments in a checkpoint by parameter names, which it numbers through
     # within a process; inside the guard the numbers start anew, so that a resume finds them all.
-    with recorder, paddle.utils.unique_name.guard():
-        model = build(len(faces.names), recipe)
+    with paddle.utils.unique_name.guard():
+        model = build(len(faces.names), faces.pixels.shape[1], len(sampler), recipe)
         done = recorder.resume(model)
-        if done < recipe.epochs:
-            model.fit(loader, check, epochs=recipe.epochs - done, verbose=0, callbacks=[recorder])
-    return _finish(name, key, folder, model, faces, recipe, recorder.rows)
+        if done < recipe.epochs and not recorder.ended():
+            model.fit(
+                loader,
+                epochs=recipe.epochs - done,
+                verbose=0,
+                callbacks=[recorder],
+                accumulate_grad_batches=recipe.accumulate,
+            )
+    if rank == 0:
+        _finish(name, key, folder, model.network.embedding, faces, recipe, recorder.rows)
 
 
 class Recorder(Callback):
-    """Progress bar, loss and accuracy to CSV, and a checkpoint after each epoch."""
+    """Progress, loss and accuracy to CSV and TensorBoard, and a checkpoint after each epoch."""
 
-    def __init__(self, folder: Path, epochs: int, sampler: EpochSampler, has_held_out: bool, progress: bool):
+    def __init__(self, folder, recipe: Recipe, sampler: EpochSampler, dataset: FaceDataset, held_out, validation, bar):
         super().__init__()
-        self.folder, self.sampler, self.has_held_out = folder, sampler, has_held_out
+        self.folder, self.recipe, self.sampler, self.dataset, self.bar = folder, recipe, sampler, dataset, bar
+        self.held_out, self.held_out_labels = held_out
+        self.validation = validation
         self.rows: list[dict] = []
-        layout = "{desc} {percentage:3.0f} %|{bar}| {n:.2f}/{total} epochs [{elapsed}<{remaining}]{postfix}"
-        self.bar = tqdm(total=epochs, bar_format=layout, disable=not progress, desc="training", file=sys.stdout)
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.bar.close()
 
     def resume(self, model: paddle.Model) -> int:
         """Load the newest whole checkpoint and return the number of epochs it has behind it."""
@@ -190,44 +193,56 @@ class Recorder(Callback):
                 print(f"Checkpoint '{checkpoint}' cannot be read ({error}); trying the one before it.")
                 self.rows = []
                 continue
-            self.bar.n = self.bar.initial = len(self.rows)
+            self.bar.start(len(self.rows))
             return len(self.rows)
         return 0
+
+    def ended(self) -> bool:
+        """Whether the patience is over: so many epochs without a better AUC on the validation people."""
+        return self.recipe.patience is not None and len(self.rows) - self._best() > self.recipe.patience
+
+    def _best(self) -> int:
+        """Epoch, from 1, with the highest AUC so far; 0 before the first."""
+        return int(np.argmax([row["validation_auc"] for row in self.rows])) + 1 if self.rows else 0
 
     def on_epoch_begin(self, epoch, logs=None):
         # Model.fit counts from zero after a resume too; the history knows the true epoch. Seeding
         # by epoch makes the random state after a resume the one of an unbroken run.
-        self.sampler.epoch = len(self.rows)
-        runtime.seed_everything(self.sampler.seed * 100_003 + self.sampler.epoch)
+        epoch = self.sampler.epoch = self.dataset.epoch = len(self.rows)
+        runtime.seed_everything(self.recipe.seed * 100_003 + epoch + 7919 * distributed.get_rank())
         self.losses, self.sizes, self.started = [], [], time.perf_counter()
 
     def on_train_batch_end(self, step, logs=None):
-        loss = float(np.ravel(logs["loss"])[0])
+        loss = float(np.ravel(logs["loss"])[0]) * self.recipe.accumulate
         if not np.isfinite(loss):
             raise ValueError(f"The loss is {loss} in epoch {len(self.rows) + 1}: lower the learning rate.")
         self.losses.append(loss)
         self.sizes.append(logs["batch_size"])
-        self.bar.set_postfix(loss=f"{loss:.3f}", accuracy=f"{logs['acc']:.3f}", refresh=False)
-        self.bar.update(len(self.rows) + (step + 1) / len(self.sampler) - self.bar.n)
+        self.bar.show(len(self.rows) + (step + 1) / len(self.sampler), loss=loss, accuracy=logs["acc"])
 
     def on_epoch_end(self, epoch, logs=None):
         seconds = time.perf_counter() - self.started
-        self.row = {
+        row = {
             "epoch": len(self.rows) + 1,
             "loss": float(np.average(self.losses, weights=self.sizes)),
             "accuracy": float(logs["acc"]),
             "seconds": round(seconds, 3),
             "images_per_s": round(sum(self.sizes) / seconds, 2),
         }
-        if not self.has_held_out:
+        network = self.model.network
+        network.eval()
+        if distributed.get_rank() == 0 and self.held_out is not None:
+            row["held_out_accuracy"] = _recognised_share(network, self.held_out, self.held_out_labels)
+        if self.validation is not None:
+            row["validation_auc"] = _from_first(_validation_auc(network.embedding, self.validation))
+        self.rows.append(row)
+        if distributed.get_rank() == 0:
             self._save()
-
-    def on_eval_end(self, logs=None):
-        self.row["held_out_accuracy"] = float(logs["acc"])
-        self._save()
+        self.model.stop_training = self.ended()
 
     def _save(self) -> None:
-        self.rows.append(self.row)
+        if self.recipe.keep == "best" and self._best() == len(self.rows):
+            models.save_weights(self.model.network.embedding, self.folder / "best.npz")
         final = self.folder / f"epoch_{len(self.rows):04d}"
         temporary = self.folder / f"writing_{final.name}"
         shutil.rmtree(temporary, ignore_errors=True)
@@ -240,8 +255,37 @@ class Recorder(Callback):
             shutil.rmtree(old, ignore_errors=True)
 
 
-def _finish(name, key, folder: Path, model: paddle.Model, faces: PackedFaces, recipe: Recipe, rows: list[dict]) -> Run:
-    models.save_weights(model.network, folder / "weights.npz")
+def _recognised_share(network: models.Recogniser, faces: PackedFaces, labels: np.ndarray, batch: int = 128) -> float:
+    loader = DataLoader(FaceDataset(faces, labels), batch_size=batch)
+    with paddle.no_grad():
+        return float(np.concatenate([network(x, y)[1].numpy() for x, y in loader]).mean())
+
+
+def _validation_auc(embedding: models.Embedding, faces: PackedFaces, batch: int = 128) -> float:
+    loader = DataLoader(FaceDataset(faces, faces.labels), batch_size=batch)
+    with paddle.no_grad():
+        features = np.concatenate([embedding(x).numpy() for x, _ in loader])
+    counts = faces.images_per_identity
+    genuine = int(min(VALIDATION_PAIRS, (counts * (counts - 1) // 2).sum()))
+    drawn = pairs.draw_pairs(faces.labels, genuine, genuine, seed=0, groups=faces.sources)
+    distances = metrics.distance(features[drawn.left], features[drawn.right], "cosine")
+    return float(metrics.auc(distances, drawn.genuine))
+
+
+def _from_first(value: float) -> float:
+    """The first process's value, in all of them: their batch-norm statistics differ."""
+    if distributed.get_world_size() == 1:
+        return value
+    shared = paddle.to_tensor([value], dtype="float64")
+    distributed.broadcast(shared, 0)
+    return float(shared)
+
+
+def _finish(name, key, folder: Path, embedding: models.Embedding, faces: PackedFaces, recipe, rows: list[dict]) -> None:
+    if recipe.keep == "best":
+        os.replace(folder / "best.npz", folder / "weights.npz")
+    else:
+        models.save_weights(embedding, folder / "weights.npz")
     history = pd.DataFrame(rows)
     last = rows[-1]
     row = {
@@ -250,10 +294,15 @@ def _finish(name, key, folder: Path, model: paddle.Model, faces: PackedFaces, re
         "data": faces.key,
         "identities": len(faces.names),
         "images": len(faces),
-        **asdict(recipe),
+        "epochs": recipe.epochs,
+        "batch_size": recipe.batch_size,
+        "learning_rate": recipe.learning_rate,
+        "seed": recipe.seed,
+        "options": json.dumps(recipe.options()),
         "loss": round(last["loss"], 5),
         "accuracy": round(last["accuracy"], 5),
         "held_out_accuracy": round(last.get("held_out_accuracy", float("nan")), 5),
+        "validation_auc": round(last.get("validation_auc", float("nan")), 5),
         "images_per_s": round(float(history["images_per_s"].median()), 1),
         "seconds": round(float(history["seconds"].sum()), 1),
         "date": date.today().isoformat(),
@@ -265,7 +314,6 @@ def _finish(name, key, folder: Path, model: paddle.Model, faces: PackedFaces, re
     (folder / "row.json").write_text(json.dumps(row, indent=1))
     for checkpoint in folder.glob("epoch_[0-9]*"):
         shutil.rmtree(checkpoint, ignore_errors=True)
-    return Run(folder / "weights.npz", history, row)
 
 
 def _append_run(row: dict) -> None:

@@ -318,8 +318,8 @@ class TestSplitPeople:
 
     def test_images_of_many_widths_are_one_source(self):
         faces = people([3] * 50, np.arange(50))
-        assert set(catalog.sources(faces)) == {0}
-        assert len(set(catalog.sources(people([3] * 4, [112, 64, 64, 112])))) == 2
+        assert set(faces.sources) == {0}
+        assert len(set(people([3] * 4, [112, 64, 64, 112]).sources)) == 2
 
     @pytest.mark.parametrize("share", [0, 1, 0.04, 0.99, -0.5, 2])
     def test_an_empty_part_is_an_error(self, share):

@@ -1,0 +1,212 @@
+"""Convolutions through oneDNN, the library that Paddle's CPU wheels bring along for inference.
+
+Paddle trains with its own convolutions, which unfold image by image and are two to three times slower
+than oneDNN's on the same core. Here oneDNN's C interface (version 3, https://uxlfoundation.github.io/oneDNN)
+is called directly: one set of primitives per layer shape, made once and then run on Paddle's buffers.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from ctypes import byref, c_int, c_int64, c_size_t, c_void_p
+from functools import lru_cache
+from pathlib import Path
+
+from facelib.runtime import paddle  # isort: skip  (first, so that its import is quiet)
+from paddle import nn
+from paddle.autograd import PyLayer
+
+# Values of oneDNN's enumerations (dnnl_types.h, unchanged through version 3).
+_CPU, _IN_ORDER, _FLOAT32, _ANY, _TRAINING, _DIRECT = 1, 1, 3, 1, 64, 1
+_SRC, _DST, _WEIGHTS, _DIFF_SRC, _DIFF_DST, _DIFF_WEIGHTS = 1, 17, 33, 129, 145, 161  # arguments of a primitive
+_LAYOUT_OF = {_SRC: 129, _DIFF_SRC: 130, _WEIGHTS: 131, _DIFF_WEIGHTS: 132, _DST: 133, _DIFF_DST: 134}  # queries
+_Dims = c_int64 * 12
+
+
+class _Argument(ctypes.Structure):
+    _fields_ = [("index", c_int), ("memory", c_void_p)]
+
+
+class _Version(ctypes.Structure):
+    _fields_ = [("major", c_int), ("minor", c_int), ("patch", c_int)]
+
+
+def available() -> bool:
+    """Whether this Paddle brings a oneDNN whose interface is known here (x86 wheels for Linux do)."""
+    return _library() is not None
+
+
+def accelerate(network: nn.Layer) -> nn.Layer:
+    """Put `OneDNNConv2D` in place of each plain `Conv2D` of ``network``, sharing its weight and its name."""
+    for _, parent in network.named_sublayers(include_self=True):
+        for name, layer in parent.named_children():
+            if type(layer) is nn.Conv2D and _is_plain(layer):
+                setattr(parent, name, OneDNNConv2D(layer))
+    return network
+
+
+def _is_plain(conv: nn.Conv2D) -> bool:
+    return conv.bias is None and conv._groups == 1 and tuple(conv._dilation) == (1, 1) and conv._padding_mode == "zeros"
+
+
+class OneDNNConv2D(nn.Layer):
+    """`nn.Conv2D` without bias, groups or dilation, computed by oneDNN on the CPU, forward and backward.
+
+    Input (n, c, h, w) float32, output (n, o, h', w') float32, equal to Paddle's within rounding.
+    """
+
+    def __init__(self, conv: nn.Conv2D):
+        super().__init__()
+        self.weight = conv.weight
+        self.stride = tuple(conv._stride)
+        padding = conv._updated_padding
+        self.padding = (padding, padding) if isinstance(padding, int) else tuple(padding)
+
+    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
+        shapes = tuple(x.shape), tuple(self.weight.shape)
+        return _Convolve.apply(x, self.weight, _convolution(*shapes, self.stride, self.padding))
+
+
+class _Convolve(PyLayer):
+    @staticmethod
+    def forward(ctx, x, weight, convolution):
+        ctx.save_for_backward(x, weight)
+        ctx.convolution = convolution
+        return convolution.forward(x, weight)
+
+    @staticmethod
+    def backward(ctx, gradient):
+        x, weight = ctx.saved_tensor()
+        of_weight = ctx.convolution.weight_gradient(x, gradient)
+        return None if x.stop_gradient else ctx.convolution.input_gradient(weight, gradient), of_weight
+
+
+class _Convolution:
+    """The three primitives of one layer shape: output, gradient of the input, gradient of the weight."""
+
+    def __init__(self, source, weights, stride, padding):
+        target = [(size + 2 * p - k) // s + 1 for size, k, s, p in zip(source[2:], weights[2:], stride, padding)]
+        target = (source[0], weights[0], *target)
+        shapes = {_SRC: source, _DIFF_SRC: source, _DST: target, _DIFF_DST: target}
+        shapes |= {_WEIGHTS: weights, _DIFF_WEIGHTS: weights}
+        x, w, y = (_any_layout(shape) for shape in (source, weights, target))
+        window = _Dims(*stride), _Dims(0, 0), _Dims(*padding), _Dims(*padding)
+        create = "dnnl_convolution_{}_primitive_desc_create".format
+        forward = _new(create("forward"), _engine(), _TRAINING, _DIRECT, x, w, None, y, *window, None)
+        data = _new(create("backward_data"), _engine(), _DIRECT, x, w, y, *window, forward, None)
+        weight = _new(create("backward_weights"), _engine(), _DIRECT, x, w, None, y, *window, forward, None)
+        self._forward = _Primitive(forward, (_SRC, _WEIGHTS), _DST, shapes)
+        self._input_gradient = _Primitive(data, (_DIFF_DST, _WEIGHTS), _DIFF_SRC, shapes)
+        self._weight_gradient = _Primitive(weight, (_SRC, _DIFF_DST), _DIFF_WEIGHTS, shapes)
+
+    def forward(self, x, weight):
+        return self._forward(x, weight)
+
+    def input_gradient(self, weight, gradient):
+        return self._input_gradient(gradient, weight)
+
+    def weight_gradient(self, x, gradient):
+        return self._weight_gradient(x, gradient)
+
+
+@lru_cache(maxsize=256)
+def _convolution(source, weights, stride, padding) -> _Convolution:
+    return _Convolution(source, weights, stride, padding)
+
+
+class _Primitive:
+    """A primitive between Paddle's row-major tensors and the layouts that oneDNN prefers."""
+
+    def __init__(self, description, inputs, output, shapes):
+        self._handle = _new("dnnl_primitive_create", description)
+        self._shape = shapes[output]
+        self._inputs = [_Port(description, argument, shapes[argument]) for argument in inputs]
+        self._output = _Port(description, output, shapes[output])
+        ports = [*self._inputs, self._output]
+        self._arguments = (_Argument * len(ports))(*[_Argument(port.argument, port.inner) for port in ports])
+
+    def __call__(self, *tensors: paddle.Tensor) -> paddle.Tensor:
+        result = paddle.empty(self._shape, "float32")
+        tensors = [tensor if tensor.is_contiguous() else tensor.contiguous() for tensor in tensors]
+        for port, tensor in zip(self._inputs, tensors):
+            port.point_to(tensor)
+            port.reorder(port.outer, port.inner)
+        self._output.point_to(result)
+        _check(_library().dnnl_primitive_execute(self._handle, _stream(), len(self._arguments), self._arguments))
+        self._output.reorder(self._output.inner, self._output.outer)
+        return result
+
+
+class _Port:
+    """One argument of a primitive: row-major memory outside and, where the layouts differ, a buffer inside."""
+
+    def __init__(self, description, argument: int, shape):
+        self.argument = argument
+        row_major = _row_major(shape)
+        wanted = c_void_p(_library().dnnl_primitive_desc_query_md(description, _LAYOUT_OF[argument], 0))
+        self.outer = _memory(row_major, allocate=False)
+        if _library().dnnl_memory_desc_equal(row_major, wanted):
+            self.inner, self._reorders = self.outer, None
+            return
+        self.inner = _memory(wanted, allocate=True)
+        ends = (row_major, wanted) if argument in (_SRC, _WEIGHTS, _DIFF_DST) else (wanted, row_major)
+        reorder = _new("dnnl_reorder_primitive_desc_create", ends[0], _engine(), ends[1], _engine(), None)
+        self._reorders = _new("dnnl_primitive_create", reorder)
+
+    def point_to(self, tensor: paddle.Tensor) -> None:
+        _check(_library().dnnl_memory_set_data_handle(self.outer, c_void_p(tensor.data_ptr())))
+
+    def reorder(self, source, target) -> None:
+        if self._reorders is not None:
+            ends = (_Argument * 2)(_Argument(_SRC, source), _Argument(_DST, target))
+            _check(_library().dnnl_primitive_execute(self._reorders, _stream(), 2, ends))
+
+
+def _row_major(shape):
+    strides = [1]
+    for size in reversed(shape[1:]):
+        strides.insert(0, strides[0] * size)
+    return _new("dnnl_memory_desc_create_with_strides", len(shape), _Dims(*shape), _FLOAT32, _Dims(*strides))
+
+
+def _any_layout(shape):
+    return _new("dnnl_memory_desc_create_with_tag", len(shape), _Dims(*shape), _FLOAT32, _ANY)
+
+
+def _memory(layout, allocate: bool):
+    # A handle of -1 asks oneDNN to allocate; the null handle is set before each run.
+    return _new("dnnl_memory_create", layout, _engine(), c_void_p(-1 if allocate else 0))
+
+
+@lru_cache(maxsize=1)
+def _library() -> ctypes.CDLL | None:
+    path = Path(paddle.__file__).parent / "libs" / "libdnnl.so.3"  # Paddle has it loaded already
+    if not path.exists():
+        return None
+    library = ctypes.CDLL(str(path))
+    library.dnnl_version.restype = ctypes.POINTER(_Version)
+    library.dnnl_primitive_desc_query_md.restype = c_void_p
+    library.dnnl_primitive_desc_query_md.argtypes = (c_void_p, c_int, c_int)
+    return library if library.dnnl_version().contents.major == 3 else None
+
+
+@lru_cache(maxsize=1)
+def _engine():
+    return _new("dnnl_engine_create", _CPU, c_size_t(0))
+
+
+@lru_cache(maxsize=1)
+def _stream():
+    return _new("dnnl_stream_create", _engine(), _IN_ORDER)
+
+
+def _new(constructor: str, *arguments) -> c_void_p:
+    """Call one of oneDNN's functions that write a new handle to their first argument."""
+    handle = c_void_p()
+    _check(getattr(_library(), constructor)(byref(handle), *arguments))
+    return handle
+
+
+def _check(status: int) -> None:
+    if status:
+        raise RuntimeError(f"oneDNN refused a call with status {status} (see dnnl_status_t in its documentation).")

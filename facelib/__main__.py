@@ -1,4 +1,4 @@
-"""Command line: ``python -m facelib reproduce --profile demo``."""
+"""Command line: ``python -m facelib reproduce --profile demo``, ``python -m facelib train --profile paper``."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         settings = dict(map(reproduce.parse_setting, options.set))
-        reproduce.run(options.profile, options.only, settings, options.force)
+        if options.command == "train":
+            _train(options.profile, settings)
+        else:
+            reproduce.run(options.profile, options.only, settings, options.force)
     except (reproduce.ParameterError, FileNotFoundError) as error:
         print(error, file=sys.stderr)
         return 2
@@ -26,15 +29,42 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
+def _train(profile: str, settings: dict) -> None:
+    """The training of 02_train, without the notebook; under `paddle.distributed.launch` in all its processes."""
+    [(_, given, _)] = reproduce.plan(profile, ["02"], settings)
+
+    from facelib import catalog, runtime, training
+
+    from facelib.runtime import paddle  # isort: skip
+
+    launched = paddle.distributed.ParallelEnv()
+    runtime.use_device(f"gpu:{launched.device_id}" if launched.nranks > 1 and paddle.is_compiled_with_cuda() else None)
+    split = catalog.experiment(
+        *(given[name] for name in ("train_set", "test_set", "min_images", "max_images")),
+        *(given[name] for name in ("validation_share", "held_out_from", "seed")),
+    )
+    processes = launched.nranks if launched.nranks > 1 else given["processes"]
+    recipe = training.Recipe(
+        *(given[name] for name in ("epochs", "batch_size", "learning_rate", "seed")),
+        processes=processes,
+        precision=given["precision"],
+    )
+    done = training.train(given["run"], split.train, recipe, split.held_out)
+    if launched.rank == 0:
+        print(f"Trained with processes={processes}: {done.weights}")
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m facelib", description=__import__("facelib").__doc__)
-    commands = parser.add_subparsers(required=True, metavar="command")
+    commands = parser.add_subparsers(required=True, metavar="command", dest="command")
     command = commands.add_parser("reproduce", help="run the notebooks in order and write every figure and number")
-    command.add_argument("--profile", choices=reproduce.PROFILES, default="demo", help="data and scale (default: demo)")
+    train = commands.add_parser("train", help="train the network of 02_train, on several machines where launched so")
+    for each in (command, train):
+        each.add_argument("--profile", choices=reproduce.PROFILES, default="demo", help="data and scale (default: demo)")
+        each.add_argument(
+            "--set", action="append", default=[], metavar="NAME=VALUE", help="change a parameter; may be repeated"
+        )
     command.add_argument("--only", action="append", metavar="NN", help="run this notebook alone; may be repeated")
-    command.add_argument(
-        "--set", action="append", default=[], metavar="NAME=VALUE", help="change a parameter; may be repeated"
-    )
     command.add_argument("--force", action="store_true", help="run notebooks again that are up to date")
     return parser
 

@@ -30,37 +30,47 @@ class Embedder:
         the last bits of a training in the same process (Paddle 3.3).
     batch_size
         Faces per pass.
+    mirror
+        Add the features of the mirrored face, at twice the time.
     """
 
-    def __init__(self, weights: str | os.PathLike, backend: str = "dygraph", batch_size: int = 64):
+    def __init__(self, weights, backend: str = "dygraph", batch_size: int = 64, mirror: bool = False):
         if backend not in BACKENDS:
             raise ValueError(f"Unknown backend '{backend}': expected one of {', '.join(BACKENDS)}.")
-        self.batch_size = batch_size
+        self.batch_size, self.mirror = batch_size, mirror
         self._run = _dygraph(weights) if backend == "dygraph" else _inference(weights)
 
     def __call__(self, faces: np.ndarray) -> np.ndarray:
-        """Features of (n, H, W, 3) uint8 faces: (n, 512) float32, non-negative."""
+        """Features of (n, H, W, 3) uint8 faces: (n, d) float32; of the paper's network d = 512, non-negative."""
         if faces.ndim != 4 or faces.shape[-1] != 3 or faces.dtype != np.uint8:
             raise ValueError(f"Expected uint8 faces of shape (n, H, W, 3), got {faces.dtype} {faces.shape}.")
         starts = range(0, len(faces), self.batch_size)
-        parts = [self._run(to_input(faces[start : start + self.batch_size])) for start in starts]
+        parts = [self._features(to_input(faces[start : start + self.batch_size])) for start in starts]
         return np.concatenate(parts) if parts else np.empty((0, models.FEATURES), np.float32)
 
+    def _features(self, batch: np.ndarray) -> np.ndarray:
+        features = self._run(batch)
+        return features + self._run(np.ascontiguousarray(batch[..., ::-1])) if self.mirror else features
 
-def features(faces: PackedFaces, weights: str | os.PathLike, progress: bool = True) -> np.ndarray:
-    """Features of a packed set, (n, 512) float32, computed once per set and weights and then reused."""
-    key = hashlib.sha256(Path(weights).read_bytes() + faces.key.encode()).hexdigest()[:16]
+
+def features(faces: PackedFaces, weights: str | os.PathLike, progress: bool = True, mirror: bool = False) -> np.ndarray:
+    """Features of a packed set, (n, d) float32, computed once per set and weights and then reused.
+
+    ``mirror`` as in `Embedder`.
+    """
+    kind = faces.key + (" mirrored" if mirror else "")
+    key = hashlib.sha256(Path(weights).read_bytes() + kind.encode()).hexdigest()[:16]
     path = runtime.cache_dir() / "features" / f"{key}.npy"
     if path.exists():
         return np.load(path)
-    embedder = Embedder(weights)
-    result = np.empty((len(faces), models.FEATURES), np.float32)
+    embedder = Embedder(weights, mirror=mirror)
+    parts = []
     step = 16 * embedder.batch_size
     with tqdm(total=len(faces), desc="embedding", unit=" faces", disable=not progress, file=sys.stdout) as bar:
         for start in range(0, len(faces), step):
-            part = embedder(faces.take(np.arange(start, min(start + step, len(faces)))))
-            result[start : start + len(part)] = part
-            bar.update(len(part))
+            parts.append(embedder(faces.take(np.arange(start, min(start + step, len(faces))))))
+            bar.update(len(parts[-1]))
+    result = np.concatenate(parts) if parts else embedder(faces.take([]))
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(f".tmp-{os.getpid()}.npy")
     np.save(temporary, result)

@@ -104,7 +104,8 @@ class Margin(nn.Layer):
         x = x.astype("float32")  # angles in float16 lose the margin
         labels = labels.flatten()
         length, lengths = norm(x, 1), norm(self.weight, 0)  # (n, 1), (1, C)
-        cosine = paddle.matmul(x, self.weight) / length / lengths  # (n, C)
+        with paddle.amp.auto_cast(enable=False):  # mixed precision would multiply in float16 all the same
+            cosine = paddle.matmul(x, self.weight) / length / lengths  # (n, C)
         factor = self.factor(length, lengths)
         right = F.one_hot(labels, cosine.shape[1])  # (n, C)
         own = (cosine * right).sum(1, keepdim=True)  # (n, 1)
@@ -213,7 +214,8 @@ class Triplet(nn.Layer):
 
     def forward(self, x: paddle.Tensor, labels: paddle.Tensor):
         x = F.normalize(x.astype("float32"), axis=1)
-        squared = 2 - 2 * paddle.matmul(x, x, transpose_y=True)  # (n, n), of features of length one
+        with paddle.amp.auto_cast(enable=False):  # as in `Margin`
+            squared = 2 - 2 * paddle.matmul(x, x, transpose_y=True)  # (n, n), of features of length one
         distances, labels = squared.detach().numpy(), labels.numpy().reshape(-1)
         anchors, positives, negatives = self.mine(distances, labels)
         right = paddle.to_tensor(_nearest_is_own(distances, labels))
@@ -233,7 +235,7 @@ class Triplet(nn.Layer):
         anchors, positives = anchors[usable], positives[usable]
         others = np.where(same, np.inf, squared)[anchors]  # (t, n)
         if self.mining == "random":
-            rng = np.random.default_rng(int(paddle.randint(0, 2**31 - 1, [1])))  # from Paddle's seed
+            rng = np.random.default_rng(paddle.randint(0, 2**31 - 1, [1]).item())  # from Paddle's seed
             others = np.where(np.isinf(others), np.inf, rng.random(others.shape))
         elif self.mining == "semi-hard":
             farther = others > squared[anchors, positives][:, None]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ctypes
 from ctypes import byref, c_int, c_int64, c_size_t, c_void_p
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 from facelib.runtime import paddle  # isort: skip  (first, so that its import is quiet)
@@ -21,6 +21,8 @@ _CPU, _IN_ORDER, _FLOAT32, _ANY, _TRAINING, _DIRECT = 1, 1, 3, 1, 64, 1
 _SRC, _DST, _WEIGHTS, _DIFF_SRC, _DIFF_DST, _DIFF_WEIGHTS = 1, 17, 33, 129, 145, 161  # arguments of a primitive
 _LAYOUT_OF = {_SRC: 129, _DIFF_SRC: 130, _WEIGHTS: 131, _DIFF_WEIGHTS: 132, _DST: 133, _DIFF_DST: 134}  # queries
 _Dims = c_int64 * 12
+
+KEPT_SHAPES = 64  # layer shapes whose primitives and buffers are kept; a ResNet-18 has eleven per batch size
 
 
 class _Argument(ctypes.Structure):
@@ -46,7 +48,9 @@ def accelerate(network: nn.Layer) -> nn.Layer:
 
 
 def _is_plain(conv: nn.Conv2D) -> bool:
-    return conv.bias is None and conv._groups == 1 and tuple(conv._dilation) == (1, 1) and conv._padding_mode == "zeros"
+    simple = conv.bias is None and conv._groups == 1 and tuple(conv._dilation) == (1, 1)
+    padded = conv._padding_mode == "zeros" and conv._padding_algorithm == "EXPLICIT" and len(conv._updated_padding) == 2
+    return simple and padded
 
 
 class OneDNNConv2D(nn.Layer):
@@ -58,9 +62,7 @@ class OneDNNConv2D(nn.Layer):
     def __init__(self, conv: nn.Conv2D):
         super().__init__()
         self.weight = conv.weight
-        self.stride = tuple(conv._stride)
-        padding = conv._updated_padding
-        self.padding = (padding, padding) if isinstance(padding, int) else tuple(padding)
+        self.stride, self.padding = tuple(conv._stride), tuple(conv._updated_padding)
 
     def forward(self, x: paddle.Tensor) -> paddle.Tensor:
         shapes = tuple(x.shape), tuple(self.weight.shape)
@@ -78,38 +80,47 @@ class _Convolve(PyLayer):
     def backward(ctx, gradient):
         x, weight = ctx.saved_tensor()
         of_weight = ctx.convolution.weight_gradient(x, gradient)
-        return None if x.stop_gradient else ctx.convolution.input_gradient(weight, gradient), of_weight
+        return None if x.stop_gradient else ctx.convolution.input_gradient(gradient, weight), of_weight
 
 
 class _Convolution:
-    """The three primitives of one layer shape: output, gradient of the input, gradient of the weight."""
+    """The three primitives of one layer shape, each made when it is first needed."""
 
     def __init__(self, source, weights, stride, padding):
         target = [(size + 2 * p - k) // s + 1 for size, k, s, p in zip(source[2:], weights[2:], stride, padding)]
         target = (source[0], weights[0], *target)
-        shapes = {_SRC: source, _DIFF_SRC: source, _DST: target, _DIFF_DST: target}
-        shapes |= {_WEIGHTS: weights, _DIFF_WEIGHTS: weights}
-        x, w, y = (_any_layout(shape) for shape in (source, weights, target))
-        window = _Dims(*stride), _Dims(0, 0), _Dims(*padding), _Dims(*padding)
-        create = "dnnl_convolution_{}_primitive_desc_create".format
-        forward = _new(create("forward"), _engine(), _TRAINING, _DIRECT, x, w, None, y, *window, None)
-        data = _new(create("backward_data"), _engine(), _DIRECT, x, w, y, *window, forward, None)
-        weight = _new(create("backward_weights"), _engine(), _DIRECT, x, w, None, y, *window, forward, None)
-        self._forward = _Primitive(forward, (_SRC, _WEIGHTS), _DST, shapes)
-        self._input_gradient = _Primitive(data, (_DIFF_DST, _WEIGHTS), _DIFF_SRC, shapes)
-        self._weight_gradient = _Primitive(weight, (_SRC, _DIFF_DST), _DIFF_WEIGHTS, shapes)
+        self._shapes = {_SRC: source, _DIFF_SRC: source, _DST: target, _DIFF_DST: target}
+        self._shapes |= {_WEIGHTS: weights, _DIFF_WEIGHTS: weights}
+        self._x, self._w, self._y = (_any_layout(shape) for shape in (source, weights, target))
+        self._window = _Dims(*stride), _Dims(0, 0), _Dims(*padding), _Dims(*padding)
+        layouts = self._x, self._w, None, self._y
+        self._description = _describe("forward", _TRAINING, _DIRECT, *layouts, *self._window, None)
 
-    def forward(self, x, weight):
-        return self._forward(x, weight)
+    @cached_property
+    def forward(self) -> _Primitive:
+        """x (n, c, h, w), weight (o, c, k, k) to y (n, o, h', w')."""
+        return _Primitive(self._description, (_SRC, _WEIGHTS), _DST, self._shapes)
 
-    def input_gradient(self, weight, gradient):
-        return self._input_gradient(gradient, weight)
+    @cached_property
+    def input_gradient(self) -> _Primitive:
+        """Gradient of y, weight to gradient of x."""
+        layouts = self._x, self._w, self._y
+        description = _describe("backward_data", _DIRECT, *layouts, *self._window, self._description, None)
+        return _Primitive(description, (_DIFF_DST, _WEIGHTS), _DIFF_SRC, self._shapes)
 
-    def weight_gradient(self, x, gradient):
-        return self._weight_gradient(x, gradient)
+    @cached_property
+    def weight_gradient(self) -> _Primitive:
+        """x, gradient of y to gradient of the weight."""
+        layouts = self._x, self._w, None, self._y
+        description = _describe("backward_weights", _DIRECT, *layouts, *self._window, self._description, None)
+        return _Primitive(description, (_SRC, _DIFF_DST), _DIFF_WEIGHTS, self._shapes)
 
 
-@lru_cache(maxsize=256)
+def _describe(direction: str, *arguments) -> c_void_p:
+    return _new(f"dnnl_convolution_{direction}_primitive_desc_create", _engine(), *arguments)
+
+
+@lru_cache(maxsize=KEPT_SHAPES)
 def _convolution(source, weights, stride, padding) -> _Convolution:
     return _Convolution(source, weights, stride, padding)
 
@@ -152,6 +163,10 @@ class _Port:
         ends = (row_major, wanted) if argument in (_SRC, _WEIGHTS, _DIFF_DST) else (wanted, row_major)
         reorder = _new("dnnl_reorder_primitive_desc_create", ends[0], _engine(), ends[1], _engine(), None)
         self._reorders = _new("dnnl_primitive_create", reorder)
+
+    def __del__(self):
+        for memory in {self.inner.value, self.outer.value}:
+            _library().dnnl_memory_destroy(c_void_p(memory))
 
     def point_to(self, tensor: paddle.Tensor) -> None:
         _check(_library().dnnl_memory_set_data_handle(self.outer, c_void_p(tensor.data_ptr())))

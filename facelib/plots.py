@@ -6,13 +6,14 @@ import matplotlib.pyplot as plt
 import numpy as np
 import seaborn as sns
 from matplotlib.axes import Axes
-from matplotlib.ticker import LogLocator, NullFormatter, PercentFormatter, ScalarFormatter
+from matplotlib.ticker import LogLocator, MultipleLocator, NullFormatter, PercentFormatter, ScalarFormatter
 
 from facelib import runtime
 
 # Dark blue against orange differs in grey as well; line styles say it a second time.
 COLOURS = {"euclidean": "#1b4965", "cosine": "#e07a1f", "genuine": "#1b4965", "impostor": "#e07a1f"}
 STYLES = {"euclidean": "-", "cosine": "--", "genuine": "-", "impostor": "--"}
+LINES = (("-", "#1b4965"), ("--", "#e07a1f"), (":", "#2a9d8f"), ("-.", "#8a5a83"), ("-", "#9aa5b1"))
 NAMES = {"euclidean": "Euclidean distance", "cosine": "cosine similarity"}
 
 
@@ -193,17 +194,70 @@ def roc(curves: dict[str, tuple[np.ndarray, np.ndarray]], smallest_far: float) -
     Parameters
     ----------
     curves
-        Per metric ``(far, tar)``.
+        Per metric, or other label, ``(far, tar)``.
     """
     axis = _axes("false accept rate (FAR)", "true accept rate (TAR)")
-    for metric, (far, tar) in curves.items():
-        axis.plot(
-            far, tar, STYLES[metric], color=COLOURS[metric], label=NAMES[metric], drawstyle="steps-post", linewidth=1.8
-        )
+    for (name, (far, tar)), (style, colour) in zip(curves.items(), LINES, strict=False):
+        style, colour = STYLES.get(name, style), COLOURS.get(name, colour)
+        label = NAMES.get(name, name)
+        axis.plot(far, tar, style, color=colour, label=label, drawstyle="steps-post", linewidth=1.8)
     axis.set_xscale("log")
     axis.set_xlim(smallest_far, 1)
     axis.set_ylim(0, 1.02)
     axis.legend(loc="upper left")
+    return axis
+
+
+def target_logits(degrees: np.ndarray, curves: dict[str, np.ndarray]) -> Axes:
+    """What each loss puts in the place of the cosine of the right class, over the angle in degrees."""
+    axis = _axes("angle between feature and weight of its class (degrees)", "stands for the cosine")
+    for (name, values), (style, colour) in zip(curves.items(), LINES, strict=False):
+        axis.plot(degrees, values, style, color=colour, label=name, linewidth=1.8)
+    axis.set_xlim(0, 180)
+    axis.xaxis.set_major_locator(MultipleLocator(30))
+    axis.legend(loc="lower left")
+    return axis
+
+
+def validation_curves(histories: dict[str, object]) -> Axes:
+    """AUC on the validation people over the epochs, one line per run; a ring marks the best epoch.
+
+    Parameters
+    ----------
+    histories
+        Per label a table with the columns ``epoch`` and ``validation_auc``.
+    """
+    axis = _axes("epoch", "AUC on pairs of validation people")
+    for (name, history), (style, colour) in zip(histories.items(), LINES, strict=False):
+        auc = history["validation_auc"].to_numpy()
+        axis.plot(history["epoch"], auc, style, color=colour, label=name, linewidth=1.8)
+        best = auc.argmax()
+        axis.plot(history["epoch"].iloc[best], auc[best], "o", color=colour, markersize=9, fillstyle="none")
+    axis.xaxis.get_major_locator().set_params(integer=True)
+    axis.legend(loc="lower right")
+    return axis
+
+
+def speeds(values: dict[str, np.ndarray], quantity: str) -> Axes:
+    """Each measurement as a dot, a row per label, and a bar at the median.
+
+    Parameters
+    ----------
+    values
+        Per label the measurements, one per round.
+    quantity
+        Name and unit of the horizontal axis, which starts at zero.
+    """
+    _, axis = plt.subplots(figsize=(7.6, 0.55 * len(values) + 1.4))
+    for row, measured in enumerate(values.values()):
+        axis.barh(row, np.median(measured), color="#b9d6e6", height=0.6)
+        axis.plot(measured, np.full(len(measured), row), "o", color=COLOURS["euclidean"], markersize=4)
+        axis.text(np.median(measured), row + 0.36, f"{np.median(measured):.3g}", fontsize=9, ha="right", va="bottom")
+    axis.set_yticks(range(len(values)), list(values))
+    axis.invert_yaxis()
+    axis.grid(axis="y", visible=False)
+    axis.set_xlim(left=0)
+    axis.set_xlabel(quantity)
     return axis
 
 

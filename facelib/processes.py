@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import json
 import os
 import pickle
+import queue
+import signal
 import socket
 import subprocess
 import sys
 import tempfile
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 from tqdm import tqdm
@@ -61,10 +66,10 @@ class Bar:
             self.show(message.pop("show"), **message)
 
 
-def run(job: tuple, count: int, bar: Bar) -> None:
-    """Run ``training.train(*job)`` in ``count`` new processes that share each batch, and wait for them.
+def run(function: Callable, arguments: tuple, count: int, bar: Bar) -> None:
+    """Run ``function(*arguments)`` in ``count`` new processes that find each other, and wait for them.
 
-    On the CPU they exchange gradients through gloo and share the cores; on GPUs each takes one. They end
+    The function is pickled by its name, so it must be importable. On the CPU they exchange gradients through gloo and share the cores; on GPUs each takes one. They end
     when this process does.
 
     Raises
@@ -73,14 +78,15 @@ def run(job: tuple, count: int, bar: Bar) -> None:
         One of them ended early; the others are stopped.
     """
     with tempfile.TemporaryDirectory() as folder:
-        (Path(folder) / "job.pickle").write_bytes(pickle.dumps(job))
-        workers = [_start(folder, rank, count, ports) for ports in [_free_ports(count)] for rank in range(count)]
+        (Path(folder) / "job.pickle").write_bytes(pickle.dumps((function, arguments)))
+        ports = _free_ports(count)
+        workers = [_start(folder, rank, ports) for rank in range(count)]
         try:
-            for line in workers[0].stdout:
-                bar.follow(line)
+            lines = _lines(workers[0].stdout)
+            while any(worker.poll() is None for worker in workers) or not lines.empty():
                 _check(workers, folder)
-            for worker in workers:
-                worker.wait()
+                with contextlib.suppress(queue.Empty):
+                    bar.follow(lines.get(timeout=0.2))
             _check(workers, folder)
         finally:
             for worker in workers:
@@ -88,12 +94,13 @@ def run(job: tuple, count: int, bar: Bar) -> None:
                 worker.wait()
 
 
-def _start(folder: str, rank: int, count: int, ports: list[int]) -> subprocess.Popen:
+def _start(folder: str, rank: int, ports: list[int]) -> subprocess.Popen:
+    count = len(ports)
     endpoints = [f"127.0.0.1:{port}" for port in ports]
     on_gpu = runtime.paddle.get_device().startswith("gpu")
     environment = {
         **os.environ,
-        "FACELIB_WORKER": "1",
+        "FACELIB_WORKER": str(os.getpid()),
         "FACELIB_DEVICE": f"gpu:{rank}" if on_gpu else "cpu",
         "OMP_NUM_THREADS": str(max(1, runtime.cores() // count)),
         "PADDLE_TRAINERS_NUM": str(count),
@@ -108,12 +115,19 @@ def _start(folder: str, rank: int, count: int, ports: list[int]) -> subprocess.P
         return subprocess.Popen(
             [sys.executable, "-m", "facelib.processes", folder],
             env=environment,
-            stdin=subprocess.PIPE,  # closes when this process ends, however it ends
+            stdin=subprocess.PIPE,  # closes when this process ends: see _end_with_parent
             stdout=subprocess.PIPE if rank == 0 else subprocess.DEVNULL,
             stderr=errors,
             text=True,
             bufsize=1,
         )
+
+
+def _lines(stream) -> queue.SimpleQueue:
+    """Lines of a stream as they come, so that waiting for one can end."""
+    lines = queue.SimpleQueue()
+    threading.Thread(target=lambda: [lines.put(line) for line in stream], daemon=True).start()
+    return lines
 
 
 def _check(workers: list[subprocess.Popen], folder: str) -> None:
@@ -139,16 +153,20 @@ def _free_ports(count: int) -> list[int]:
 
 
 def _end_with_parent() -> None:
-    sys.stdin.read()
-    os._exit(1)
+    """Have this process killed when the one that started it ends, even while Paddle waits for other processes."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+        if os.getppid() == int(os.environ["FACELIB_WORKER"]):
+            return
+        os._exit(1)
+    threading.Thread(target=lambda: sys.stdin.read() or os._exit(1), daemon=True).start()
 
 
 def _work(folder: str) -> None:
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    from facelib import training
-
+    _end_with_parent()
     runtime.use_device(os.environ["FACELIB_DEVICE"])
-    training.train(*pickle.loads((Path(folder) / "job.pickle").read_bytes()))
+    function, arguments = pickle.loads((Path(folder) / "job.pickle").read_bytes())
+    function(*arguments)
 
 
 if __name__ == "__main__":

@@ -40,7 +40,7 @@ class Recipe:
     sampling, images_each
         See `samplers.EpochSampler`.
     precision
-        ``"float16"``: mixed precision, on a GPU.
+        ``"float16"``: mixed precision (Micikevicius et al. 2018) on a GPU; the CPU computes in float32 all the same.
     processes
         Processes on this machine that share each batch; batch norm sees each share alone.
     keep, patience
@@ -135,6 +135,7 @@ def build(num_classes: int, size: int, steps_per_epoch: int, recipe: Recipe) -> 
         optimizer = paddle.optimizer.Adam(rate, parameters=model.parameters(), **decay)
     else:
         optimizer = paddle.optimizer.Momentum(rate, recipe.momentum, parameters=model.parameters(), **decay)
-    mixed = {"amp_configs": "O1"} if recipe.precision == "float16" else {}
+    on_gpu = paddle.get_device().startswith("gpu")
+    mixed = {"amp_configs": "O1"} if recipe.precision == "float16" and on_gpu else {}
     model.prepare(optimizer, lambda loss, _: loss / recipe.accumulate, RecognisedShare(), **mixed)
     return model

@@ -11,15 +11,18 @@ import pandas as pd
 from facelib import results, runtime
 
 PROFILE = "lfw"
+SHIPPED = {"02_train": "", "06_losses": "best."}  # notebooks whose run is shipped, and how its results' keys begin
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 
 
 def publish() -> None:
-    """Bring README table, shipped weights and model card up to date with the profile's results."""
+    """Bring README table, shipped weights and model cards up to date with the profile's results."""
     stored = json.loads(results.results_path(PROFILE).read_text())
-    name, key = (stored["_provenance"]["02_train"]["consumed"][part] for part in ("run", "run key"))
-    _ship(name, key)
-    results.write_whole(_weights_folder() / f"{name}.md", model_card(name, key))
+    for notebook, prefix in SHIPPED.items():
+        if notebook in stored["_provenance"]:
+            name, key = (stored["_provenance"][notebook]["consumed"][part] for part in ("run", "run key"))
+            _ship(name, key)
+            results.write_whole(_weights_folder() / f"{name}.md", model_card(name, key, prefix))
     readme = runtime.ROOT / "README.md"
     results.write_whole(readme, with_table(readme.read_text()))
 
@@ -77,28 +80,30 @@ def _protocol_table(entries: dict[str, dict]) -> list[str]:
     return lines
 
 
-def model_card(name: str, key: str) -> str:
-    """Markdown card of a shipped run: data, recipe, numbers, limits, terms."""
+def model_card(name: str, key: str, prefix: str = "") -> str:
+    """Markdown card of a shipped run: data, recipe, numbers, limits, terms.
+
+    ``prefix`` begins the keys of its results.
+    """
     from facelib import training
 
     row = training.find_run(name, key).row
     entries = results.load(PROFILE)
-    numbers = [
-        f"| {label} | {results.show(entries[result])} |"
-        for label, result in (
-            ("LFW View 2, Euclidean, accuracy", "lfw.view2.euclidean.accuracy"),
-            ("LFW View 2, cosine, accuracy", "lfw.view2.cosine.accuracy"),
-            ("LFW View 2, Euclidean, TAR at FAR 1e-2", "lfw.view2.euclidean.tar_at_far_1e-2"),
-            ("LFW View 2, cosine, TAR at FAR 1e-2", "lfw.view2.cosine.tar_at_far_1e-2"),
-            ("training accuracy", "train.accuracy"),
-            ("accuracy on held-out images of the training people", "train.held_out_accuracy"),
-        )
-        if result in entries
-    ]
+    measured = {
+        f"LFW View 2, {metric}, {label}": f"{prefix}lfw.view2.{metric.lower()}.{number}"
+        for label, number in (("accuracy", "accuracy"), ("TAR at FAR 1e-2", "tar_at_far_1e-2"))
+        for metric in ("Euclidean", "cosine")
+    }
+    if not prefix:
+        measured["training accuracy"] = "train.accuracy"
+        measured["accuracy on held-out images of the training people"] = "train.held_out_accuracy"
+    numbers = [f"| {label} | {results.show(entries[result])} |" for label, result in measured.items() if result in entries]
+    options = json.loads(row["options"])
+    seeds = entries.get(f"{prefix}lfw.view2.seeds")
+    mean = f" The numbers are means over {seeds['value']} trainings with different seeds." if seeds else ""
     return f"""# {name}
 
-ResNet-18 without its last layer: a 64 x 64 RGB face to 512 non-negative features.
-`facelib.embedding.Embedder` loads it.
+{_network(options)} `facelib.embedding.Embedder` loads it.
 
 - **File**: `{name}.npz`, NumPy arrays under the names of `paddle.vision.models.resnet18`; float16, batch-norm
   statistics float32; sha256 `{row["weights_sha256"]}`.
@@ -106,18 +111,33 @@ ResNet-18 without its last layer: a 64 x 64 RGB face to 512 non-negative feature
 - **Data**: {int(row["images"]):,} images of {int(row["identities"]):,} people of celebfaces, a subset of CelebA
   (Liu et al. 2015), as aligned crops: eyes at a third and two thirds of the width, .365 of the height. Other
   framings cost accuracy.
-- **Recipe**: the paper's. Cross-entropy over the identities, Adam at {float(row["learning_rate"]):g}, batches of
-  {row["batch_size"]}, {row["epochs"]} epochs, no augmentation, pixels in [-1, 1], seed {row["seed"]}.
-  Run `{key}` of `data/runs.csv`.
+- **Recipe**: {_recipe(row, options)}
+  Run `{key}` of `data/runs.csv`.{mean}
 
-| number (profile `{PROFILE}`, 95 % intervals) | value |
+| number (profile `{PROFILE}`) | value |
 |---|---|
 {chr(10).join(numbers)}
 
 **Limits.** Trained on celebrities' photos of the web, mostly adults facing the camera; its error rates on other
-people are unknown and likely differ between groups. Far from what identity checks need: `04_threshold` has its
-false accepts. **Terms.** Trained on data released for non-commercial research; use the weights for that alone.
+people are unknown and likely differ between groups. Far from what identity checks need: `04_threshold` has the
+false accepts of the paper's recipe, `06_losses` those of the better one. **Terms.** Trained on data released for
+non-commercial research; use the weights for that alone.
 """
+
+
+def _network(options: dict) -> str:
+    if options.get("neck") == "linear":
+        return "ResNet-18 with a linear layer and batch norm in place of its last: a 64 x 64 RGB face to 512 features."
+    return "ResNet-18 without its last layer: a 64 x 64 RGB face to 512 non-negative features."
+
+
+def _recipe(row: dict, options: dict) -> str:
+    ending = f"batches of\n  {row['batch_size']}, {row['epochs']} epochs, pixels in [-1, 1], seed {row['seed']}."
+    if not options:
+        rate = float(row["learning_rate"])
+        return f"the paper's. Cross-entropy over the identities, Adam at {rate:g}, no augmentation, {ending}"
+    named = ", ".join(f"{name} {value}" for name, value in options.items())
+    return f"learning rate {float(row['learning_rate']):g}, {named}; {ending}\n  Weights of epoch {row['best_epoch']}."
 
 
 def _ship(name: str, key: str) -> None:

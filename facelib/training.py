@@ -99,9 +99,9 @@ def train(
     if run := find_run(name, key):
         return run
     labels = None if held_out is None else _matching_labels(faces, held_out)
-    with processes.Bar(recipe.epochs, progress) as bar:
+    with processes.Bar(recipe.epochs, progress and distributed.get_rank() == 0) as bar:
         if recipe.processes > 1 and distributed.get_world_size() == 1:
-            processes.run((name, faces, recipe, held_out, validation), recipe.processes, bar)
+            processes.run(train, (name, faces, recipe, held_out, validation), recipe.processes, bar)
         else:
             _fit(name, key, faces, recipe, (held_out, labels), validation, bar)
     return find_run(name, key)
@@ -171,6 +171,8 @@ def _fit(name, key, faces, recipe, held_out, validation, bar) -> None:
             )
     if rank == 0:
         _finish(name, key, folder, model.network.embedding, faces, recipe, recorder.rows)
+    if ranks > 1:
+        distributed.barrier()  # so that all of them find the finished run
 
 
 class Recorder(Callback):
@@ -251,8 +253,17 @@ class Recorder(Callback):
         shutil.rmtree(final, ignore_errors=True)  # a damaged one that the resume passed over
         os.replace(temporary, final)
         pd.DataFrame(self.rows).to_csv(self.folder / "history.csv", index=False)
+        _write_tensorboard(self.folder / "tensorboard", self.rows)
         for old in sorted(self.folder.glob("epoch_[0-9]*"))[:-KEPT_CHECKPOINTS]:
             shutil.rmtree(old, ignore_errors=True)
+
+
+def _write_tensorboard(folder: Path, rows: list[dict]) -> None:
+    from tensorboardX import SummaryWriter
+
+    with SummaryWriter(str(folder)) as writer:
+        for name, value in rows[-1].items():
+            writer.add_scalar(name, value, rows[-1]["epoch"])
 
 
 def _recognised_share(network: models.Recogniser, faces: PackedFaces, labels: np.ndarray, batch: int = 128) -> float:
@@ -288,6 +299,7 @@ def _finish(name, key, folder: Path, embedding: models.Embedding, faces: PackedF
         models.save_weights(embedding, folder / "weights.npz")
     history = pd.DataFrame(rows)
     last = rows[-1]
+    kept = max(rows, key=lambda row: row["validation_auc"]) if recipe.keep == "best" else last
     row = {
         "name": name,
         "key": key,
@@ -302,7 +314,8 @@ def _finish(name, key, folder: Path, embedding: models.Embedding, faces: PackedF
         "loss": round(last["loss"], 5),
         "accuracy": round(last["accuracy"], 5),
         "held_out_accuracy": round(last.get("held_out_accuracy", float("nan")), 5),
-        "validation_auc": round(last.get("validation_auc", float("nan")), 5),
+        "validation_auc": round(kept.get("validation_auc", float("nan")), 5),
+        "best_epoch": kept["epoch"],
         "images_per_s": round(float(history["images_per_s"].median()), 1),
         "seconds": round(float(history["seconds"].sum()), 1),
         "date": date.today().isoformat(),

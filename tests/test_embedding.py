@@ -11,7 +11,7 @@ def weights(tmp_path_factory):
     """Weights of a network whose batch-norm statistics have moved away from their start."""
     path = tmp_path_factory.mktemp("weights") / "w.npz"
     paddle.seed(3)
-    network = models.classifier(4)
+    network = models.Embedding()
     network.train()
     network(paddle.randn([16, 3, 64, 64]))
     models.save_weights(network, path)

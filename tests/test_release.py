@@ -34,7 +34,9 @@ def test_a_readme_without_markers_is_refused(measured):
         release.with_table("no markers")
 
 
-def test_publish_ships_weights_card_and_table(measured, tmp_path, monkeypatch):
+@pytest.fixture
+def trained(measured, tmp_path, monkeypatch):
+    """A finished run and a repository to publish it in; returns the folder of shipped weights."""
     weights = tmp_path / "cache" / "weights.npz"
     weights.parent.mkdir()
     weights.write_bytes(b"weights")
@@ -43,7 +45,7 @@ def test_publish_ships_weights_card_and_table(measured, tmp_path, monkeypatch):
     record("train.accuracy", 0.998, 0.997, 0.999, 13442)
     record.save({}, {"run": "net", "run key": "abc"})
     row = {"weights_sha256": "f00", "images": "12524", "identities": "2906", "learning_rate": "0.001"}
-    row |= {"batch_size": "128", "epochs": "20", "seed": "0"}
+    row |= {"batch_size": "128", "epochs": "20", "seed": "0", "options": "{}", "best_epoch": "20"}
     from facelib import training
 
     monkeypatch.setattr(training, "find_run", lambda name, key: training.Run(weights, None, row))
@@ -53,10 +55,31 @@ def test_publish_ships_weights_card_and_table(measured, tmp_path, monkeypatch):
         (release.Path(__file__).parent.parent / "data" / "claims.csv").read_bytes()
     )
     (tmp_path / "README.md").write_text(f"{release.BEGIN}\n{release.END}\n")
+    return tmp_path / "data" / "weights"
+
+
+def test_publish_ships_weights_card_and_table(trained, tmp_path):
     release.publish()
-    shipped = tmp_path / "data" / "weights"
-    assert (shipped / "net.npz").read_bytes() == b"weights" and (shipped / "net.csv").exists()
-    card = (shipped / "net.md").read_text()
+    assert (trained / "net.npz").read_bytes() == b"weights" and (trained / "net.csv").exists()
+    card = (trained / "net.md").read_text()
     assert "f00" in card and "12,524 images of 2,906 people" in card and "0.998 [0.997, 0.999]" in card
+    assert "the paper's" in card and "non-negative" in card
     assert "P07" in (tmp_path / "README.md").read_text()
     assert json.loads(results.results_path("lfw").read_text())
+
+
+def test_publish_ships_the_better_recipe_with_its_own_numbers(trained, monkeypatch):
+    from facelib import training
+
+    record = results.Recorder("06_losses", "lfw")
+    record("best.lfw.view2.cosine.accuracy", 0.84, 0.83, 0.85, 6000)
+    record("best.lfw.view2.seeds", 3)
+    record.save({}, {"run": "better", "run key": "def"})
+    paper = training.find_run("net", "abc")
+    options = '{"loss": "cosface", "neck": "linear"}'
+    better = training.Run(paper.weights, None, paper.row | {"options": options, "best_epoch": "17"})
+    monkeypatch.setattr(training, "find_run", lambda name, key: {"abc": paper, "def": better}[key])
+    release.publish()
+    card = (trained / "better.md").read_text()
+    assert "0.840 [0.830, 0.850]" in card and "0.998" not in card
+    assert "loss cosface" in card and "epoch 17" in card and "over 3 trainings" in card and "non-negative" not in card

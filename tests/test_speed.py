@@ -19,7 +19,7 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory):
     path = tmp_path_factory.mktemp("weights") / "w.npz"
-    models.save_weights(models.classifier(3), path)
+    models.save_weights(models.Embedding(), path)
     return path
 
 

@@ -1,13 +1,17 @@
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
 from paddle import nn
 from PIL import Image
+from sklearn.metrics import roc_auc_score
 
-from facelib import catalog, datasets, training
+from facelib import catalog, datasets, models, recipe, training
+from facelib.augmentation import AUGMENTATIONS
+from facelib.pairs import draw_pairs
 from facelib.runtime import paddle
 
 RECIPE = training.Recipe(epochs=3, batch_size=8, learning_rate=1e-3, seed=5)
@@ -36,11 +40,10 @@ def parts(folder, tmp_path, monkeypatch):
 def small(monkeypatch):
     """A network with all that a checkpoint must keep (batch norm, Adam's moments), and little of it."""
 
-    def network(num_classes):
-        convolution = nn.Sequential(nn.Conv2D(3, 8, 3, 2), nn.BatchNorm2D(8), nn.ReLU(), nn.AdaptiveAvgPool2D(2))
-        return nn.Sequential(convolution, nn.Flatten(), nn.Linear(32, num_classes))
+    def backbone(width):
+        return nn.Sequential(nn.Conv2D(3, 8, 3, 2), nn.BatchNorm2D(8), nn.ReLU(), nn.AdaptiveAvgPool2D(2))
 
-    monkeypatch.setattr(training.models, "classifier", network)
+    monkeypatch.setitem(models.BACKBONES, "resnet18", backbone)
 
 
 def isolate(monkeypatch, place):
@@ -88,13 +91,13 @@ def test_history_has_a_row_per_epoch_and_the_loss_falls(small, parts):
 
 
 def test_recorded_loss_is_the_mean_cross_entropy_of_the_images(small, parts):
-    recipe = training.Recipe(epochs=1, batch_size=24, learning_rate=0.0, seed=5)  # one batch of all: nothing moves
+    once = training.Recipe(epochs=1, batch_size=24, learning_rate=0.0, seed=5)  # one batch of all: nothing moves
     assert len(parts[0]) == 24
-    run = train(parts, recipe)
-    paddle.seed(5)
-    network = training.models.classifier(6)
+    run = train(parts, once)
+    network = recipe.build(6, 32, 1, once).network
     with paddle.no_grad():
-        logits = network(paddle.to_tensor(datasets.to_input(parts[0].take(range(24))))).numpy().astype(np.float64)
+        features = network.embedding(paddle.to_tensor(datasets.to_input(parts[0].take(range(24)))))
+        logits = network.head.linear(features).numpy().astype(np.float64)
     shifted = logits - logits.max(axis=1, keepdims=True)
     log_p = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
     labels = parts[0].labels
@@ -104,7 +107,7 @@ def test_recorded_loss_is_the_mean_cross_entropy_of_the_images(small, parts):
 
 def test_two_runs_with_the_same_seed_give_the_same_bits(folder, tmp_path, monkeypatch):
     code = (
-        "from facelib import catalog, datasets, training\n"
+        "from facelib import catalog, datasets, models, recipe, training\n"
         f"parts = catalog.hold_out(datasets.pack({str(folder)!r}, size=32, progress=False), 5, seed=0)\n"
         f"run = training.train('test', parts[0], training.{RECIPE!r}, parts[1], progress=False)\n"
         "print(run.weights)"
@@ -190,17 +193,6 @@ def test_the_key_follows_data_and_recipe_but_not_comments(parts):
     assert key != training.run_key(parts[0], training.Recipe(epochs=4, batch_size=8, seed=5), parts[1])
 
 
-def test_every_image_occurs_once_in_each_epoch_in_another_order():
-    sampler = training.EpochSampler(10, 4, seed=1)
-    epochs = []
-    for sampler.epoch in range(2):
-        batches = list(sampler)
-        assert [len(batch) for batch in batches] == [4, 4, 2] and len(sampler) == 3
-        epochs.append(sum(batches, []))
-        assert sorted(epochs[-1]) == list(range(10))
-    assert epochs[0] != epochs[1]
-
-
 def test_strangers_among_the_held_out_people_are_refused(parts):
     with pytest.raises(ValueError, match="p5"):
         training.train("test", parts[0].select(range(20)), RECIPE, parts[1], progress=False)
@@ -210,3 +202,85 @@ def test_a_diverging_run_says_what_to_do(small, parts):
     recipe = training.Recipe(epochs=3, batch_size=8, learning_rate=float("inf"))
     with pytest.raises(ValueError, match="learning rate"):
         train(parts, recipe)
+
+
+def validated(parts, folder_of_others, recipe, **options):
+    others = datasets.pack(folder_of_others, size=32, progress=False)
+    return training.train("test", parts[0], recipe, parts[1], others, progress=False, **options)
+
+
+def test_best_weights_are_those_of_the_epoch_with_the_highest_validation_auc(small, parts, folder, monkeypatch):
+    aucs = iter([0.6, 0.9, 0.7])
+    kept = []
+    whole = training.models.save_weights
+    monkeypatch.setattr(training, "_validation_auc", lambda *_: next(aucs))
+    monkeypatch.setattr(training.models, "save_weights", lambda network, path: (kept.append(path), whole(network, path)))
+    run = validated(parts, folder, replace(RECIPE, keep="best"))
+    assert list(run.history["validation_auc"]) == [0.6, 0.9, 0.7]
+    assert [path.name for path in kept] == ["best.npz", "best.npz"]  # epochs 1 and 2
+    assert run.row["best_epoch"] == 2
+
+
+def test_patience_ends_a_run_early(small, parts, folder, monkeypatch):
+    aucs = iter([0.6, 0.9, 0.7, 0.8, 0.95, 0.99])
+    monkeypatch.setattr(training, "_validation_auc", lambda *_: next(aucs))
+    run = validated(parts, folder, replace(RECIPE, epochs=6, patience=1))
+    assert list(run.history["epoch"]) == [1, 2, 3, 4]
+
+
+def test_validation_auc_is_scikit_learns(parts, folder):
+    others = datasets.pack(folder, size=32, progress=False)
+    embedding = models.Embedding(width=16, size=32)
+    embedding.eval()
+    with paddle.no_grad():
+        features = embedding(paddle.to_tensor(datasets.to_input(others.take(range(30))))).numpy()
+    unit = features / np.linalg.norm(features, axis=1, keepdims=True)
+    drawn = draw_pairs(others.labels, 60, 60, seed=0)
+    similarity = (unit[drawn.left] * unit[drawn.right]).sum(1)
+    assert training._validation_auc(embedding, others) == pytest.approx(roc_auc_score(drawn.genuine, similarity))
+
+
+def test_the_best_epoch_needs_validation_people(parts):
+    with pytest.raises(ValueError, match="validation"):
+        train(parts, replace(RECIPE, keep="best"))
+
+
+OPTIONS = {
+    "sgd": {"optimizer": "sgd", "schedule": "cosine", "warmup_epochs": 1.0, "weight_decay": 1e-4, "learning_rate": 0.05},
+    "augmented": {"augmentation": "moderate", "neck": "linear", "dropout": 0.3},
+    "margin": {"loss": "arcface", "loss_options": {"scale": 8.0, "margin": 0.2}},
+    "center": {"loss": "center", "accumulate": 2},
+    "triplet": {"loss": "triplet", "sampling": "identities", "images_each": 2},
+}
+
+
+@pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
+def test_every_option_resumes_exactly(small, parts, tmp_path, monkeypatch, options):
+    recipe = replace(RECIPE, **options)
+    unbroken = train(parts, recipe)
+    isolate(monkeypatch, tmp_path / "killed")
+    with monkeypatch.context() as patch:
+        kill_in_epoch(patch, 3)
+        with pytest.raises(Killed):
+            train(parts, recipe)
+    assert_same_bits(arrays(unbroken), arrays(train(parts, recipe)))
+
+
+def test_augmented_images_differ_between_epochs_and_repeat_with_the_seed(parts):
+    dataset = training.FaceDataset(parts[0], parts[0].labels, AUGMENTATIONS["moderate"], seed=1)
+    first = dataset[3][0]
+    assert np.array_equal(first, dataset[3][0])
+    dataset.epoch = 1
+    assert not np.array_equal(first, dataset[3][0])
+    assert first.shape == (3, 32, 32) and first.dtype == np.float32 and np.abs(first).max() <= 1
+
+
+def test_options_that_are_the_defaults_leave_the_key_alone(parts):
+    plain = training.run_key(parts[0], RECIPE, parts[1])
+    assert plain == training.run_key(parts[0], replace(RECIPE, optimizer="adam", keep="last"), parts[1])
+    assert plain != training.run_key(parts[0], replace(RECIPE, optimizer="sgd"), parts[1])
+
+
+def test_history_goes_to_tensorboard_too(small, parts):
+    run = train(parts)
+    assert list(run.weights.parent.glob("tensorboard/events.*"))

@@ -1,0 +1,74 @@
+"""What trained networks are worth: the same pairs for runs of several seeds, kept in a table."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from facelib import metrics, results, training
+from facelib.catalog import Experiment
+from facelib.embedding import features
+from facelib.pairs import Pairs
+from facelib.recipe import Recipe
+
+METRICS = ("cosine", "euclidean")
+FARS = {"tar_at_far_1e-2": 1e-2, "tar_at_far_1e-3": 1e-3}
+
+
+def scores(vectors: np.ndarray, chosen: Pairs) -> dict[str, float]:
+    """Numbers of one network on pairs of its features (n, d), by metric.
+
+    ``<metric>.fold_<k>`` are the accuracies on each fold at the threshold chosen on the others (LFW's folds, or tenths
+    of the list in its order), ``<metric>.accuracy`` their mean; then AUC, EER, and the TAR at `FARS`.
+    """
+    fold = np.arange(len(chosen)) % 10 if chosen.fold is None else chosen.fold
+    found = {}
+    for metric in METRICS:
+        distances = metrics.distance(vectors[chosen.left], vectors[chosen.right], metric)
+        accuracies = metrics.ten_fold(distances, chosen.genuine, fold).accuracies
+        found |= {f"{metric}.fold_{k}": float(accuracy) for k, accuracy in enumerate(accuracies)}
+        found[f"{metric}.accuracy"] = float(accuracies.mean())
+        found[f"{metric}.auc"] = metrics.auc(distances, chosen.genuine)
+        found[f"{metric}.eer"] = metrics.equal_error_rate(distances, chosen.genuine)
+        found |= {f"{metric}.{name}": metrics.tar_at_far(distances, chosen.genuine, far).tar for name, far in FARS.items()}
+    return found
+
+
+def over_seeds(
+    path: Path, run: str, recipe: Recipe, seeds: list[int], split: Experiment, chosen: Pairs, mirror: bool
+) -> pd.DataFrame:
+    """`scores` of one recipe trained with several seeds, a row each.
+
+    A row that the table at ``path`` holds for the same training and the same pairs is taken from there, so that
+    networks whose weights are not at hand need not be trained again; the others are trained or loaded, and
+    the table is written anew.
+
+    Parameters
+    ----------
+    path
+        A CSV file.
+    mirror
+        See `embedding.features`.
+    """
+    known = pd.read_csv(path, dtype={"key": str, "test": str}) if path.exists() else pd.DataFrame({"key": [], "test": []})
+    rows = []
+    for seed in seeds:
+        seeded = replace(recipe, seed=seed)
+        key = training.run_key(split.train, seeded, split.held_out, split.validation)
+        test = f"{split.test.key} {len(chosen)}{' mirrored' if mirror else ''}"
+        recorded = known[(known["key"] == key) & (known["test"] == test)]
+        if len(recorded):
+            rows.append(recorded.iloc[0].to_dict())
+            continue
+        done = training.train(run, split.train, seeded, split.held_out, split.validation)
+        kept = done.history[done.history["epoch"] == int(done.row["best_epoch"])].iloc[0]
+        facts = {"seed": seed, "key": key, "test": test, "epoch": int(kept["epoch"])}
+        facts |= {"validation_auc": float(kept["validation_auc"]), "seconds": float(done.row["seconds"])}
+        rows.append(facts | scores(features(split.test, done.weights, mirror=mirror), chosen))
+    table = pd.DataFrame(rows)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    results.write_whole(path, table.to_csv(index=False))
+    return table

@@ -1,0 +1,88 @@
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from facelib import catalog, evaluation, training
+from facelib.pairs import Pairs
+
+
+@pytest.fixture
+def vectors():
+    """Four people, six noisy unit-like vectors of each, and twenty pairs with ten folds."""
+    rng = np.random.default_rng(0)
+    features = np.repeat(rng.normal(size=(4, 8)), 6, axis=0) + rng.normal(scale=0.8, size=(24, 8))
+    labels = np.repeat(np.arange(4), 6)
+    left, right = np.array([(i, j) for i in range(24) for j in range(i + 1, 24)]).T
+    chosen = rng.permutation(len(left))[:100]
+    left, right = left[chosen], right[chosen]
+    return features.astype(np.float32), Pairs(left, right, labels[left] == labels[right], np.arange(100) % 10)
+
+
+def test_scores_follow_their_definitions(vectors):
+    features, chosen = vectors
+    found = evaluation.scores(features, chosen)
+    unit = features / np.linalg.norm(features, axis=1, keepdims=True)
+    distances = {
+        "cosine": 1 - (unit[chosen.left] * unit[chosen.right]).sum(1),
+        "euclidean": np.linalg.norm(features[chosen.left] - features[chosen.right], axis=1),
+    }
+    for metric, values in distances.items():
+        assert found[f"{metric}.auc"] == pytest.approx(roc_auc_score(chosen.genuine, -values))
+        accuracies = []
+        for fold in range(10):
+            rest, part = chosen.fold != fold, chosen.fold == fold
+            midpoints = np.convolve(np.sort(values[rest]), [0.5, 0.5], "valid")
+            best = max(((values[rest] <= t) == chosen.genuine[rest]).mean() for t in midpoints)
+            ties = [t for t in midpoints if ((values[rest] <= t) == chosen.genuine[rest]).mean() == best]
+            possible = {((values[part] <= t) == chosen.genuine[part]).mean() for t in ties}
+            assert any(found[f"{metric}.fold_{fold}"] == pytest.approx(accuracy) for accuracy in possible)
+            accuracies.append(found[f"{metric}.fold_{fold}"])
+        assert found[f"{metric}.accuracy"] == pytest.approx(np.mean(accuracies))
+        far = np.array([((values <= t) & ~chosen.genuine).sum() / (~chosen.genuine).sum() for t in values])
+        tar = np.array([((values <= t) & chosen.genuine).sum() / chosen.genuine.sum() for t in values])
+        assert found[f"{metric}.tar_at_far_1e-2"] == pytest.approx(max(tar[far <= 0.01], default=0))
+
+
+class Faces:
+    key = "abc"
+
+
+@pytest.fixture
+def trained(vectors, tmp_path, monkeypatch):
+    """Trainings that only say that they were asked for."""
+    asked = []
+
+    def train(run, train, recipe, held_out, validation):
+        asked.append(recipe.seed)
+        history = pd.DataFrame({"epoch": [1, 2], "validation_auc": [0.8, 0.7]})
+        return training.Run(tmp_path / "w.npz", history, {"best_epoch": 1, "seconds": 5.0})
+
+    monkeypatch.setattr(training, "train", train)
+    monkeypatch.setattr(training, "run_key", lambda *parts: f"key-{parts[1].seed}-{parts[1].epochs}")
+    monkeypatch.setattr(evaluation, "features", lambda *_, mirror: vectors[0])
+    return asked
+
+
+def over_seeds(path, chosen, seeds, recipe=None):
+    split = catalog.Experiment(Faces(), Faces(), Faces(), Faces())
+    return evaluation.over_seeds(path, "run", recipe or training.Recipe(), seeds, split, chosen, mirror=False)
+
+
+def test_recorded_seeds_are_not_trained_again(trained, vectors, tmp_path):
+    path = tmp_path / "figures" / "seeds.csv"
+    first = over_seeds(path, vectors[1], [0, 1])
+    assert trained == [0, 1] and list(first["validation_auc"]) == [0.8, 0.8]
+    again = over_seeds(path, vectors[1], [0, 1, 2])
+    assert trained == [0, 1, 2] and list(again["seed"]) == [0, 1, 2]
+    pd.testing.assert_frame_equal(first, again.iloc[:2], check_dtype=False)
+
+
+def test_another_recipe_or_other_pairs_are_evaluated_anew(trained, vectors, tmp_path):
+    path = tmp_path / "seeds.csv"
+    over_seeds(path, vectors[1], [0])
+    over_seeds(path, vectors[1], [0], training.Recipe(epochs=3))
+    chosen = vectors[1]
+    fewer = Pairs(chosen.left[:50], chosen.right[:50], chosen.genuine[:50], chosen.fold[:50])
+    over_seeds(path, fewer, [0], training.Recipe(epochs=3))
+    assert trained == [0, 0, 0]

@@ -60,7 +60,8 @@ def _parser() -> argparse.ArgumentParser:
     command = commands.add_parser("reproduce", help="run the notebooks in order and write every figure and number")
     train = commands.add_parser("train", help="train the network of 02_train, on several machines where launched so")
     for each in (command, train):
-        each.add_argument("--profile", choices=reproduce.PROFILES, default="demo", help="data and scale (default: demo)")
+        about = "data and scale (default: demo)"
+        each.add_argument("--profile", choices=reproduce.PROFILES, default="demo", help=about)
         each.add_argument(
             "--set", action="append", default=[], metavar="NAME=VALUE", help="change a parameter; may be repeated"
         )

@@ -58,7 +58,7 @@ class Augmentation:
         size = image.width
         angle, zoom = rng.uniform(-1, 1, 2) * (self.rotation, self.scale)
         shift = tuple(rng.uniform(-1, 1, 2) * self.shift * size)
-        margin = size // 4
+        margin = size // 3  # more than a corner moves at 15 degrees and 0.8 of the size
         wide = F.pad(image, margin, padding_mode="reflect")
         moved = F.affine(wide, angle, shift, 1 + zoom, [0.0, 0.0], interpolation="bilinear")
         return F.crop(moved, margin, margin, image.height, size)

@@ -33,7 +33,8 @@ def scores(vectors: np.ndarray, chosen: Pairs) -> dict[str, float]:
         found[f"{metric}.accuracy"] = float(accuracies.mean())
         found[f"{metric}.auc"] = metrics.auc(distances, chosen.genuine)
         found[f"{metric}.eer"] = metrics.equal_error_rate(distances, chosen.genuine)
-        found |= {f"{metric}.{name}": metrics.tar_at_far(distances, chosen.genuine, far).tar for name, far in FARS.items()}
+        for name, far in FARS.items():
+            found[f"{metric}.{name}"] = metrics.tar_at_far(distances, chosen.genuine, far).tar
     return found
 
 
@@ -53,7 +54,8 @@ def over_seeds(
     mirror
         See `embedding.features`.
     """
-    known = pd.read_csv(path, dtype={"key": str, "test": str}) if path.exists() else pd.DataFrame({"key": [], "test": []})
+    nothing = pd.DataFrame({"key": [], "test": []})
+    known = pd.read_csv(path, dtype={"key": str, "test": str}) if path.exists() else nothing
     rows = []
     for seed in seeds:
         seeded = replace(recipe, seed=seed)

@@ -49,7 +49,7 @@ class Focal(Softmax):
         logits = self.linear(x)
         log_p = -cross_entropy(logits, labels)
         loss = cross_entropy(logits, labels, self.label_smoothing)
-        # The smallest positive float keeps 0^gamma differentiable for gamma below 1.
+        # Not quite zero, so that 0^gamma is differentiable for gamma below 1.
         weight = paddle.clip(1 - paddle.exp(log_p), min=1e-12) ** self.gamma
         return (weight * loss).mean(), recognised(logits, labels)
 
@@ -244,6 +244,11 @@ class Triplet(nn.Layer):
             none_left = ~(farther & np.isfinite(others)).any(1)
             return anchors, positives, np.where(none_left, farthest, nearest)
         return anchors, positives, others.argmin(1)
+
+
+def sources(name: str) -> list:
+    """The classes and functions that make up a loss of `LOSSES`, for keys that follow their code."""
+    return [kind for kind in LOSSES[name].__mro__ if kind.__module__ == __name__] + [norm, cross_entropy]
 
 
 def norm(x: paddle.Tensor, axis: int) -> paddle.Tensor:

@@ -160,14 +160,6 @@ def confusion(distances: Array, genuine: Array, threshold, weights=None) -> Conf
     return Confusion(*(c if np.ndim(threshold) else _plain(c[..., 0]) for c in counts))
 
 
-def threshold_sweep(distances: Array, genuine: Array, thresholds: Array):
-    """DataFrame with a row for each of (k,) thresholds and the columns threshold and `RATES`."""
-    import pandas as pd
-
-    counts = confusion(distances, genuine, np.asarray(thresholds))
-    return pd.DataFrame({"threshold": thresholds} | {rate: getattr(counts, rate) for rate in RATES})
-
-
 def best_threshold(distances: Array, genuine: Array, weights: Array | None = None) -> float:
     """Threshold of the highest accuracy; weights are (n,).
 

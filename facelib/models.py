@@ -12,11 +12,15 @@ from facelib.runtime import paddle  # isort: skip  (first, so that its import is
 from paddle import nn
 from paddle.vision.models import resnet18
 
-from facelib import onednn
+from facelib import backbones, onednn
 
 FEATURES = 512
-BACKBONES = {"resnet18": lambda width: resnet18_of_width(width)}
-NECKS = ("pool", "linear")
+BACKBONES = {
+    "resnet18": lambda width: resnet18_of_width(width),
+    "resnet50": lambda width: _scaled(backbones.resnet50(), width),
+    "mobilefacenet": backbones.mobilefacenet,
+}
+NECKS = ("pool", "linear", "depthwise")
 
 
 class Embedding(nn.Layer):
@@ -31,7 +35,8 @@ class Embedding(nn.Layer):
     neck
         ``"pool"``: the mean over the map, as in the paper; d = C, and after ResNet's last ReLU no feature is
         negative. ``"linear"``: the map is flattened, dropped out, and goes through a linear layer without bias
-        and batch norm to d = 512 (ArcFace, Deng et al. 2019, section 3.1); ``size`` is then fixed.
+        and batch norm to d = 512 (ArcFace, Deng et al. 2019, section 3.1); ``"depthwise"``: MobileFaceNet's own,
+        d = 128 (see `backbones.GlobalDepthwise`). Both of these fix ``size``.
     dropout
         Share of the flattened map that is dropped in training.
     size
@@ -46,20 +51,22 @@ class Embedding(nn.Layer):
         self.architecture = {"backbone": backbone, "width": width, "neck": neck, "dropout": dropout, "size": size}
         self.backbone = BACKBONES[backbone](width)
         channels, *sides = map_shape(self.backbone, size)
-        self.features = channels
-        if neck == "linear":
+        self.features, self.neck = channels, None
+        if neck == "depthwise":
+            self.neck = backbones.GlobalDepthwise(channels, sides[0])
+            self.features = self.neck.features
+        elif neck == "linear":
             self.features = FEATURES
             self.neck = nn.Sequential(
+                ("flatten", nn.Flatten()),
                 ("dropout", nn.Dropout(dropout)),
                 ("linear", nn.Linear(channels * sides[0] * sides[1], FEATURES, bias_attr=False)),
                 ("norm", nn.BatchNorm1D(FEATURES)),
             )
-        else:
-            self.neck = None
 
     def forward(self, x: paddle.Tensor) -> paddle.Tensor:
         x = self.backbone(x)  # (n, C, h, w)
-        return x.mean([2, 3]) if self.neck is None else self.neck(paddle.flatten(x, 1))
+        return x.mean([2, 3]) if self.neck is None else self.neck(x)
 
 
 class Recogniser(nn.Layer):
@@ -139,7 +146,7 @@ def load_weights(path: str | os.PathLike) -> Embedding:
     network = Embedding(**json.loads(str(arrays.pop("architecture", "{}"))))
     expected = {name.removeprefix("backbone."): name for name in network.state_dict()}
     if set(arrays) != set(expected):
-        raise ValueError(f"'{path}' does not hold the weights of ResNet-18: expected {len(expected)} named arrays.")
+        raise ValueError(f"'{path}' does not hold the weights of its network: expected {len(expected)} named arrays.")
     network.set_state_dict({expected[name]: array.astype(np.float32) for name, array in arrays.items()})
     network.eval()
     return network

@@ -79,15 +79,17 @@ class _Convolve(PyLayer):
     @staticmethod
     def backward(ctx, gradient):
         x, weight = ctx.saved_tensor()
-        of_weight = ctx.convolution.weight_gradient(x, gradient)
-        return None if x.stop_gradient else ctx.convolution.input_gradient(gradient, weight), of_weight
+        convolution = ctx.convolution
+        of_input = None if x.stop_gradient else convolution.input_gradient(gradient, weight)
+        return of_input, None if weight.stop_gradient else convolution.weight_gradient(x, gradient)
 
 
 class _Convolution:
     """The three primitives of one layer shape, each made when it is first needed."""
 
     def __init__(self, source, weights, stride, padding):
-        target = [(size + 2 * p - k) // s + 1 for size, k, s, p in zip(source[2:], weights[2:], stride, padding)]
+        sides = zip(source[2:], weights[2:], stride, padding, strict=True)
+        target = [(size + 2 * p - k) // s + 1 for size, k, s, p in sides]
         target = (source[0], weights[0], *target)
         self._shapes = {_SRC: source, _DIFF_SRC: source, _DST: target, _DIFF_DST: target}
         self._shapes |= {_WEIGHTS: weights, _DIFF_WEIGHTS: weights}
@@ -139,7 +141,7 @@ class _Primitive:
     def __call__(self, *tensors: paddle.Tensor) -> paddle.Tensor:
         result = paddle.empty(self._shape, "float32")
         tensors = [tensor if tensor.is_contiguous() else tensor.contiguous() for tensor in tensors]
-        for port, tensor in zip(self._inputs, tensors):
+        for port, tensor in zip(self._inputs, tensors, strict=True):
             port.point_to(tensor)
             port.reorder(port.outer, port.inner)
         self._output.point_to(result)

@@ -69,8 +69,8 @@ class Bar:
 def run(function: Callable, arguments: tuple, count: int, bar: Bar) -> None:
     """Run ``function(*arguments)`` in ``count`` new processes that find each other, and wait for them.
 
-    The function is pickled by its name, so it must be importable. On the CPU they exchange gradients through gloo and share the cores; on GPUs each takes one. They end
-    when this process does.
+    The function is pickled by its name, so it must be importable. On the CPU the processes exchange gradients
+    through gloo and share the cores; on GPUs each takes one. They end when this process does.
 
     Raises
     ------

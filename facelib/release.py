@@ -97,7 +97,8 @@ def model_card(name: str, key: str, prefix: str = "") -> str:
     if not prefix:
         measured["training accuracy"] = "train.accuracy"
         measured["accuracy on held-out images of the training people"] = "train.held_out_accuracy"
-    numbers = [f"| {label} | {results.show(entries[result])} |" for label, result in measured.items() if result in entries]
+    found = {label: entries[result] for label, result in measured.items() if result in entries}
+    numbers = [f"| {label} | {results.show(entry)} |" for label, entry in found.items()]
     options = json.loads(row["options"])
     seeds = entries.get(f"{prefix}lfw.view2.seeds")
     mean = f" The numbers are means over {seeds['value']} trainings with different seeds." if seeds else ""

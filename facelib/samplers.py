@@ -24,7 +24,8 @@ class EpochSampler(BatchSampler):
     sampling
         ``"shuffle"``: every image once. ``"balanced"``: n images, every identity equally often, its images in
         turn. ``"identities"``: batches of P identities with ``images_each`` images of each (P x K), which
-        triplets need; identities with fewer images repeat some.
+        triplets need; identities with fewer images repeat some, and the last identities of one round through all
+        people may come again in the same batch at the start of the next.
     images_each
         K of ``"identities"``.
     parts
@@ -34,7 +35,7 @@ class EpochSampler(BatchSampler):
 
     Notes
     -----
-    With more than one part or process, and with P x K, an incomplete last batch is left out, so that all shares are equal.
+    With more than one part or process, and with P x K, an incomplete last batch is left out: all shares are equal.
     """
 
     def __init__(self, labels, batch_size, seed, sampling="shuffle", images_each=4, parts=1, rank=0, ranks=1):
@@ -44,6 +45,8 @@ class EpochSampler(BatchSampler):
             raise ValueError(f"A batch of {batch_size} does not divide into {parts} parts for {ranks} processes.")
         if sampling == "identities" and batch_size % images_each:
             raise ValueError(f"A batch of {batch_size} does not divide into {images_each} images of each identity.")
+        if sampling == "identities" and batch_size // (parts * ranks) % images_each:
+            raise ValueError(f"A share of {batch_size // (parts * ranks)} images would cut {images_each} of an identity.")
         self.labels, self.batch_size, self.seed, self.epoch = np.asarray(labels), batch_size, seed, 0
         self.sampling, self.images_each, self.parts, self.rank, self.ranks = sampling, images_each, parts, rank, ranks
         self.whole_only = parts * ranks > 1 or sampling == "identities"

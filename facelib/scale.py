@@ -86,7 +86,7 @@ def paper_scale(source: str, people: int, images: int, steps: int, batch_size: i
             if before is not None:
                 os.environ["FACELIB_CACHE"] = before
     if packed["images"] != images:
-        raise RuntimeError(f"Of {images} files {packed['images']} were packed; '{source}' has photographs that cannot be read.")
+        raise RuntimeError(f"Of {images} files only {packed['images']} could be packed: choose another source.")
     ours, theirs = (run["images"] / run["seconds"] for run in (packed, loop))
     return {
         "pack_images_per_s": (ours, "images/s"),

@@ -116,7 +116,7 @@ def run_key(
     keys of finished runs alone.
     """
     fields = {name: getattr(recipe, name) for name in ("epochs", "batch_size", "learning_rate", "seed")}
-    shaping = [to_input, FaceDataset, EpochSampler, build, models.Embedding, losses.LOSSES[recipe.loss]]
+    shaping = [to_input, FaceDataset, EpochSampler, build, models.Embedding, *losses.sources(recipe.loss)]
     parts = [faces.key, held_out.key if held_out else "", validation.key if validation else ""]
     parts += [fields | recipe.options(), *map(normalised_source, shaping)]
     if recipe.augmentation != "none":

@@ -7,6 +7,8 @@ import sys
 import tracemalloc
 from pathlib import Path
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from scipy.optimize import brentq
@@ -155,10 +157,10 @@ def test_rates_without_a_denominator_are_nan():
 def test_sweep_equals_brute_force():
     distances, genuine = draw()
     thresholds = np.concatenate([np.unique(distances), [-10, 0.123, 10]])
-    sweep = metrics.threshold_sweep(distances, genuine, thresholds)
-    assert list(sweep["threshold"]) == list(thresholds)
-    for row in sweep.itertuples():
-        accepted = distances <= row.threshold
+    sweep = metrics.confusion(distances, genuine, thresholds)
+    for k, threshold in enumerate(thresholds):
+        row = SimpleNamespace(**{rate: getattr(sweep, rate)[k] for rate in metrics.RATES})
+        accepted = distances <= threshold
         assert row.accuracy == pytest.approx((accepted == genuine).mean())
         precision, recall, f1, _ = precision_recall_fscore_support(
             genuine, accepted, average="binary", zero_division=np.nan

@@ -4,8 +4,7 @@ import pytest
 from facelib import models
 from facelib.runtime import paddle
 
-
-NECKS = [("pool", {}), ("linear", {"dropout": 0.3})]
+NECKS = [("pool", {}), ("linear", {"dropout": 0.3}), ("depthwise", {})]
 
 
 @pytest.mark.parametrize("width", [16, 32])
@@ -28,6 +27,14 @@ def test_linear_neck_is_linear_and_batch_norm_of_the_flattened_map():
     mean, variance = norm._mean.numpy(), norm._variance.numpy()
     expected = (flat @ weight - mean) / np.sqrt(variance + 1e-5) * norm.weight.numpy() + norm.bias.numpy()
     np.testing.assert_allclose(features, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("backbone", models.BACKBONES)
+def test_every_backbone_makes_an_embedding(backbone):
+    network = models.Embedding(backbone, width=16)
+    network.eval()
+    with paddle.no_grad():
+        assert list(network(paddle.rand([2, 3, 64, 64])).shape) == [2, network.features]
 
 
 def test_unknown_parts_are_named():

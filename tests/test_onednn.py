@@ -59,6 +59,18 @@ def test_an_input_without_gradient_gets_none():
     assert x.grad is None and conv.weight.grad is not None
 
 
+def test_a_frozen_weight_gets_no_gradient():
+    conv = nn.Conv2D(4, 4, 3, bias_attr=False)
+    x = paddle.randn([2, 4, 8, 8])
+    _, expected, _ = outcome(conv, x, conv.weight)
+    conv.weight.stop_gradient = True
+    conv.weight.clear_gradient(False)
+    x.stop_gradient = False
+    out = onednn.OneDNNConv2D(conv)(x)
+    (out * paddle.arange(out.size, dtype="float32").reshape(out.shape)).sum().backward()
+    assert_close(x.grad.numpy(), expected)
+
+
 def test_one_layer_used_twice_adds_its_gradients():
     conv = nn.Conv2D(4, 4, 3, 1, 1, bias_attr=False)
     ours = onednn.OneDNNConv2D(conv)

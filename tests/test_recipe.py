@@ -267,6 +267,13 @@ def test_float16_on_the_cpu_computes_in_float32():
         assert value.tobytes() == half[name].tobytes()
 
 
+def test_the_recipe_shapes_the_network():
+    chosen = {"backbone": "tiny", "width": 6, "neck": "linear", "dropout": 0.3}
+    model = build(CLASSES, SIZE, 1, replace(TINY, **chosen))
+    assert model.network.embedding.architecture == chosen | {"size": SIZE}
+    assert model.network.head.linear.weight.shape == [models.FEATURES, CLASSES]
+
+
 def test_the_defaults_are_the_papers_model():
     model = build(11, 64, 1, Recipe())
     assert model.network.embedding.features == 512 and type(model.network.head) is losses.Softmax

@@ -171,3 +171,21 @@ def test_derived_values_in_the_parameters_cell_are_refused(repository):
     write(repository, "01_one", "pass", parameters="a = 1\nb = a + 1")
     with pytest.raises(reproduce.ParameterError, match="literals only"):
         reproduce.plan("demo", None, {})
+
+
+def test_train_command_trains_what_02_would(monkeypatch, capsys):
+    from facelib import catalog, training
+
+    asked = {}
+    monkeypatch.setattr(catalog, "experiment", lambda *given: catalog.Experiment(given, None, None, None))
+
+    def train(run, train, recipe, held_out):
+        asked.update(run=run, given=train, recipe=recipe)
+        return training.Run("w.npz", None, {})
+
+    monkeypatch.setattr(training, "train", train)
+    assert command.main(["train", "--profile", "lfw", "--set", "epochs=3"]) == 0
+    assert asked["run"] == "celebfaces-resnet18" and asked["given"][:3] == ("celebfaces", "lfw", 2)
+    assert asked["recipe"] == training.Recipe(epochs=3)
+    assert command.main(["train", "--set", "epohcs=3"]) == 2
+    assert "epohcs" in capsys.readouterr().err

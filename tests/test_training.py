@@ -212,9 +212,9 @@ def validated(parts, folder_of_others, recipe, **options):
 def test_best_weights_are_those_of_the_epoch_with_the_highest_validation_auc(small, parts, folder, monkeypatch):
     aucs = iter([0.6, 0.9, 0.7])
     kept = []
-    whole = training.models.save_weights
+    whole = models.save_weights
     monkeypatch.setattr(training, "_validation_auc", lambda *_: next(aucs))
-    monkeypatch.setattr(training.models, "save_weights", lambda network, path: (kept.append(path), whole(network, path)))
+    monkeypatch.setattr(models, "save_weights", lambda network, path: kept.append(path) or whole(network, path))
     run = validated(parts, folder, replace(RECIPE, keep="best"))
     assert list(run.history["validation_auc"]) == [0.6, 0.9, 0.7]
     assert [path.name for path in kept] == ["best.npz", "best.npz"]  # epochs 1 and 2
@@ -246,7 +246,7 @@ def test_the_best_epoch_needs_validation_people(parts):
 
 
 OPTIONS = {
-    "sgd": {"optimizer": "sgd", "schedule": "cosine", "warmup_epochs": 1.0, "weight_decay": 1e-4, "learning_rate": 0.05},
+    "sgd": {"optimizer": "sgd", "schedule": "cosine", "warmup_epochs": 1.0, "weight_decay": 1e-4},
     "augmented": {"augmentation": "moderate", "neck": "linear", "dropout": 0.3},
     "margin": {"loss": "arcface", "loss_options": {"scale": 8.0, "margin": 0.2}},
     "center": {"loss": "center", "accumulate": 2},

@@ -4,9 +4,10 @@ import os
 import signal
 import sys
 
+from paddle import nn
+
 from facelib import models, training
 from facelib.runtime import paddle
-from paddle import nn
 
 
 def without_batch_norm(width):

@@ -45,8 +45,9 @@ class EpochSampler(BatchSampler):
             raise ValueError(f"A batch of {batch_size} does not divide into {parts} parts for {ranks} processes.")
         if sampling == "identities" and batch_size % images_each:
             raise ValueError(f"A batch of {batch_size} does not divide into {images_each} images of each identity.")
-        if sampling == "identities" and batch_size // (parts * ranks) % images_each:
-            raise ValueError(f"A share of {batch_size // (parts * ranks)} images would cut {images_each} of an identity.")
+        share = batch_size // (parts * ranks)
+        if sampling == "identities" and share % images_each:
+            raise ValueError(f"A share of {share} images would cut the {images_each} of an identity apart.")
         self.labels, self.batch_size, self.seed, self.epoch = np.asarray(labels), batch_size, seed, 0
         self.sampling, self.images_each, self.parts, self.rank, self.ranks = sampling, images_each, parts, rank, ranks
         self.whole_only = parts * ranks > 1 or sampling == "identities"

@@ -6,7 +6,6 @@ import subprocess
 import sys
 import tracemalloc
 from pathlib import Path
-
 from types import SimpleNamespace
 
 import numpy as np

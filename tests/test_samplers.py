@@ -80,7 +80,7 @@ def test_groups_of_one_identity_go_on_through_its_images():
 @pytest.mark.parametrize("sampling", SAMPLING)
 @pytest.mark.parametrize(("parts", "ranks"), [(2, 1), (4, 1), (1, 2), (1, 4), (2, 2), (3, 4)])
 def test_parts_and_processes_share_the_batches_of_one_process(sampling, parts, ranks):
-    options = {"batch_size": 12, "sampling": sampling, "epoch": 2}
+    options = {"batch_size": 12, "sampling": sampling, "epoch": 2, "images_each": 1}
     whole = [batch for batch in batches(**options) if len(batch) == 12]
     shares = [batches(parts=parts, rank=rank, ranks=ranks, **options) for rank in range(ranks)]
     assert len(whole) == 3
@@ -111,7 +111,7 @@ def test_the_order_depends_on_seed_and_epoch_alone(sampling):
 @pytest.mark.parametrize(("parts", "ranks"), [(1, 1), (2, 1), (1, 2), (2, 2)])
 @pytest.mark.parametrize("images", [36, 37, 38])
 def test_length_is_the_number_of_batches(sampling, batch_size, parts, ranks, images):
-    sampler = EpochSampler(LABELS[:images], batch_size, 0, sampling, parts=parts, ranks=ranks)
+    sampler = EpochSampler(LABELS[:images], batch_size, 0, sampling, 1, parts, ranks=ranks)
     assert len(sampler) == len(list(sampler)) > 0
     whole = parts * ranks > 1 or sampling == "identities"
     assert len(sampler) == (images // batch_size * parts if whole else -(-images // batch_size))
@@ -147,3 +147,8 @@ def test_a_loader_follows_the_sampler():
 def test_what_does_not_divide_is_refused(options, message):
     with pytest.raises(ValueError, match=message):
         EpochSampler(LABELS, **{"batch_size": 8, "seed": 0} | options)
+
+
+def test_identities_are_not_cut_apart_between_shares():
+    with pytest.raises(ValueError, match="2 images would cut the 4"):
+        EpochSampler(LABELS, 8, 0, "identities", 4, parts=4)

@@ -25,7 +25,7 @@ class Embedder:
     weights
         A file written by `models.save_weights`.
     backend
-        ``"dygraph"`` runs the network as it was trained; ``"inference"`` runs Paddle's inference
+        ``"dygraph"`` runs the network as it is trained; ``"inference"`` runs Paddle's inference
         engine, on the CPU with oneDNN, which is faster and equal to about 1e-5. Having run it changes
         the last bits of a training in the same process (Paddle 3.3).
     batch_size
@@ -79,7 +79,7 @@ def features(faces: PackedFaces, weights: str | os.PathLike, progress: bool = Tr
 
 
 def _dygraph(weights):
-    network = models.load_weights(weights)
+    network = models.on_this_device(models.load_weights(weights))
 
     def run(batch: np.ndarray) -> np.ndarray:
         with paddle.no_grad():

@@ -74,12 +74,15 @@ class Recogniser(nn.Layer):
 
     def __init__(self, embedding: Embedding, head: nn.Layer):
         super().__init__()
-        self.embedding, self.head = embedding, head
-        if paddle.get_device() == "cpu" and onednn.available():
-            onednn.accelerate(self.embedding)
+        self.embedding, self.head = on_this_device(embedding), head
 
     def forward(self, x: paddle.Tensor, labels: paddle.Tensor):
         return self.head(self.embedding(x), labels)
+
+
+def on_this_device(network: nn.Layer) -> nn.Layer:
+    """The network with the fastest convolutions for Paddle's present device; parameters and their names stay."""
+    return onednn.accelerate(network) if paddle.get_device() == "cpu" and onednn.available() else network
 
 
 def resnet18_of_width(width: int = 64) -> nn.Layer:

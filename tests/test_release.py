@@ -82,4 +82,5 @@ def test_publish_ships_the_better_recipe_with_its_own_numbers(trained, monkeypat
     release.publish()
     card = (trained / "better.md").read_text()
     assert "0.840 [0.830, 0.850]" in card and "0.998" not in card
-    assert "loss cosface" in card and "epoch 17" in card and "over 3 trainings" in card and "non-negative" not in card
+    assert "loss cosface" in card and "epoch 17" in card and "non-negative" not in card
+    assert "over 3 seeds" in card and "mirror=True" in card

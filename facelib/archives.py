@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
-from facelib.images import SUFFIXES
+from facelib.images import SUFFIXES, read_file
 
 Contents = Iterator[tuple[str, bytes | str]]  # path, and the file's bytes or why it cannot be read
 
@@ -39,12 +39,15 @@ class Listing:
     read
         Yields (path, bytes) of the wanted images, in the source's order; a reason in place of the
         bytes where a file cannot be read.
+    folder
+        Where the paths begin, if they are files of their own; None for an archive.
     """
 
     images: frozenset[str]
     skipped: dict[str, str]
     root: str
     read: Callable[[Iterable[str]], Contents]
+    folder: Path | None
 
 
 def members(source: str | os.PathLike) -> Listing:
@@ -57,16 +60,15 @@ def members(source: str | os.PathLike) -> Listing:
     """
     source = Path(source)
     found, read = _lister(source)(source)
-    visible = {path: reason for path, reason in found.items() if not any(map(_hidden, path.split("/")))}
-    reasons = {path: reason or _wrong_suffix(path) for path, reason in visible.items()}
+    reasons = {path: reason or _wrong_suffix(path) for path, reason in found.items()}
     root, chosen = _identity_images({path for path, reason in reasons.items() if not reason})
     if not chosen:
         raise DatasetError(
             f"'{source}' holds no identities: expected one folder per person with images in it, "
-            f"found {len(visible)} files, none of them an image inside a folder."
+            f"found {len(found)} files, none of them an image inside a folder."
         )
     lost = {path: reason or "not inside an identity folder" for path, reason in reasons.items() if path not in chosen}
-    return Listing(frozenset(chosen), lost, root, read)
+    return Listing(frozenset(chosen), lost, root, read, source if source.is_dir() else None)
 
 
 def fingerprint(source: str | os.PathLike) -> str:
@@ -80,7 +82,7 @@ def fingerprint(source: str | os.PathLike) -> str:
     source = Path(source)
     if not source.exists():
         raise FileNotFoundError(f"'{source}' does not exist: expected a folder or an archive of identity folders.")
-    return digest(sorted(_walk(source)) if source.is_dir() else _state(source)[0])
+    return digest(sorted(_states(source)) if source.is_dir() else _state(source)[0])
 
 
 def digest(value) -> str:
@@ -103,8 +105,12 @@ def _hidden(name: str) -> bool:
     return name.startswith(".") or name == "__MACOSX"  # the system's, not the set's
 
 
+def _visible(found: dict[str, str]) -> dict[str, str]:
+    return {path: reason for path, reason in found.items() if not any(map(_hidden, path.split("/")))}
+
+
 def _wrong_suffix(path: str) -> str:
-    return "" if posixpath.splitext(path)[1].lower() in SUFFIXES else "not an image suffix"
+    return "" if path[path.rfind(".") :].lower() in SUFFIXES else "not an image suffix"
 
 
 def _identity_images(paths: set[str]) -> tuple[str, set[str]]:
@@ -113,11 +119,11 @@ def _identity_images(paths: set[str]) -> tuple[str, set[str]]:
     Images directly in that folder belong to nobody. It is searched from the images and not taken
     from the source, because an archive mostly wraps the folders into another one.
     """
-    folders = {posixpath.dirname(path) for path in paths}
+    folders = {path.rpartition("/")[0] for path in paths}
     while folders:
         root = posixpath.commonpath(folders) if len(folders) > 1 else posixpath.dirname(*folders)
         if root not in folders:
-            return root and root + "/", {path for path in paths if posixpath.dirname(path) in folders}
+            return root and root + "/", {path for path in paths if path.rpartition("/")[0] in folders}
         folders.remove(root)
     return "", set()
 
@@ -125,31 +131,54 @@ def _identity_images(paths: set[str]) -> tuple[str, set[str]]:
 def _list_folder(root: Path):
     def read(wanted: Iterable[str]) -> Contents:
         for path in sorted(wanted):
-            try:
-                yield path, (root / path).read_bytes()
-            except OSError as error:
-                yield path, f"cannot be read ({error.strerror})"
+            yield path, read_file(os.path.join(root, path))
 
-    return {path: reason for path, _, reason in _walk(root)}, read
+    return {path: _fault(entry) for path, entry in _walk(root)}, read
 
 
-def _walk(root: Path) -> Iterator[tuple[str, str, str]]:
-    """Every visible file below a folder: relative path, size and time, and why it cannot be read."""
-    os.scandir(root).close()  # that the folder itself cannot be listed is an error
-    unlistable: list[OSError] = []
-    start = len(os.path.join(root, ""))
-    for folder, subfolders, files in os.walk(root, onerror=unlistable.append, followlinks=True):
-        subfolders[:] = [name for name in subfolders if not _hidden(name) and not _leads_back(Path(folder, name))]
-        for name in files:
-            if not _hidden(name):
-                path = os.path.join(folder, name)
-                yield path[start:].replace(os.sep, "/"), *_state(path)
-    for error in unlistable:
-        yield error.filename[start:].replace(os.sep, "/"), "", f"folder cannot be listed ({error.strerror})"
+def _walk(root: Path) -> Iterator[tuple[str, os.DirEntry | OSError]]:
+    """The visible files below a folder, by relative paths; of a folder that cannot be listed, the error."""
+    folders: list[tuple[str, str | os.PathLike]] = [("", root)]
+    while folders:
+        above, folder = folders.pop()
+        try:
+            with os.scandir(folder) as found:
+                entries = [entry for entry in found if not _hidden(entry.name)]
+        except OSError as error:
+            if not above:
+                raise
+            yield above[:-1], error
+            continue
+        for entry in entries:
+            if not _holds(entry.is_dir):
+                yield above + entry.name, entry
+            elif not _leads_back(entry):
+                folders.append((f"{above}{entry.name}/", entry.path))
 
 
-def _leads_back(folder: Path) -> bool:
-    return folder.is_symlink() and folder.resolve() in {above.resolve() for above in folder.parents}
+def _holds(question: Callable[[], bool]) -> bool:
+    try:
+        return question()
+    except OSError:  # such as a link to itself
+        return False
+
+
+def _leads_back(folder: os.DirEntry) -> bool:
+    if not folder.is_symlink():
+        return False
+    path = Path(folder.path)
+    return path.resolve() in {above.resolve() for above in path.parents}
+
+
+def _states(root: Path) -> Iterator[tuple[str, str, str]]:
+    for path, entry in _walk(root):
+        yield path, *(("", _fault(entry)) if isinstance(entry, OSError) else _state(entry))
+
+
+def _fault(entry: os.DirEntry | OSError) -> str:
+    if isinstance(entry, OSError):
+        return f"folder cannot be listed ({entry.strerror})"
+    return "" if _holds(entry.is_file) else _state(entry)[1]  # of most files the folder tells what they are
 
 
 def _state(path: str | os.PathLike) -> tuple[str, str]:
@@ -180,7 +209,7 @@ def _list_tar(archive: Path):
                 if position in names:
                     yield names[position], _content(tar, member)
 
-    return found, read
+    return _visible(found), read
 
 
 def _content(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes | str:
@@ -210,7 +239,7 @@ def _list_zip(archive: Path):
             for name in sorted(wanted, key=lambda name: infos[name].header_offset):
                 yield name, zipped.read(infos[name])
 
-    return dict.fromkeys(infos, ""), read
+    return _visible(dict.fromkeys(infos, "")), read
 
 
 def _safe(archive: Path, name: str) -> str:

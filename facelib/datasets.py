@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from facelib import images, runtime
+from facelib import images, packing, runtime
 from facelib.archives import DatasetError, Listing, digest, fingerprint, members
 
 FORMAT = 1  # raised when packed files of an older layout must not be read
@@ -148,7 +148,7 @@ def pack(
     crop
         Left, top, right, bottom as fractions of each photo; for sets that frame faces loosely.
     workers
-        Decoding threads; by default one per core.
+        Processes to share the work of a large set; by default one per core.
 
     Raises
     ------
@@ -235,27 +235,23 @@ def _check_space(folder: Path, source: Path, needed: int) -> None:
 
 def _write_pixels(folder: Path, listing: Listing, arguments: dict, workers: int, bar: tqdm):
     """Write the images that can be read, and return (path, hash, width) of each, and why others cannot."""
-    packed, failed = [], {}
-    size, crop = arguments["size"], arguments["crop"]
-    with open(folder / "pixels.u8", "wb") as pixels:
-        for path, content, result in images.decode_all(listing.read(listing.images), size, crop, workers):
-            bar.update()
-            if isinstance(result, str):
-                failed[path] = result
-            else:
-                pixels.write(result.pixels.tobytes())
-                packed.append((path, content, result.width))
-    return packed, failed
+    home = os.path.join(listing.folder, "") if listing.folder else ""
+    job = packing.Job(str(folder / "pixels.u8"), home, arguments["size"], arguments["crop"])
+    files = ((path, None) for path in sorted(listing.images)) if home else listing.read(listing.images)
+    results = packing.write_faces(job, files, len(listing.images), workers, bar.update)
+    packed = [(path, *result) for path, result in results if not isinstance(result, str)]
+    return packed, {path: reason for path, reason in results if isinstance(reason, str)}
 
 
 def _write_index(folder: Path, source: Path, packed: list, skipped: dict, root: str, arguments: dict) -> None:
-    order = sorted(range(len(packed)), key=lambda row: os.path.split(packed[row][0]))  # folder by folder
+    order = sorted(range(len(packed)), key=lambda row: packed[row][0].rpartition("/")[::2])  # folder by folder
     paths = [packed[row][0].removeprefix(root) for row in order]
-    names, labels = np.unique([os.path.dirname(path) for path in paths], return_inverse=True)
+    folders = [path.rpartition("/")[0] for path in paths]
+    names = {name: number for number, name in enumerate(dict.fromkeys(folders))}
     np.savez(
         folder / "index.npz",
         rows=np.array(order, dtype=np.int64),
-        labels=labels.astype(np.int64),
+        labels=np.array([names[name] for name in folders], dtype=np.int64),
         widths=np.array([packed[row][2] for row in order], dtype=np.int64),
     )
     (folder / "paths.json").write_text(json.dumps(paths))
@@ -268,7 +264,7 @@ def _write_index(folder: Path, source: Path, packed: list, skipped: dict, root: 
         "crop": arguments["crop"],
         "content": digest([arguments, content]),
         "skipped": {path.removeprefix(root): reason for path, reason in sorted(skipped.items())},
-        "names": names.tolist(),
+        "names": list(names),
     }
     (folder / "manifest.json").write_text(json.dumps(manifest, indent=1, ensure_ascii=False), **UTF8)
 

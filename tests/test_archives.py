@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from facelib import archives, datasets
+from facelib import archives, datasets, images
 from facelib.archives import DatasetError, fingerprint, members
 
 NFC, NFD = unicodedata.normalize("NFC", "Jos\u00e9"), unicodedata.normalize("NFD", "Jos\u00e9")
@@ -134,15 +134,23 @@ class TestFolders:
         (root / "ann" / "2.png").symlink_to("gone.png")
         assert members(root).skipped == {"ann/2.png": "cannot be read (No such file or directory)"}
 
+    def test_a_link_to_itself_is_reported(self, tree):
+        root = tree(["ann/1.png", "bob/1.png"])
+        (root / "ann" / "2.png").symlink_to("2.png")
+        (root / "carl").symlink_to("carl")
+        assert members(root).skipped == dict.fromkeys(
+            ["ann/2.png", "carl"], "cannot be read (Too many levels of symbolic links)"
+        )
+
     def test_an_unreadable_file_is_reported(self, tree, monkeypatch):
-        root, read_bytes = tree(["ann/1.png", "bob/1.png"]), Path.read_bytes
+        root, opened = tree(["ann/1.png", "bob/1.png"]), open
 
-        def refuse(self):
-            if self.parent.name == "bob":
-                raise PermissionError(13, "Permission denied", str(self))
-            return read_bytes(self)
+        def refuse(path, *arguments, **options):
+            if Path(path).parent.name == "bob":
+                raise PermissionError(13, "Permission denied", str(path))
+            return opened(path, *arguments, **options)
 
-        monkeypatch.setattr(Path, "read_bytes", refuse)
+        monkeypatch.setattr(images, "open", refuse, raising=False)
         read = dict(members(root).read(members(root).images))
         assert read["bob/1.png"] == "cannot be read (Permission denied)"
         assert isinstance(read["ann/1.png"], bytes)

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from facelib import datasets, images, runtime
+from facelib import datasets, images, packing, runtime
 from facelib.datasets import DatasetError
 
 ROOT = Path(__file__).parent.parent
@@ -416,8 +416,8 @@ class TestReuse:
         assert len(list((tmp_path / "new" / "place" / "packed").iterdir())) == 1
 
 
-class TestThreads:
-    def test_one_and_four_give_the_same(self, tree, encode, tmp_path, monkeypatch):
+class TestProcesses:
+    def test_any_number_gives_the_same(self, tree, containers, encode, tmp_path, monkeypatch):
         rng = np.random.default_rng(0)
         files = {
             f"{person}/{shot}.png": encode(Image.fromarray(rng.integers(0, 256, (12, 12, 3), np.uint8)))
@@ -425,27 +425,30 @@ class TestThreads:
             for shot in range(10)
         }
         files["3/broken.png"] = b"text"
-        root = tree(files)
-        packed = []
-        for workers in (1, 4):
-            monkeypatch.setenv("FACELIB_CACHE", str(tmp_path / f"cache {workers}"))
-            packed.append(pack(root, workers=workers))
-        one, four = packed
-        assert one.key == four.key and one.paths == four.paths and one.manifest == four.manifest
-        assert np.array_equal(one.take(range(200)), four.take(range(200)))
-        assert np.array_equal(one.labels, four.labels)
+        made = containers(tree(files))
+        monkeypatch.setattr(packing, "MEASURED", 0)
+        monkeypatch.setattr(packing, "WORTHWHILE", -1)
+        one = pack(made["folder"], workers=1)
+        assert one.manifest["skipped"] == {"3/broken.png": "not an image that Pillow can read"}
+        for workers, kind in [(2, "folder"), (3, "folder"), (2, ".tgz"), (2, ".zip")]:
+            monkeypatch.setenv("FACELIB_CACHE", str(tmp_path / f"cache {workers} {kind}"))
+            faces = pack(made[kind], workers=workers)
+            assert faces.key == one.key and faces.paths == one.paths and faces.names == one.names
+            assert faces.manifest["skipped"] == one.manifest["skipped"]
+            assert np.array_equal(faces.take(range(200)), one.take(range(200)))
+            assert np.array_equal(faces.labels, one.labels) and np.array_equal(faces.widths, one.widths)
+            assert kind != "folder" or np.array_equal(faces.rows, one.rows)
 
-    def test_few_files_are_held_in_memory(self, tree, encode, monkeypatch):
-        root = tree({f"ann/{n}.png": (n, n, n) for n in range(200)})
-        monkeypatch.setattr(images, "CHUNK_BYTES", 10)
+    def test_few_files_are_held_in_memory(self, tree, containers, monkeypatch):
+        archive = containers(tree({f"ann/{n}.png": (n, n, n) for n in range(200)}))[".zip"]
+        monkeypatch.setattr(packing, "CHUNK_BYTES", 10)
         held = most = 0
-        lock, listed, decode = threading.Lock(), datasets.members, images.decode
+        listed, decode = datasets.members, images.decode
 
         def count(change):
             nonlocal held, most
-            with lock:
-                held += change
-                most = max(most, held)
+            held += change
+            most = max(most, held)
 
         def members(source):
             listing = listed(source)
@@ -463,12 +466,12 @@ class TestThreads:
 
         monkeypatch.setattr(datasets, "members", members)
         monkeypatch.setattr(images, "decode", counted)
-        assert len(pack(root, workers=2)) == 200
-        assert most <= 8  # a file per chunk here: two chunks per thread wait, a few are under way
+        assert len(pack(archive, workers=1)) == 200
+        assert most == 1 and held == 0  # each is over the limit
 
     def test_the_default_is_one_per_core(self, tree, monkeypatch):
-        asked = []
-        monkeypatch.setattr(images, "ThreadPoolExecutor", lambda n: asked.append(n) or ThreadPoolExecutor(n))
+        asked, write = [], packing.write_faces
+        monkeypatch.setattr(packing, "write_faces", lambda *a: asked.append(a[3]) or write(*a))
         monkeypatch.setattr(runtime, "cores", lambda: 3)
         pack(tree(["ann/1.png"]))
         assert asked == [3]
@@ -528,13 +531,16 @@ class TestHalfMade:
             def __exit__(self, *exception):
                 return None
 
+            def seek(self, place):
+                return None
+
             def write(self, data):
-                self.written += len(data)
+                self.written += data.nbytes
                 if self.written > 5_000:
                     raise OSError(errno.ENOSPC, "No space left on device")
 
         monkeypatch.setattr(
-            datasets, "open", lambda path, mode: Full() if "pixels" in str(path) else opened(path, mode), raising=False
+            packing, "open", lambda path, mode: Full() if "pixels" in str(path) else opened(path, mode), raising=False
         )
         with pytest.raises(OSError, match="No space left on device") as error:
             pack(root)

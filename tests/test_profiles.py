@@ -22,6 +22,16 @@ SMALL = {
     "repeats": 2,
     "warm_up": 1,
     "batch": 4,
+    "best_epochs": 1,
+    "best_batch_size": 16,
+    "engine_batch_size": 4,
+    "engine_steps": 1,
+    "engine_rounds": 1,
+    "augmented_images": 5,
+    "scale_people": 4,
+    "scale_images": 40,
+    "scale_steps": 1,
+    "scale_batch_size": 8,
 }
 
 

@@ -76,6 +76,7 @@ AUGMENTATIONS = {
     "none": Augmentation(),
     "flip": Augmentation(flip=0.5),
     "moderate": Augmentation(0.5, rotation=10, scale=0.1, shift=0.06, brightness=0.2, contrast=0.2, grey=0.15),
+    "strong": Augmentation(0.5, 15, 0.15, 0.08, 0.3, 0.3, grey=0.2, occlusion=(0.02, 0.2)),
     # The ranges of the training guide (claim G01), with a flip.
     "guide": Augmentation(0.5, rotation=15, scale=0.2, brightness=0.2, contrast=0.15, occlusion=(0.05, 0.2)),
 }

@@ -18,6 +18,7 @@ ENGINES = {
     "stock_threads": "Paddle, all threads",
     "ours": "oneDNN convolutions, one process",
     "ours_processes": "oneDNN convolutions, a process per core",
+    "ours_bf16": "oneDNN convolutions, bfloat16",
     "torch_fp32": "PyTorch",
     "torch_bf16": "PyTorch, bfloat16",
 }

@@ -40,16 +40,20 @@ def stock(batch_size: int, size: int, classes: int, steps: int) -> dict:
     return median_step(step, batch_size, steps)
 
 
-def ours(batch_size: int, size: int, classes: int, steps: int) -> dict:
+def ours(batch_size: int, size: int, classes: int, steps: int, precision: str = "float32") -> dict:
     from facelib import recipe
     from facelib.runtime import paddle
 
     paddle.set_device("cpu")
     ranks = paddle.distributed.get_world_size()
-    model = recipe.build(classes, size, steps, recipe.Recipe(batch_size=batch_size))
+    model = recipe.build(classes, size, steps, recipe.Recipe(batch_size=batch_size, precision=precision))
     share = batch_size // ranks
     x, y = paddle.randn([share, 3, size, size]), paddle.randint(0, classes, [share, 1])
     return median_step(lambda: model.train_batch([x, y]), batch_size, steps)
+
+
+def ours_bf16(**job) -> dict:
+    return ours(**job, precision="bfloat16")
 
 
 def _tell(job: dict) -> None:
@@ -108,7 +112,7 @@ if __name__ == "__main__":
     # Python puts this file's folder first, where `runtime` or `datasets` would hide other packages.
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
     measures = {"stock": stock, "stock_threads": stock, "ours": ours, "ours_processes": ours_processes}
-    measures |= {"torch_fp32": torch, "torch_bf16": torch_bf16}
+    measures |= {"ours_bf16": ours_bf16, "torch_fp32": torch, "torch_bf16": torch_bf16}
     measured = measures[sys.argv[1]](**json.loads(sys.argv[2]))
     if measured is not None:
         print(json.dumps(measured))

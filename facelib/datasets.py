@@ -171,6 +171,50 @@ def pack(
     return _open(home)
 
 
+def join(sets: dict[str, PackedFaces]) -> PackedFaces:
+    """Several packed sets as one, in which ``<set>/`` stands before every path and identity.
+
+    The joined pixels are a packed set of their own in `runtime.cache_dir`.
+
+    Raises
+    ------
+    DatasetError
+        The faces are not all of one size.
+    OSError
+        The cache folder lacks the space.
+    """
+    sizes = {faces.pixels.shape[1] for faces in sets.values()}
+    if len(sizes) > 1:
+        raise DatasetError(f"Sets of faces of {' and '.join(map(str, sorted(sizes)))} pixels cannot be joined.")
+    parts = [[name, faces.key] for name, faces in sets.items()]
+    arguments = {"format": FORMAT, "size": sizes.pop(), "crop": None, "parts": parts}
+    home = runtime.cache_dir() / "packed" / f"joined-{digest(arguments)}"
+    if not home.exists():
+        _write_joined(home, sets, arguments)
+    return _open(home)
+
+
+def _write_joined(home: Path, sets: dict[str, PackedFaces], arguments: dict) -> None:
+    source = Path("+".join(sets))
+    count = sum(map(len, sets.values()))
+    home.parent.mkdir(parents=True, exist_ok=True)
+    _check_space(home.parent, source, count * arguments["size"] ** 2 * 3)
+    temporary = home.with_name(f"{home.name}.tmp-{os.getpid()}-{threading.get_ident()}")
+    temporary.mkdir()
+    try:
+        packed = []
+        with open(temporary / "pixels.u8", "wb") as pixels:
+            for name, faces in sets.items():
+                for start in range(0, len(faces), packing.BLOCK):
+                    pixels.write(faces.take(slice(start, start + packing.BLOCK)))
+                rows = zip(faces.paths, faces.widths, strict=True)
+                packed += [(f"{name}/{path}", faces.key, int(width)) for path, width in rows]
+        _write_index(temporary, source, packed, {}, "", arguments)
+        _publish(temporary, home)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
 def _fractions(crop: images.Crop) -> list[float]:
     left, top, right, bottom = map(float, crop)
     if not (0 <= left < right <= 1 and 0 <= top < bottom <= 1):

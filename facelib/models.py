@@ -12,11 +12,12 @@ from facelib.runtime import paddle  # isort: skip  (first, so that its import is
 from paddle import nn
 from paddle.vision.models import resnet18
 
-from facelib import backbones, onednn
+from facelib import backbones, onednn, runtime
 
 FEATURES = 512
 BACKBONES = {
     "resnet18": lambda width: resnet18_of_width(width),
+    "resnet18-fine": lambda width: resnet18_of_width(width, fine=True),
     "resnet50": lambda width: _scaled(backbones.resnet50(), width),
     "mobilefacenet": backbones.mobilefacenet,
 }
@@ -72,22 +73,33 @@ class Embedding(nn.Layer):
 class Recogniser(nn.Layer):
     """An embedding and the loss that trains it: images and labels to the loss and what was recognised."""
 
-    def __init__(self, embedding: Embedding, head: nn.Layer):
+    def __init__(self, embedding: Embedding, head: nn.Layer, precision: str = "float32"):
         super().__init__()
-        self.embedding, self.head = on_this_device(embedding), head
+        self.embedding, self.head = on_this_device(embedding, precision), head
 
     def forward(self, x: paddle.Tensor, labels: paddle.Tensor):
         return self.head(self.embedding(x), labels)
 
 
-def on_this_device(network: nn.Layer) -> nn.Layer:
-    """The network with the fastest convolutions for Paddle's present device; parameters and their names stay."""
-    return onednn.accelerate(network) if paddle.get_device() == "cpu" and onednn.available() else network
+def on_this_device(network: nn.Layer, precision: str = "float32") -> nn.Layer:
+    """The network with the fastest convolutions for Paddle's present device; parameters and their names stay.
+
+    With ``precision`` ``"bfloat16"`` they multiply in it, if the CPU has instructions for it.
+    """
+    if paddle.get_device() != "cpu" or not onednn.available():
+        return network
+    return onednn.accelerate(network, "bfloat16" if precision == "bfloat16" and runtime.has_bfloat16() else "float32")
 
 
-def resnet18_of_width(width: int = 64) -> nn.Layer:
-    """Paddle's ResNet-18 without pooling and last layer: (n, 3, H, W) to (n, 8 width, H / 32, W / 32)."""
+def resnet18_of_width(width: int = 64, fine: bool = False) -> nn.Layer:
+    """Paddle's ResNet-18 without pooling and last layer: (n, 3, H, W) to (n, 8 width, H / 32, W / 32).
+
+    A ``fine`` one begins with 3 x 3 filters instead of 7 x 7 and has no max-pooling after them, so that every map
+    has twice the sides.
+    """
     network = resnet18(num_classes=0, with_pool=False)
+    if fine:
+        network.conv1, network.maxpool = nn.Conv2D(3, 64, 3, 2, 1, bias_attr=False), nn.Identity()
     return network if width == 64 else _scaled(network, width)
 
 

@@ -17,7 +17,8 @@ from paddle import nn
 from paddle.autograd import PyLayer
 
 # Values of oneDNN's enumerations (dnnl_types.h, unchanged through version 3).
-_CPU, _IN_ORDER, _FLOAT32, _ANY, _TRAINING, _DIRECT = 1, 1, 3, 1, 64, 1
+_CPU, _IN_ORDER, _ANY, _TRAINING, _DIRECT = 1, 1, 1, 64, 1
+_TYPES = {"float32": 3, "bfloat16": 2}
 _SRC, _DST, _WEIGHTS, _DIFF_SRC, _DIFF_DST, _DIFF_WEIGHTS = 1, 17, 33, 129, 145, 161  # arguments of a primitive
 _LAYOUT_OF = {_SRC: 129, _DIFF_SRC: 130, _WEIGHTS: 131, _DIFF_WEIGHTS: 132, _DST: 133, _DIFF_DST: 134}  # queries
 _Dims = c_int64 * 12
@@ -38,12 +39,12 @@ def available() -> bool:
     return _library() is not None
 
 
-def accelerate(network: nn.Layer) -> nn.Layer:
+def accelerate(network: nn.Layer, precision: str = "float32") -> nn.Layer:
     """Put `OneDNNConv2D` in place of each plain `Conv2D` of ``network``, sharing its weight and its name."""
     for _, parent in network.named_sublayers(include_self=True):
         for name, layer in parent.named_children():
             if type(layer) is nn.Conv2D and _is_plain(layer):
-                setattr(parent, name, OneDNNConv2D(layer))
+                setattr(parent, name, OneDNNConv2D(layer, precision))
     return network
 
 
@@ -56,17 +57,19 @@ def _is_plain(conv: nn.Conv2D) -> bool:
 class OneDNNConv2D(nn.Layer):
     """`nn.Conv2D` without bias, groups or dilation, computed by oneDNN on the CPU, forward and backward.
 
-    Input (n, c, h, w) float32, output (n, o, h', w') float32, equal to Paddle's within rounding.
+    Input (n, c, h, w) float32, output (n, o, h', w') float32, equal to Paddle's within rounding; with ``precision``
+    ``"bfloat16"`` the factors of each product are rounded to 8 bits of mantissa, the sums stay float32.
     """
 
-    def __init__(self, conv: nn.Conv2D):
+    def __init__(self, conv: nn.Conv2D, precision: str = "float32"):
         super().__init__()
+        self.precision = precision
         self.weight = conv.weight
         self.stride, self.padding = tuple(conv._stride), tuple(conv._updated_padding)
 
     def forward(self, x: paddle.Tensor) -> paddle.Tensor:
         shapes = tuple(x.shape), tuple(self.weight.shape)
-        return _Convolve.apply(x, self.weight, _convolution(*shapes, self.stride, self.padding))
+        return _Convolve.apply(x, self.weight, _convolution(*shapes, self.stride, self.padding, self.precision))
 
 
 class _Convolve(PyLayer):
@@ -87,15 +90,17 @@ class _Convolve(PyLayer):
 class _Convolution:
     """The three primitives of one layer shape, each made when it is first needed."""
 
-    def __init__(self, source, weights, stride, padding):
+    def __init__(self, source, weights, stride, padding, precision):
         sides = zip(source[2:], weights[2:], stride, padding, strict=True)
         target = [(size + 2 * p - k) // s + 1 for size, k, s, p in sides]
         target = (source[0], weights[0], *target)
         self._shapes = {_SRC: source, _DIFF_SRC: source, _DST: target, _DIFF_DST: target}
         self._shapes |= {_WEIGHTS: weights, _DIFF_WEIGHTS: weights}
-        self._x, self._w, self._y = (_any_layout(shape) for shape in (source, weights, target))
+        shapes = source, weights, target
+        self._x, self._w, self._y = (_any_layout(shape, precision) for shape in shapes)  # of what is multiplied,
+        self._sums = [_any_layout(shape, "float32") for shape in shapes]  # and of what comes out
         self._window = _Dims(*stride), _Dims(0, 0), _Dims(*padding), _Dims(*padding)
-        layouts = self._x, self._w, None, self._y
+        layouts = self._x, self._w, None, self._sums[2]
         self._description = _describe("forward", _TRAINING, _DIRECT, *layouts, *self._window, None)
 
     @cached_property
@@ -106,14 +111,14 @@ class _Convolution:
     @cached_property
     def input_gradient(self) -> _Primitive:
         """Gradient of y, weight to gradient of x."""
-        layouts = self._x, self._w, self._y
+        layouts = self._sums[0], self._w, self._y
         description = _describe("backward_data", _DIRECT, *layouts, *self._window, self._description, None)
         return _Primitive(description, (_DIFF_DST, _WEIGHTS), _DIFF_SRC, self._shapes)
 
     @cached_property
     def weight_gradient(self) -> _Primitive:
         """x, gradient of y to gradient of the weight."""
-        layouts = self._x, self._w, None, self._y
+        layouts = self._x, self._sums[1], None, self._y
         description = _describe("backward_weights", _DIRECT, *layouts, *self._window, self._description, None)
         return _Primitive(description, (_SRC, _DIFF_DST), _DIFF_WEIGHTS, self._shapes)
 
@@ -123,8 +128,8 @@ def _describe(direction: str, *arguments) -> c_void_p:
 
 
 @lru_cache(maxsize=KEPT_SHAPES)
-def _convolution(source, weights, stride, padding) -> _Convolution:
-    return _Convolution(source, weights, stride, padding)
+def _convolution(source, weights, stride, padding, precision) -> _Convolution:
+    return _Convolution(source, weights, stride, padding, precision)
 
 
 class _Primitive:
@@ -183,11 +188,11 @@ def _row_major(shape):
     strides = [1]
     for size in reversed(shape[1:]):
         strides.insert(0, strides[0] * size)
-    return _new("dnnl_memory_desc_create_with_strides", len(shape), _Dims(*shape), _FLOAT32, _Dims(*strides))
+    return _new("dnnl_memory_desc_create_with_strides", len(shape), _Dims(*shape), _TYPES["float32"], _Dims(*strides))
 
 
-def _any_layout(shape):
-    return _new("dnnl_memory_desc_create_with_tag", len(shape), _Dims(*shape), _FLOAT32, _ANY)
+def _any_layout(shape, precision):
+    return _new("dnnl_memory_desc_create_with_tag", len(shape), _Dims(*shape), _TYPES[precision], _ANY)
 
 
 def _memory(layout, allocate: bool):

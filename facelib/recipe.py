@@ -13,7 +13,7 @@ from facelib.augmentation import AUGMENTATIONS
 
 OPTIMIZERS = ("adam", "sgd")
 SCHEDULES = ("constant", "cosine")
-PRECISIONS = ("float32", "float16")
+PRECISIONS = ("float32", "float16", "bfloat16")
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,8 @@ class Recipe:
     sampling, images_each
         See `samplers.EpochSampler`.
     precision
-        ``"float16"``: mixed precision (Micikevicius et al. 2018) on a GPU; the CPU computes in float32 all the same.
+        ``"float16"``: mixed precision (Micikevicius et al. 2018) on a GPU; ``"bfloat16"``: convolutions multiply in it
+        on a CPU with instructions for it (see `onednn`). Where the device has neither, float32 all the same.
     processes
         Processes on this machine that share each batch; batch norm sees each share alone.
     keep, patience
@@ -126,7 +127,7 @@ def build(num_classes: int, size: int, steps_per_epoch: int, recipe: Recipe) -> 
     of_embedding = {} if recipe.loss == "triplet" else {"features": embedding.features, "classes": num_classes}
     head = losses.LOSSES[recipe.loss](**of_embedding, **recipe.loss_options)
     image, label = InputSpec([None, 3, size, size], "float32", "image"), InputSpec([None, 1], "int64", "label")
-    model = paddle.Model(models.Recogniser(embedding, head), [image, label])
+    model = paddle.Model(models.Recogniser(embedding, head, recipe.precision), [image, label])
     rate = recipe.learning_rate
     if recipe.schedule != "constant" or recipe.warmup_epochs:
         rate = paddle.optimizer.lr.LambdaDecay(rate, lambda step: rate_at(step, steps_per_epoch, recipe))

@@ -114,7 +114,8 @@ def model_card(name: str, key: str, prefix: str = "") -> str:
     mean += "\n  those of the mirrored face added (`Embedder(..., mirror=True)`)." if seeds else ""
     return f"""# {name}
 
-{_network(options)} `facelib.embedding.Embedder` loads it.
+{_network(options)}
+`facelib.embedding.Embedder` loads it.
 
 - **File**: `{name}.npz`, NumPy arrays under the names of `paddle.vision.models.resnet18`; float16, batch-norm
   statistics float32; sha256 `{row["weights_sha256"]}`.
@@ -138,7 +139,10 @@ non-commercial research; use the weights for that alone.
 
 def _network(options: dict) -> str:
     if options.get("neck") == "linear":
-        return "ResNet-18 with a linear layer and batch norm at its end: a 64 x 64 RGB face to 512 features.\n"
+        fine = options.get("backbone") == "resnet18-fine"
+        stem = f" of width {options['width']}" if "width" in options else ""
+        stem += ", with 3 x 3 filters first and no max-pooling," if fine else ""
+        return f"ResNet-18{stem} with a linear layer and batch norm at its end:\na 64 x 64 RGB face to 512 features."
     return "ResNet-18 without its last layer: a 64 x 64 RGB face to 512 non-negative features."
 
 

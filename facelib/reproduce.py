@@ -209,7 +209,8 @@ def _inputs(path: Path, parameters: dict) -> str:
     cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
     code = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
     modules = {name: normalised_source(runtime.ROOT / "facelib" / f"{name}.py") for name in _used_modules(code)}
-    sets = {name: _source_stamp(value) for name, value in parameters.items() if name.endswith("_set")}
+    named = {name: value for name, value in parameters.items() if name.endswith("_set")}
+    sets = {name: [_source_stamp(part) for part in catalog.parts_of(value)] for name, value in named.items()}
     return hashlib.sha256(json.dumps([code, parameters, modules, sets], sort_keys=True).encode()).hexdigest()
 
 

@@ -112,6 +112,19 @@ class TestFinding:
         for part in (f"'{name}' is not under '{data}'", f"'{folder}'", f"'{folder}.tar'", "'.zip'", "FACELIB_DATA"):
             assert part in str(error.value)
 
+    def test_known_sets_with_a_plus_between_them_are_one(self, data, encode):
+        for name, colour in (("celebfaces", (9, 0, 0)), ("families", (0, 9, 0))):
+            (data / name / "1").mkdir(parents=True)
+            (data / name / "1" / "1.png").write_bytes(encode(colour))
+        joined = catalog.load("celebfaces+families", progress=False)
+        assert joined.paths == ("celebfaces/1/1.png", "families/1/1.png")
+        assert joined.take([0, 1])[:, 0, 0].tolist() == [[9, 0, 0], [0, 9, 0]]
+
+    def test_a_plus_in_the_name_of_a_folder_is_no_joint(self, tree):
+        folder = tree(["ann/1.png"], "old+new")
+        assert catalog.parts_of(str(folder)) == [str(folder)]
+        assert catalog.load(str(folder), progress=False).names == ("ann",)
+
     def test_an_unknown_name(self, data):
         with pytest.raises(FileNotFoundError, match="'lwf' is neither .* nor one of the known sets .*facecap"):
             catalog.load("lwf")

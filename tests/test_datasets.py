@@ -3,6 +3,7 @@
 import dataclasses
 import errno
 import os
+import pickle
 import shutil
 import signal
 import subprocess
@@ -269,6 +270,38 @@ class TestSelections:
             faces.pixels[0] = 0
         with pytest.raises(dataclasses.FrozenInstanceError):
             faces.rows = None
+
+
+class TestJoin:
+    @pytest.fixture
+    def sets(self, tree):
+        return {
+            "one": pack(tree({"ann/1.png": (9, 0, 0), "ann/2.png": (8, 0, 0), "bob/1.png": (7, 0, 0)}, "one")),
+            "two": pack(tree({"ann/1.png": (0, 5, 0), "cid/1.png": (0, 4, 0)}, "two")),
+        }
+
+    def test_every_face_is_there_under_the_name_of_its_set(self, sets):
+        joined = datasets.join(sets)
+        assert consistent(joined) and joined.names == ("one/ann", "one/bob", "two/ann", "two/cid")
+        expected = {f"{name}/{path}": colour for name, faces in sets.items() for path, colour in colours(faces).items()}
+        assert colours(joined) == expected
+
+    def test_of_selections_only_what_is_selected(self, sets):
+        joined = datasets.join({"one": sets["one"].select([2, 0]), "two": sets["two"].select([1])})
+        assert colours(joined) == {"one/ann/1.png": (9, 0, 0), "one/bob/1.png": (7, 0, 0), "two/cid/1.png": (0, 4, 0)}
+
+    def test_its_key_follows_the_parts(self, sets):
+        keys = {datasets.join(chosen).key for chosen in (sets, {"one": sets["one"]}, {"two": sets["one"]})}
+        assert len(keys) == 3 and datasets.join(sets).key in keys
+
+    def test_other_processes_can_open_it(self, sets):
+        joined = datasets.join(sets)
+        assert colours(pickle.loads(pickle.dumps(joined))) == colours(joined)
+
+    def test_faces_of_different_sizes_are_an_error(self, sets, tree):
+        large = pack(tree({"eve/1.png": (1, 1, 1)}, "large"), size=16)
+        with pytest.raises(DatasetError, match="8 and 16 pixels"):
+            datasets.join({**sets, "large": large})
 
 
 class TestToInput:

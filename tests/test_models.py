@@ -7,6 +7,14 @@ from facelib.runtime import paddle
 NECKS = [("pool", {}), ("linear", {"dropout": 0.3}), ("depthwise", {})]
 
 
+def test_a_fine_resnet18_is_resnet18_with_3_x_3_filters_first_and_maps_of_twice_the_sides():
+    plain, fine = models.resnet18_of_width(16), models.resnet18_of_width(16, fine=True)
+    assert models.map_shape(plain, 64) == [128, 2, 2] and models.map_shape(fine, 64) == [128, 4, 4]
+    shapes = [{name: tensor.shape for name, tensor in network.state_dict().items()} for network in (plain, fine)]
+    assert shapes[0].pop("conv1.weight") == [16, 3, 7, 7] and shapes[1].pop("conv1.weight") == [16, 3, 3, 3]
+    assert shapes[0] == shapes[1]
+
+
 @pytest.mark.parametrize("width", [16, 32])
 def test_width_scales_every_channel_but_the_images(width):
     wide, narrow = models.resnet18_of_width(64).state_dict(), models.resnet18_of_width(width).state_dict()

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from paddle import nn
 
-from facelib import models, onednn
+from facelib import models, onednn, runtime
 from facelib.runtime import paddle
 
 pytestmark = pytest.mark.skipif(not onednn.available(), reason="this build of Paddle brings no oneDNN")
@@ -37,6 +37,47 @@ def test_convolution_equals_paddles_forward_and_backward(kernel, stride, padding
         x = paddle.randn([count, 5, side, side])
         for mine, paddles in zip(outcome(ours, x, conv.weight), outcome(conv, x, conv.weight), strict=True):
             assert_close(mine, paddles)
+
+
+def rounded(tensor):
+    return tensor.cast("bfloat16").cast("float32")
+
+
+@pytest.mark.skipif(not runtime.has_bfloat16(), reason="this CPU has no instructions for bfloat16")
+@pytest.mark.parametrize(
+    ("kernel", "stride", "padding", "side"), [(7, 2, 3, 33), (3, 1, 1, 16), (3, 1, 1, 2), (1, 2, 0, 8)]
+)
+def test_in_bfloat16_the_factors_are_rounded_and_the_sums_are_not(kernel, stride, padding, side):
+    paddle.seed(0)
+    conv = nn.Conv2D(5, 24, kernel, stride, padding, bias_attr=False)
+    ours = onednn.OneDNNConv2D(conv, "bfloat16")
+    x, weight = paddle.randn([3, 5, side, side]), conv.weight.clone().detach()
+    gradient = paddle.randn(conv(x).shape)
+
+    def gradients(layer, x, gradient):
+        x = x.clone().detach()
+        x.stop_gradient = False
+        conv.weight.clear_gradient()
+        out = layer(x)
+        (out * gradient).sum().backward()
+        return [tensor.numpy() for tensor in (out, x.grad, conv.weight.grad)]
+
+    mine = gradients(ours, x, gradient)
+    conv.weight.set_value(rounded(weight))
+    for got, expected in zip(mine, gradients(conv, rounded(x), rounded(gradient)), strict=True):
+        assert_close(got, expected)
+    conv.weight.set_value(weight)
+    assert np.abs(mine[0] - conv(x).numpy()).max() > 1e-4  # rounding was not forgotten
+
+
+@pytest.mark.parametrize("able", [True, False])
+def test_a_network_is_asked_to_multiply_in_bfloat16_only_where_the_cpu_can(able, monkeypatch):
+    monkeypatch.setattr(runtime, "has_bfloat16", lambda: able)
+    used = {
+        precision: models.on_this_device(nn.Sequential(nn.Conv2D(3, 4, 3, bias_attr=False)), precision)[0].precision
+        for precision in ("float32", "float16", "bfloat16")
+    }
+    assert used == {"float32": "float32", "float16": "float32", "bfloat16": "bfloat16" if able else "float32"}
 
 
 def test_a_convolution_by_hand():

@@ -43,15 +43,14 @@ def _train(profile: str, settings: dict) -> None:
         *(given[name] for name in ("train_set", "test_set", "min_images", "max_images")),
         *(given[name] for name in ("validation_share", "held_out_from", "seed")),
     )
-    processes = launched.nranks if launched.nranks > 1 else given["processes"]
     recipe = training.Recipe(
         *(given[name] for name in ("epochs", "batch_size", "learning_rate", "seed")),
-        processes=processes,
+        processes=launched.nranks if launched.nranks > 1 else given["processes"],
         precision=given["precision"],
     )
     done = training.train(given["run"], split.train, recipe, split.held_out)
     if launched.rank == 0:
-        print(f"Trained with processes={processes}: {done.weights}")
+        print(f"Trained with processes={recipe.processes}: {done.weights}")
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -73,7 +73,7 @@ SETS = {
     "facecap": KnownSet(_places("facecap"), None, _PAPER_SET.replace("{number}", "104646")),
 }
 # Rendered people: identities and shots each. Training and test people never share a number.
-DEMO_SETS = {"demo-train": (range(0, 60), 16), "demo-test": (range(100, 160), 12)}
+DEMO_SETS = {"demo-train": (range(0, 60), 16), "demo-test": (range(100, 160), 12), "demo-more": (range(200, 240), 12)}
 
 
 def load(name: str, progress: bool = True) -> PackedFaces:
@@ -214,6 +214,7 @@ def experiment(
     seed: int = 0,
     progress: bool = True,
     without: Sequence[str] = (),
+    fewest_images: int | None = None,
 ) -> Experiment:
     """Load two sets and split the first into training, held-out and validation parts.
 
@@ -230,6 +231,9 @@ def experiment(
     without
         People of the training set who are left out after the split, so that the others stay in their parts:
         people of whom a photograph is in the test set too, for example.
+    fewest_images
+        Where it is below ``min_images``, people with at least so many images join the training part after the split;
+        a person's only image still tells the classifier whom it does not show.
 
     Raises
     ------
@@ -245,7 +249,12 @@ def experiment(
             "trained on. Choose another test set."
         )
     kept, validation = split_people(faces.filter(min_images, max_images), validation_share, seed)
-    parts = *hold_out(kept, held_out_from, seed), validation
+    train, held_out = hold_out(kept, held_out_from, seed)
+    if fewest_images is not None and fewest_images < min_images:
+        more = faces.filter(fewest_images, max_images)
+        few = more.images_per_identity[more.labels] < min_images
+        train = faces.select(np.isin(faces.rows, np.concatenate([train.rows, more.rows[few]])))
+    parts = train, held_out, validation
     if unknown := set(without) - {name for part in parts for name in part.names}:
         raise DatasetError(f"People to leave out who are not in '{train_set}': {', '.join(sorted(unknown))}.")
     return Experiment(*(_without(part, without) for part in parts), test)

@@ -74,3 +74,10 @@ def over_seeds(
     path.parent.mkdir(parents=True, exist_ok=True)
     results.write_whole(path, table.to_csv(index=False))
     return table
+
+
+def nearest(vectors: np.ndarray, gallery: np.ndarray, block: int = 1024) -> np.ndarray:
+    """Cosine similarity of each of some features (n, d) to the most similar one of a gallery (m, d): (n,) float32."""
+    vectors, gallery = metrics.l2_normalise(vectors), metrics.l2_normalise(gallery)
+    starts = range(0, len(vectors), block)
+    return np.concatenate([(vectors[start : start + block] @ gallery.T).max(1) for start in starts])

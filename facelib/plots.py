@@ -208,6 +208,19 @@ def roc(curves: dict[str, tuple[np.ndarray, np.ndarray]], smallest_far: float) -
     return axis
 
 
+def similarities(values: dict[str, np.ndarray], limit: float) -> Axes:
+    """Histograms of cosine similarities, one per label, and a line at a limit."""
+    axis = _axes("highest cosine similarity", "people")
+    together = np.concatenate(list(values.values()))
+    edges = np.linspace(together.min(), together.max(), 60)
+    for (name, found), (style, colour) in zip(values.items(), LINES, strict=False):
+        axis.stairs(np.histogram(found, edges)[0], edges, label=name, linestyle=style, linewidth=1.8, color=colour)
+    axis.axvline(limit, color="black", linestyle=":", linewidth=1.2)
+    axis.set_ylim(bottom=0)
+    axis.legend()
+    return axis
+
+
 def target_logits(degrees: np.ndarray, curves: dict[str, np.ndarray]) -> Axes:
     """What each loss puts in the place of the cosine of the right class, over the angle in degrees."""
     axis = _axes("angle between feature and weight of its class (degrees)", "stands for the cosine")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import asdict, dataclass, field
 
@@ -43,7 +44,8 @@ class Recipe:
         ``"float16"``: mixed precision (Micikevicius et al. 2018) on a GPU; ``"bfloat16"``: convolutions multiply in it
         on a CPU with instructions for it (see `onednn`). Where the device has neither, float32 all the same.
     processes
-        Processes on this machine that share each batch; batch norm sees each share alone.
+        Processes on this machine that share each batch; batch norm sees each share alone. None becomes
+        `runtime.usual_processes`.
     keep, patience
         ``"last"`` keeps the weights of the last epoch, ``"best"`` those with the highest AUC on the validation
         people; with a patience, training stops after so many epochs without a better one.
@@ -70,11 +72,13 @@ class Recipe:
     sampling: str = "shuffle"
     images_each: int = 4
     precision: str = "float32"
-    processes: int = 1
+    processes: int | None = 1
     keep: str = "last"
     patience: int | None = None
 
     def __post_init__(self):
+        if self.processes is None:
+            object.__setattr__(self, "processes", runtime.usual_processes())
         known = {
             "optimizer": OPTIMIZERS,
             "schedule": SCHEDULES,
@@ -92,6 +96,12 @@ class Recipe:
         plain, mine = asdict(Recipe()), asdict(self)
         always = ("epochs", "batch_size", "learning_rate", "seed")
         return {name: value for name, value in mine.items() if name not in always and value != plain[name]}
+
+    @classmethod
+    def of_run(cls, row: dict) -> Recipe:
+        """The recipe of a finished run, from its row of ``runs.csv``."""
+        numbers = {name: int(row[name]) for name in ("epochs", "batch_size", "seed")}
+        return cls(**numbers, learning_rate=float(row["learning_rate"]), **json.loads(row["options"]))
 
 
 def rate_at(step: int, steps_per_epoch: int, recipe: Recipe) -> float:

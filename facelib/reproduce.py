@@ -13,6 +13,7 @@ from facelib.sources import normalised_source
 
 PROFILES = ("demo", "lfw", "paper")
 OVERVIEW = "00_overview"
+OPTIONAL = {"12_more_data"}  # left out where one of their data sets is not at hand
 
 
 class ParameterError(ValueError):
@@ -108,6 +109,9 @@ def run(profile: str, only: list[str] | None = None, settings: dict | None = Non
         target = _target(place, path, settings)
         if not force and path.stem != OVERVIEW and _up_to_date(place, path, stamp, inputs) and _executed(target):
             print(f"{title}: up to date")
+            continue
+        if path.stem in OPTIONAL and (missing := _missing_sets(parameters)):
+            print(f"{title}: left out, without the data set {' and '.join(missing)} (see data/README.md)")
             continue
         print(f"{title}: running")
         _execute(path, target, changed)
@@ -212,6 +216,12 @@ def _inputs(path: Path, parameters: dict) -> str:
     named = {name: value for name, value in parameters.items() if name.endswith("_set")}
     sets = {name: [_source_stamp(part) for part in catalog.parts_of(value)] for name, value in named.items()}
     return hashlib.sha256(json.dumps([code, parameters, modules, sets], sort_keys=True).encode()).hexdigest()
+
+
+def _missing_sets(parameters: dict) -> list[str]:
+    named = {value for name, value in parameters.items() if name.endswith("_set")}
+    parts = sorted({part for value in named for part in catalog.parts_of(value)})
+    return [part for part in parts if _source_stamp(part) == "missing"]
 
 
 def _source_stamp(name: str) -> str:

@@ -85,6 +85,21 @@ def results_path(profile: str) -> Path:
     return runtime.output_dir() / "figures" / profile / "results.json"
 
 
+def consumed(profile: str, notebook: str) -> dict[str, str]:
+    """What a notebook's numbers rest on: names and content keys, as it recorded them.
+
+    Raises
+    ------
+    FileNotFoundError
+        The notebook has not been run in this profile.
+    """
+    path = results_path(profile)
+    provenance = json.loads(path.read_text())["_provenance"] if path.exists() else {}
+    if notebook not in provenance:
+        raise FileNotFoundError(f"'{path}' has no numbers of {notebook} yet: run that notebook first.")
+    return provenance[notebook]["consumed"]
+
+
 def load(profile: str) -> dict[str, dict]:
     """Entries of a profile's ``results.json`` without provenance; empty where nothing has run."""
     path = results_path(profile)

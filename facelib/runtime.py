@@ -39,6 +39,13 @@ def cores() -> int:
     return os.cpu_count() or 1
 
 
+def usual_processes() -> int:
+    """Processes to train with: 2 on a CPU with two or more cores, most of whose kernels use one thread; else 1."""
+    import paddle
+
+    return 2 if paddle.get_device() == "cpu" and cores() > 1 else 1
+
+
 def cpu_model() -> str:
     """Vendor's name of the CPU, or the architecture where the system does not tell."""
     return _cpuinfo().get("model name") or platform.processor() or platform.machine()

@@ -402,6 +402,17 @@ class TestExperiment:
                 person, shot = path.split("/")
                 assert abs(red - int(person.strip("n"))) <= 3 and abs(green - 9 * int(shot.split(".")[0][:4])) <= 3
 
+    def test_people_with_fewer_images_join_the_training_part_alone(self, paper):
+        options = {"validation_share": 0.2, "seed": 4, "progress": False}
+        usual = catalog.experiment("vggface2", "facecap", 2, 10, **options)
+        more = catalog.experiment("vggface2", "facecap", 2, 10, **options, fewest_images=1)
+        assert set(more.train.names) - set(usual.train.names) == {f"n{k:06}" for k in range(20, 25)}
+        assert set(more.train.paths) - set(usual.train.paths) == {f"n{k:06}/0000_01.jpg" for k in range(20, 25)}
+        assert set(usual.train.paths) < set(more.train.paths) and more.train.paths == tuple(sorted(more.train.paths))
+        assert (more.held_out.key, more.validation.key) == (usual.held_out.key, usual.validation.key)
+        same = catalog.experiment("vggface2", "facecap", 2, 10, **options, fewest_images=2)
+        assert same.train.key == usual.train.key
+
     def test_it_is_seeded(self, paper):
         def keys(seed):
             parts = catalog.experiment("vggface2", "facecap", validation_share=0.2, seed=seed, progress=False)

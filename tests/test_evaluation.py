@@ -1,6 +1,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.spatial.distance import cdist
 from sklearn.metrics import roc_auc_score
 
 from facelib import catalog, evaluation, training
@@ -86,3 +87,10 @@ def test_another_recipe_or_other_pairs_are_evaluated_anew(trained, vectors, tmp_
     fewer = Pairs(chosen.left[:50], chosen.right[:50], chosen.genuine[:50], chosen.fold[:50])
     over_seeds(path, fewer, [0], training.Recipe(epochs=3))
     assert trained == [0, 0, 0]
+
+
+def test_nearest_is_the_highest_similarity_of_all():
+    rng = np.random.default_rng(1)
+    vectors, gallery = rng.normal(size=(7, 5)).astype(np.float32), rng.normal(size=(11, 5)).astype(np.float32)
+    expected = 1 - cdist(vectors, gallery, "cosine").min(1)
+    assert evaluation.nearest(vectors, gallery, block=3) == pytest.approx(expected, abs=1e-6)

@@ -56,6 +56,12 @@ def test_curves_show_the_numbers_they_are_given():
     assert list(training.get_ydata()) == [0.1, 0.5, 0.9] and list(held_out.get_ydata()) == [0.1, 0.3, 0.2]
 
 
+def test_similarities_count_people_beside_a_limit():
+    axis = plots.similarities({"a": np.array([0.1, 0.2, 0.2]), "b": np.array([0.9])}, limit=0.5)
+    assert [sum(patch.get_data()[0]) for patch in axis.patches] == [3, 1]
+    assert list(axis.lines[0].get_xdata()) == [0.5, 0.5] and axis.get_xlabel() and axis.get_ylabel()
+
+
 def test_histogram_counts_people():
     axis = plots.images_per_person({"a": np.array([1, 2, 2, 4])})
     values, edges, _ = axis.patches[0].get_data()

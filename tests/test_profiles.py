@@ -23,7 +23,7 @@ SMALL = {
     "warm_up": 1,
     "batch": 4,
     "best_epochs": 1,
-    "best_batch_size": 16,
+    "best_width": 8,
     "engine_batch_size": 4,
     "engine_steps": 1,
     "engine_rounds": 1,
@@ -44,7 +44,10 @@ def test_paper_profile_runs_every_notebook(tmp_path, monkeypatch):
     reproduce.run("paper", settings=SMALL)
     stored = json.loads((tmp_path / "out" / "figures" / "paper" / "results.json").read_text())
     assert stored["data.train.identities"]["value"] == 6 and stored["data.test.images"]["value"] == 36
-    assert set(stored["_provenance"]) == {path.stem for path in reproduce.notebooks()} - {reproduce.OVERVIEW}
+    assert (
+        set(stored["_provenance"])
+        == {path.stem for path in reproduce.notebooks()} - {reproduce.OVERVIEW} - reproduce.OPTIONAL
+    )
     drawn = {path.name for path in (tmp_path / "out" / "figures" / "paper").glob("*.png")}
     assert {f"figure_{number}.png" for number in range(1, 9)} | {"startup.png"} <= drawn
 

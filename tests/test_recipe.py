@@ -1,15 +1,17 @@
 """Schedules by hand, and the updates of `recipe.build` against the optimisers' equations in NumPy."""
 
+import json
 import math
 from dataclasses import FrozenInstanceError, replace
 
 import numpy as np
+import paddle
 import pytest
 from paddle import nn
 from paddle.callbacks import Callback
 from paddle.io import DataLoader, Dataset
 
-from facelib import losses, models
+from facelib import losses, models, runtime
 from facelib.recipe import OPTIMIZERS, Recipe, RecognisedShare, build, rate_at
 from facelib.samplers import EpochSampler
 
@@ -61,6 +63,20 @@ def test_options_are_what_differs_from_the_defaults():
     assert Recipe(epochs=3, batch_size=7, learning_rate=0.5, seed=9).options() == {}
     changed = {"optimizer": "sgd", "loss": "arcface", "loss_options": {"margin": 0.3}, "patience": 2}
     assert Recipe(seed=9, width=64, **changed).options() == changed
+
+
+def test_a_row_of_the_runs_gives_its_recipe_back():
+    recipe = Recipe(3, 7, 0.5, 9, optimizer="sgd", loss="arcface", loss_options={"margin": 0.3}, keep="best")
+    row = {"epochs": "3", "batch_size": "7", "learning_rate": "0.5", "seed": "9", "loss": "1.25"}
+    assert Recipe.of_run({**row, "options": json.dumps(recipe.options())}) == recipe
+
+
+@pytest.mark.parametrize("device, cores, expected", [("cpu", 8, 2), ("cpu", 2, 2), ("cpu", 1, 1), ("gpu:0", 8, 1)])
+def test_the_usual_number_of_processes(monkeypatch, device, cores, expected):
+    monkeypatch.setattr(runtime, "cores", lambda: cores)
+    monkeypatch.setattr(paddle, "get_device", lambda: device)
+    assert Recipe(processes=None) == Recipe(processes=expected)
+    assert Recipe(processes=None).options() == ({"processes": 2} if expected == 2 else {})
 
 
 def test_a_recipe_cannot_be_changed_by_accident():

@@ -105,6 +105,19 @@ def test_funneled_lfw_never_mixes_with_deep_funneled(repository, monkeypatch):
     assert stored(repository, "lfw-funneled") == {"01_one.x": 7}
 
 
+def test_an_optional_notebook_is_left_out_without_its_data(repository, capsys, monkeypatch):
+    monkeypatch.setenv("FACELIB_DATA", str(repository / "empty"))
+    monkeypatch.setattr(reproduce, "OPTIONAL", {"01_one"})
+    write(repository, "01_one", BODY.format(stem="01_one") + SAVE, PARAMETERS + "\ntrain_set = 'demo-train+families'")
+    reproduce.run("demo")
+    said = capsys.readouterr().out
+    assert "01_one: left out, without the data set families" in said and "02_two: running" in said
+    assert stored(repository) == {"02_two.x": 1, "00_overview.x": 1}
+    monkeypatch.setattr(reproduce, "OPTIONAL", set())
+    reproduce.run("demo")
+    assert "01_one: running" in capsys.readouterr().out
+
+
 def test_a_failing_cell_stops_the_run_and_the_next_call_goes_on_there(repository, capsys):
     write(repository, "02_two", "raise OSError('the disk is full')")
     assert command.main(["reproduce"]) == 1

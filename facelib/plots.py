@@ -265,7 +265,9 @@ def speeds(values: dict[str, np.ndarray], quantity: str) -> Axes:
     for row, measured in enumerate(values.values()):
         axis.barh(row, np.median(measured), color="#b9d6e6", height=0.6)
         axis.plot(measured, np.full(len(measured), row), "o", color=COLOURS["euclidean"], markersize=4)
-        axis.text(np.median(measured), row + 0.36, f"{np.median(measured):.3g}", fontsize=9, ha="right", va="bottom")
+        median, longest = np.median(measured), max(map(np.max, values.values()))
+        side = "left" if median < 0.2 * longest else "right"  # within a long bar, beyond the end of a short one
+        axis.text(median, row + 0.36, f"{median:.3g}", fontsize=9, ha=side, va="bottom")
     axis.set_yticks(range(len(values)), list(values))
     axis.invert_yaxis()
     axis.grid(axis="y", visible=False)

@@ -123,7 +123,7 @@ def model_card(name: str, key: str, prefix: str = "") -> str:
 - **Data**: {int(row["images"]):,} images of {int(row["identities"]):,} people of celebfaces, a subset of CelebA
   (Liu et al. 2015), as aligned crops: eyes at a third and two thirds of the width, .365 of the height. Other
   framings cost accuracy.
-- **Recipe**: {_recipe(row, options)}
+{_recipe(row, options)}
   Run `{key}` of `data/runs.csv`.{mean}
 
 | number (profile `{PROFILE}`) | value |
@@ -147,13 +147,14 @@ def _network(options: dict) -> str:
 
 
 def _recipe(row: dict, options: dict) -> str:
-    ending = f"batches of\n  {row['batch_size']}, {row['epochs']} epochs, pixels in [-1, 1], seed {row['seed']}."
-    if not options:
-        rate = float(row["learning_rate"])
-        return f"the paper's. Cross-entropy over the identities, Adam at {rate:g}, no augmentation, {ending}"
-    named = ", ".join(f"{name} {value}" for name, value in options.items())
-    listed = textwrap.fill(f"learning rate {float(row['learning_rate']):g}, {named};", 110, subsequent_indent="  ")
-    return f"{listed}\n  {ending}\n  Weights of epoch {row['best_epoch']}."
+    rate = float(row["learning_rate"])
+    text = f"the paper's. Cross-entropy over the identities, Adam at {rate:g}, no augmentation"
+    if options:
+        text = f"learning rate {rate:g}, {', '.join(f'{name} {value}' for name, value in options.items())}"
+    text += f", batches of {row['batch_size']}, {row['epochs']} epochs, pixels in [-1, 1], seed {row['seed']}."
+    if options:
+        text += f" Weights of epoch {row['best_epoch']}."
+    return textwrap.fill(text, 110, initial_indent="- **Recipe**: ", subsequent_indent="  ")
 
 
 def _ship(name: str, key: str) -> None:

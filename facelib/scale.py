@@ -15,6 +15,7 @@ import psutil
 
 from facelib import catalog, runtime, speed
 
+WATCHED = 0.5  # seconds between two looks at the memory; a look takes some milliseconds of a core
 LOOPS = 3  # the short measurement is made so often, and the median taken
 
 PACK = """
@@ -118,7 +119,7 @@ def _watched(code: str, *arguments: str) -> dict:
     peak, ended = [0], threading.Event()
 
     def watch():
-        while not ended.wait(0.1):
+        while not ended.wait(WATCHED):
             peak[0] = max(peak[0], _resident(process.pid))
 
     watcher = threading.Thread(target=watch)

@@ -134,7 +134,7 @@ class TestChunks:
         return [len(chunk.files) for chunk in chunks]
 
     def test_they_grow(self):
-        assert self.sizes([("a", None)] * 400) == [4, 8, 16, 32, 64, 128, 128, 20]
+        assert self.sizes([("a", None)] * 1600) == [4, 8, 16, 32, 64, 128, 256, 512, 512, 68]
 
     def test_bytes_limit_them(self, monkeypatch):
         monkeypatch.setattr(packing, "CHUNK_BYTES", 100)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import mmap
 import os
 import shutil
 import sys
@@ -59,7 +60,11 @@ class PackedFaces:
 
     def take(self, indices) -> np.ndarray:
         """Copy images out of the memory map: (m,) indices to (m, H, W, 3) uint8."""
-        return self.pixels[self.rows[indices]]
+        taken = self.pixels[self.rows[indices]]
+        if hasattr(mmap, "MADV_DONTNEED"):
+            # Else the system lets pages that were read, and large blocks around them, count as this process's memory.
+            self.pixels.base.madvise(mmap.MADV_DONTNEED)
+        return taken
 
     def select(self, indices) -> PackedFaces:
         """The same set restricted to some images, by indices or mask; identities without images are dropped."""

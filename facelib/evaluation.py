@@ -39,11 +39,16 @@ def scores(vectors: np.ndarray, chosen: Pairs) -> dict[str, float]:
 
 
 def over_seeds(
-    path: Path, run: str, recipe: Recipe, seeds: list[int], split: Experiment, chosen: Pairs, mirror: bool
+    path: Path,
+    combinations: dict[str, dict[str, Recipe]],
+    seeds: list[int],
+    split: Experiment,
+    chosen: Pairs,
+    mirror: bool,
 ) -> pd.DataFrame:
-    """`scores` of one recipe trained with several seeds, a row each.
+    """`scores` of networks trained with several seeds, alone or combined: a row for each combination and seed.
 
-    A row that the table at ``path`` holds for the same training and the same pairs is taken from there, so that
+    A row that the table at ``path`` holds for the same trainings and the same pairs is taken from there, so that
     networks whose weights are not at hand need not be trained again; the others are trained or loaded, and
     the table is written anew.
 
@@ -51,29 +56,45 @@ def over_seeds(
     ----------
     path
         A CSV file.
+    combinations
+        Under the name of each, its networks (see `embedding.Embedder`): the recipe under the name of its runs.
     mirror
         See `embedding.features`.
     """
     nothing = pd.DataFrame({"key": [], "test": []})
     known = pd.read_csv(path, dtype={"key": str, "test": str}) if path.exists() else nothing
+    test = f"{split.test.key} {len(chosen)}{' mirrored' if mirror else ''}"
     rows = []
-    for seed in seeds:
-        seeded = replace(recipe, seed=seed)
-        key = training.run_key(split.train, seeded, split.held_out, split.validation)
-        test = f"{split.test.key} {len(chosen)}{' mirrored' if mirror else ''}"
-        recorded = known[(known["key"] == key) & (known["test"] == test)]
-        if len(recorded):
-            rows.append(recorded.iloc[0].to_dict())
-            continue
-        done = training.train(run, split.train, seeded, split.held_out, split.validation)
-        kept = done.history[done.history["epoch"] == int(done.row["best_epoch"])].iloc[0]
-        facts = {"seed": seed, "key": key, "test": test, "epoch": int(kept["epoch"])}
-        facts |= {"validation_auc": float(kept["validation_auc"]), "seconds": float(done.row["seconds"])}
-        rows.append(facts | scores(features(split.test, done.weights, mirror=mirror), chosen))
+    for name, recipes in combinations.items():
+        for seed in seeds:
+            facts = {"networks": name, "seed": seed, "key": run_keys(recipes, seed, split), "test": test}
+            recorded = known[(known["key"] == facts["key"]) & (known["test"] == test)]
+            if len(recorded):
+                rows.append(recorded.iloc[0].to_dict() | facts)
+                continue
+            done = trained(recipes, seed, split)
+            weights = [run.weights for run in done]
+            validated = training.auc_by_source(features(split.validation, weights, mirror=mirror), split.validation)
+            facts |= {"validation_auc": validated, "seconds": sum(float(run.row["seconds"]) for run in done)}
+            rows.append(facts | scores(features(split.test, weights, mirror=mirror), chosen))
     table = pd.DataFrame(rows)
     path.parent.mkdir(parents=True, exist_ok=True)
     results.write_whole(path, table.to_csv(index=False))
     return table
+
+
+def trained(recipes: dict[str, Recipe], seed: int, split: Experiment) -> list[training.Run]:
+    """The run of each recipe with this seed, by the name of its runs, trained where need be."""
+    parts = split.train, split.held_out, split.validation
+    seeded = {name: replace(recipe, seed=seed) for name, recipe in recipes.items()}
+    return [training.train(name, parts[0], recipe, *parts[1:]) for name, recipe in seeded.items()]
+
+
+def run_keys(recipes: dict[str, Recipe], seed: int, split: Experiment) -> str:
+    """The keys of `trained`'s runs, with blanks between them."""
+    parts = split.train, split.held_out, split.validation
+    seeded = [replace(recipe, seed=seed) for recipe in recipes.values()]
+    return " ".join(training.run_key(parts[0], recipe, *parts[1:]) for recipe in seeded)
 
 
 def nearest(vectors: np.ndarray, gallery: np.ndarray, block: int = 1024) -> np.ndarray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import os
 import struct
 import warnings
 from contextlib import contextmanager
@@ -120,8 +121,11 @@ def _decode_any(data: bytes, size: int, crop: Crop | None) -> Decoded:
 def read_file(path: str) -> bytes | str:
     """The bytes of a file, or in words why it cannot be read."""
     try:
-        with open(path, "rb", buffering=0) as file:
-            return file.read()
+        file = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))  # without the cost of a file object
+        try:
+            return os.read(file, os.fstat(file).st_size)
+        finally:
+            os.close(file)
     except OSError as error:
         return f"cannot be read ({error.strerror})"
 

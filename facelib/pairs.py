@@ -122,6 +122,29 @@ def draw_pairs(labels: Array, genuine: int, impostor: int, seed: int, groups=Non
     return Pairs(*np.concatenate(drawn, axis=1), np.arange(genuine + impostor) < genuine)
 
 
+def draw_by_source(labels: Array, sources: Array, count: int, seed: int) -> Pairs:
+    """Draw pairs within each source, as many genuine as impostor ones, ``count`` of each kind and source at most.
+
+    Where genuine pairs come mostly from one source and impostor pairs from another, as they do if the people of one
+    have more photos, a score on all of them rewards telling the sources apart. Within a source that helps nobody.
+
+    `labels` and `sources` (n,) are those of the images; each source is a ``fold`` of the result. One without a
+    genuine or an impostor pair is left out; ValueError if that leaves none.
+    """
+    labels, drawn = np.asarray(labels), []
+    for fold, source in enumerate(np.unique(sources)):
+        rows = np.flatnonzero(sources == source)
+        sizes = np.unique(labels[rows], return_counts=True)[1].astype(int)
+        genuine = int((sizes * (sizes - 1)).sum()) // 2
+        impostor = len(rows) * (len(rows) - 1) // 2 - genuine
+        if number := min(count, genuine, impostor):
+            found = draw_pairs(labels[rows], number, number, seed)
+            drawn.append((rows[found.left], rows[found.right], found.genuine, np.full(len(found), fold)))
+    if not drawn:
+        raise ValueError("no source has a person with two images and another person")
+    return Pairs(*map(np.concatenate, zip(*drawn, strict=True)))
+
+
 class LfwPair(NamedTuple):
     """A line of one of LFW's lists; the numbers count a person's images from 1."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import textwrap
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -21,11 +22,19 @@ def publish() -> None:
     stored = json.loads(results.results_path(PROFILE).read_text())
     for notebook, prefix in SHIPPED.items():
         if notebook in stored["_provenance"]:
-            name, key = (stored["_provenance"][notebook]["consumed"][part] for part in ("run", "run key"))
-            _ship(name, key)
-            results.write_whole(_weights_folder() / f"{name}.md", model_card(name, key, prefix))
+            runs = runs_of(stored, notebook)
+            for name, key in runs:
+                _ship(name, key)
+                others = [other for other, _ in runs if other != name]
+                results.write_whole(_weights_folder() / f"{name}.md", model_card(name, key, prefix, others))
     readme = runtime.ROOT / "README.md"
     results.write_whole(readme, with_table(readme.read_text()))
+
+
+def runs_of(stored: dict, notebook: str) -> list[tuple[str, str]]:
+    """Name and key of each run whose network a notebook's numbers rest on, from the content of ``results.json``."""
+    consumed = stored["_provenance"][notebook]["consumed"]
+    return list(zip(consumed["run"].split(), consumed["run key"].split(), strict=True))
 
 
 def with_table(text: str, profile: str = PROFILE) -> str:
@@ -89,10 +98,10 @@ def _protocol_table(entries: dict[str, dict]) -> list[str]:
     return lines
 
 
-def model_card(name: str, key: str, prefix: str = "") -> str:
+def model_card(name: str, key: str, prefix: str = "", others: Sequence[str] = ()) -> str:
     """Markdown card of a shipped run: data, recipe, numbers, limits, terms.
 
-    ``prefix`` begins the keys of its results.
+    ``prefix`` begins the keys of its results, which are those of the network together with ``others``.
     """
     from facelib import training
 
@@ -109,13 +118,15 @@ def model_card(name: str, key: str, prefix: str = "") -> str:
     found = {label: entries[result] for label, result in measured.items() if result in entries}
     numbers = [f"| {label} | {results.show(entry)} |" for label, entry in found.items()]
     options = json.loads(row["options"])
-    seeds = entries.get(f"{prefix}lfw.view2.seeds")
-    mean = f"\n  The numbers are means over {seeds['value']} seeds, of features with" if seeds else ""
-    mean += "\n  those of the mirrored face added (`Embedder(..., mirror=True)`)." if seeds else ""
+    use, mean = "`facelib.embedding.Embedder` loads it.", ""
+    if seeds := entries.get(f"{prefix}lfw.view2.seeds"):
+        loaded = ", ".join(f'"data/weights/{file}.npz"' for file in (name, *others))
+        use = f"The numbers are of `facelib.embedding.Embedder([{loaded}], mirror=True)`."
+        mean = f"\n  The numbers are means over {seeds['value']} seeds, of the networks together."
     return f"""# {name}
 
 {_network(options)}
-`facelib.embedding.Embedder` loads it.
+{use}
 
 - **File**: `{name}.npz`, NumPy arrays under the names of `paddle.vision.models.resnet18`; float16, batch-norm
   statistics float32; sha256 `{row["weights_sha256"]}`.
@@ -138,12 +149,13 @@ non-commercial research; use the weights for that alone.
 
 
 def _network(options: dict) -> str:
+    width = options.get("width", 64)
+    text = "ResNet-18" + (f" of width {width}" if width != 64 else "")
+    if options.get("backbone") == "resnet18-fine":
+        text += ", with 3 x 3 filters first and no max-pooling,"
     if options.get("neck") == "linear":
-        fine = options.get("backbone") == "resnet18-fine"
-        stem = f" of width {options['width']}" if "width" in options else ""
-        stem += ", with 3 x 3 filters first and no max-pooling," if fine else ""
-        return f"ResNet-18{stem} with a linear layer and batch norm at its end:\na 64 x 64 RGB face to 512 features."
-    return "ResNet-18 without its last layer: a 64 x 64 RGB face to 512 non-negative features."
+        return f"{text} with a linear layer and batch norm at its end:\na 64 x 64 RGB face to 512 features."
+    return f"{text} without its last layer: a 64 x 64 RGB face to {8 * width} non-negative features."
 
 
 def _recipe(row: dict, options: dict) -> str:

@@ -119,8 +119,10 @@ def _watched(code: str, *arguments: str) -> dict:
     peak, ended = [0], threading.Event()
 
     def watch():
-        while not ended.wait(WATCHED):
+        while True:
             peak[0] = max(peak[0], _resident(process.pid))
+            if ended.wait(WATCHED):
+                return
 
     watcher = threading.Thread(target=watch)
     watcher.start()

@@ -28,7 +28,7 @@ from facelib.samplers import EpochSampler
 from facelib.sources import normalised_source
 
 KEPT_CHECKPOINTS = 2  # the newest, and the one before it in case the newest is damaged
-VALIDATION_PAIRS = 3000  # of each kind at most, for the AUC after each epoch
+VALIDATION_PAIRS = 3000  # of each kind and source at most, for the AUC after each epoch
 
 
 @dataclass(frozen=True)
@@ -82,8 +82,8 @@ def train(
     held_out
         Other images of the same people, whose accuracy is recorded after each epoch.
     validation
-        Other people, the AUC of whose pairs is recorded after each epoch and chooses the weights that
-        are kept where the recipe says ``keep="best"``.
+        Other people, the AUC of whose pairs (see `auc_by_source`) is recorded after each epoch and chooses the
+        weights that are kept where the recipe says ``keep="best"``.
 
     Raises
     ------
@@ -275,12 +275,15 @@ def _recognised_share(network: models.Recogniser, faces: PackedFaces, labels: np
 def _validation_auc(embedding: models.Embedding, faces: PackedFaces, batch: int = 128) -> float:
     loader = DataLoader(FaceDataset(faces, faces.labels), batch_size=batch)
     with paddle.no_grad():
-        features = np.concatenate([embedding(x).numpy() for x, _ in loader])
-    counts = faces.images_per_identity
-    genuine = int(min(VALIDATION_PAIRS, (counts * (counts - 1) // 2).sum()))
-    drawn = pairs.draw_pairs(faces.labels, genuine, genuine, seed=0, groups=faces.sources)
+        return auc_by_source(np.concatenate([embedding(x).numpy() for x, _ in loader]), faces)
+
+
+def auc_by_source(features: np.ndarray, faces: PackedFaces) -> float:
+    """AUC of the cosine on pairs within a source of a set, the mean over its sources; features (n, d) of its faces."""
+    drawn = pairs.draw_by_source(faces.labels, faces.sources, VALIDATION_PAIRS, seed=0)
     distances = metrics.distance(features[drawn.left], features[drawn.right], "cosine")
-    return float(metrics.auc(distances, drawn.genuine))
+    sources = [drawn.fold == source for source in np.unique(drawn.fold)]
+    return float(np.mean([metrics.auc(distances[some], drawn.genuine[some]) for some in sources]))
 
 
 def _from_first(value: float) -> float:

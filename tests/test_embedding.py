@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from scipy.spatial.distance import cdist
 
 from facelib import datasets, models
 from facelib.embedding import Embedder, features
@@ -59,6 +60,24 @@ def test_unknown_backend_lists_the_known_ones(weights):
 
 def test_no_faces_give_no_features(weights, faces):
     assert Embedder(weights)(faces[:0]).shape == (0, 512)
+
+
+@pytest.fixture(scope="module")
+def other_weights(tmp_path_factory):
+    path = tmp_path_factory.mktemp("weights") / "other.npz"
+    paddle.seed(4)
+    models.save_weights(models.Embedding(width=16, neck="linear"), path)
+    return path
+
+
+@pytest.mark.parametrize("mirror", [False, True])
+def test_the_cosine_of_several_networks_is_the_mean_of_theirs(weights, other_weights, faces, mirror):
+    files = [weights, other_weights]
+    together = Embedder(files, mirror=mirror)(faces)
+    cosines = [1 - cdist(one, one, "cosine") for one in (Embedder(file, mirror=mirror)(faces) for file in files)]
+    assert together.shape == (9, 1024) and together.dtype == np.float32
+    np.testing.assert_allclose(1 - cdist(together, together, "cosine"), np.mean(cosines, axis=0), atol=1e-5)
+    assert Embedder(files)(faces[:0]).shape == (0, 1024)
 
 
 def test_features_of_a_set_are_computed_once(weights, faces, tmp_path, monkeypatch):

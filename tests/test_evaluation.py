@@ -50,43 +50,55 @@ class Faces:
 
 
 @pytest.fixture
-def trained(vectors, tmp_path, monkeypatch):
+def trainings(vectors, tmp_path, monkeypatch):
     """Trainings that only say that they were asked for."""
     asked = []
 
     def train(run, train, recipe, held_out, validation):
-        asked.append(recipe.seed)
-        history = pd.DataFrame({"epoch": [1, 2], "validation_auc": [0.8, 0.7]})
-        return training.Run(tmp_path / "w.npz", history, {"best_epoch": 1, "seconds": 5.0})
+        asked.append((run, recipe.seed))
+        return training.Run(tmp_path / f"{run}.npz", None, {"seconds": 5.0})
 
     monkeypatch.setattr(training, "train", train)
-    monkeypatch.setattr(training, "run_key", lambda *parts: f"key-{parts[1].seed}-{parts[1].epochs}")
-    monkeypatch.setattr(evaluation, "features", lambda *_, mirror: vectors[0])
+    monkeypatch.setattr(training, "run_key", lambda *parts: f"{parts[1].loss}-{parts[1].seed}-{parts[1].epochs}")
+    monkeypatch.setattr(training, "auc_by_source", lambda *_: 0.8)
+    monkeypatch.setattr(evaluation, "features", lambda _, weights, mirror: vectors[0] * len(weights))
     return asked
 
 
-def over_seeds(path, chosen, seeds, recipe=None):
+ONE = {"one": training.Recipe()}
+BOTH = ONE | {"two": training.Recipe(loss="cosface")}
+
+
+def over_seeds(path, chosen, seeds, combinations=None):
     split = catalog.Experiment(Faces(), Faces(), Faces(), Faces())
-    return evaluation.over_seeds(path, "run", recipe or training.Recipe(), seeds, split, chosen, mirror=False)
+    return evaluation.over_seeds(path, combinations or {"alone": ONE}, seeds, split, chosen, mirror=False)
 
 
-def test_recorded_seeds_are_not_trained_again(trained, vectors, tmp_path):
+def test_recorded_seeds_are_not_trained_again(trainings, vectors, tmp_path):
     path = tmp_path / "figures" / "seeds.csv"
     first = over_seeds(path, vectors[1], [0, 1])
-    assert trained == [0, 1] and list(first["validation_auc"]) == [0.8, 0.8]
+    assert trainings == [("one", 0), ("one", 1)] and list(first["validation_auc"]) == [0.8, 0.8]
     again = over_seeds(path, vectors[1], [0, 1, 2])
-    assert trained == [0, 1, 2] and list(again["seed"]) == [0, 1, 2]
+    assert trainings == [("one", 0), ("one", 1), ("one", 2)] and list(again["seed"]) == [0, 1, 2]
     pd.testing.assert_frame_equal(first, again.iloc[:2], check_dtype=False)
 
 
-def test_another_recipe_or_other_pairs_are_evaluated_anew(trained, vectors, tmp_path):
+def test_networks_together_are_a_row_of_their_own(trainings, vectors, tmp_path):
+    found = over_seeds(tmp_path / "seeds.csv", vectors[1], [3], {"together": BOTH, "alone": ONE})
+    assert list(found["networks"]) == ["together", "alone"]
+    assert list(found["key"]) == ["softmax-3-20 cosface-3-20", "softmax-3-20"]
+    assert list(found["seconds"]) == [10, 5] and trainings == [("one", 3), ("two", 3), ("one", 3)]
+
+
+def test_another_recipe_or_other_pairs_are_evaluated_anew(trainings, vectors, tmp_path):
     path = tmp_path / "seeds.csv"
     over_seeds(path, vectors[1], [0])
-    over_seeds(path, vectors[1], [0], training.Recipe(epochs=3))
+    other = {"alone": {"one": training.Recipe(epochs=3)}}
+    over_seeds(path, vectors[1], [0], other)
     chosen = vectors[1]
     fewer = Pairs(chosen.left[:50], chosen.right[:50], chosen.genuine[:50], chosen.fold[:50])
-    over_seeds(path, fewer, [0], training.Recipe(epochs=3))
-    assert trained == [0, 0, 0]
+    over_seeds(path, fewer, [0], other)
+    assert len(trainings) == 3
 
 
 def test_nearest_is_the_highest_similarity_of_all():

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 from scipy.stats import chisquare
+from sklearn.metrics import roc_auc_score
 
 from facelib import pairs, runtime
 from facelib.pairs import Pairs
@@ -118,6 +119,35 @@ def test_groups_are_drawn_by_their_number_of_people():
     assert "alone" not in counts
     observed = counts["small photos"], counts["large photos"]
     assert chisquare(observed, [1000 * 45 / 59, 1000 * 14 / 59]).pvalue > 0.001
+
+
+def test_pairs_by_source_stay_within_it_and_are_as_many_of_each_kind():
+    # Two people with nine photos each in the first source, twenty with two in the second, one alone in the third.
+    labels = np.concatenate([np.repeat([0, 1], 9), np.repeat(np.arange(2, 22), 2), [22, 22]])
+    sources = np.repeat(["a", "b", "c"], [18, 40, 2])
+    drawn = pairs.draw_by_source(labels, sources, 30, seed=1)
+    assert (sources[drawn.left] == sources[drawn.right]).all()
+    assert ((labels[drawn.left] == labels[drawn.right]) == drawn.genuine).all()
+    numbers = {(s, g): ((sources[drawn.left] == s) & (drawn.genuine == g)).sum() for s in "abc" for g in (True, False)}
+    # The second source has twenty genuine pairs; the third no impostor.
+    assert list(numbers.values()) == [30, 30, 20, 20, 0, 0]
+    assert (np.array(["a", "b"])[drawn.fold] == sources[drawn.left]).all()
+
+
+def test_knowing_the_source_does_not_help_on_pairs_by_source():
+    labels = np.concatenate([np.repeat([0, 1, 2], 30), np.repeat(np.arange(3, 150), 2)])
+    sources = (labels > 2).astype(int)
+    by_source, pooled = (
+        pairs.draw_by_source(labels, sources, 500, 0),
+        pairs.draw_pairs(labels, 500, 500, 0, groups=sources),
+    )
+    assert roc_auc_score(by_source.genuine, sources[by_source.left]) == pytest.approx(0.5)
+    assert abs(roc_auc_score(pooled.genuine, sources[pooled.left]) - 0.5) > 0.2
+
+
+def test_sources_without_pairs_are_an_error():
+    with pytest.raises(ValueError, match="no source"):
+        pairs.draw_by_source([0, 0, 1, 2], [0, 0, 1, 1], 5, seed=0)
 
 
 def test_drawing_from_many_images():

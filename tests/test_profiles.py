@@ -22,8 +22,10 @@ SMALL = {
     "repeats": 2,
     "warm_up": 1,
     "batch": 4,
-    "best_epochs": 1,
-    "best_width": 8,
+    "best_networks": {
+        "small-cosface": {"epochs": 1, "width": 8, "neck": "linear", "loss": "cosface"},
+        "small-softmax": {"epochs": 1, "width": 8},
+    },
     "engine_batch_size": 4,
     "engine_steps": 1,
     "engine_rounds": 1,

@@ -68,19 +68,23 @@ def test_publish_ships_weights_card_and_table(trained, tmp_path):
     assert json.loads(results.results_path("lfw").read_text())
 
 
-def test_publish_ships_the_better_recipe_with_its_own_numbers(trained, monkeypatch):
+def test_publish_ships_the_networks_of_the_better_recipe_with_their_own_numbers(trained, monkeypatch):
     from facelib import training
 
     record = results.Recorder("06_losses", "lfw")
     record("best.lfw.view2.cosine.accuracy", 0.84, 0.83, 0.85, 6000)
     record("best.lfw.view2.seeds", 3)
-    record.save({}, {"run": "better", "run key": "def"})
+    record.save({}, {"run": "better other", "run key": "def ghi"})
     paper = training.find_run("net", "abc")
     options = '{"loss": "cosface", "neck": "linear"}'
     better = training.Run(paper.weights, None, paper.row | {"options": options, "best_epoch": "17"})
-    monkeypatch.setattr(training, "find_run", lambda name, key: {"abc": paper, "def": better}[key])
+    other = training.Run(paper.weights, None, paper.row | {"options": '{"width": 32}'})
+    monkeypatch.setattr(training, "find_run", lambda name, key: {"abc": paper, "def": better, "ghi": other}[key])
     release.publish()
     card = (trained / "better.md").read_text()
     assert "0.840 [0.830, 0.850]" in card and "0.998" not in card
     assert "loss cosface" in card and "epoch 17" in card and "non-negative" not in card
-    assert "over 3 seeds" in card and "mirror=True" in card
+    assert "over 3 seeds" in card
+    assert 'Embedder(["data/weights/better.npz", "data/weights/other.npz"], mirror=True)' in card
+    second = (trained / "other.md").read_text()
+    assert "ResNet-18 of width 32 without its last layer" in second and "256 non-negative features" in second

@@ -62,9 +62,14 @@ class Embedder:
         if self.mirror:
             mirrored = np.ascontiguousarray(batch[..., ::-1])
             found = [one + network(mirrored) for one, network in zip(found, self._networks, strict=True)]
-        if len(found) == 1:
-            return found[0]
-        return np.concatenate([metrics.l2_normalise(one) for one in found], axis=1).astype(np.float32)
+        return together(found)
+
+
+def together(found: Sequence[np.ndarray]) -> np.ndarray:
+    """Features of the same faces by several networks, (n, d) float32 each, as one, as `Embedder` says."""
+    if len(found) == 1:
+        return found[0]
+    return np.concatenate([metrics.l2_normalise(one) for one in found], axis=1).astype(np.float32)
 
 
 Weights = str | os.PathLike | Sequence[str | os.PathLike]
@@ -76,17 +81,18 @@ def weights_files(weights: Weights) -> list[Path]:
 
 
 def features(faces: PackedFaces, weights: Weights, progress: bool = True, mirror: bool = False) -> np.ndarray:
-    """Features of a packed set, (n, d) float32, computed once per set and weights and then reused.
+    """Features of a packed set, (n, d) float32, computed once per set and network and then reused.
 
     ``weights`` and ``mirror`` as in `Embedder`.
     """
+    if len(files := weights_files(weights)) > 1:
+        return together([features(faces, file, progress, mirror) for file in files])
     kind = faces.key + (" mirrored" if mirror else "")
-    contents = b"".join(file.read_bytes() for file in weights_files(weights))
-    key = hashlib.sha256(contents + kind.encode()).hexdigest()[:16]
+    key = hashlib.sha256(files[0].read_bytes() + kind.encode()).hexdigest()[:16]
     path = runtime.cache_dir() / "features" / f"{key}.npy"
     if path.exists():
         return np.load(path)
-    embedder = Embedder(weights, mirror=mirror)
+    embedder = Embedder(files, mirror=mirror)
     parts = []
     step = 16 * embedder.batch_size
     with tqdm(total=len(faces), desc="embedding", unit=" faces", disable=not progress, file=sys.stdout) as bar:

@@ -143,14 +143,14 @@ class TestFolders:
         )
 
     def test_an_unreadable_file_is_reported(self, tree, monkeypatch):
-        root, opened = tree(["ann/1.png", "bob/1.png"]), open
+        root, opened = tree(["ann/1.png", "bob/1.png"]), os.open
 
         def refuse(path, *arguments, **options):
             if Path(path).parent.name == "bob":
                 raise PermissionError(13, "Permission denied", str(path))
             return opened(path, *arguments, **options)
 
-        monkeypatch.setattr(images, "open", refuse, raising=False)
+        monkeypatch.setattr(images.os, "open", refuse)
         read = dict(members(root).read(members(root).images))
         assert read["bob/1.png"] == "cannot be read (Permission denied)"
         assert isinstance(read["ann/1.png"], bytes)

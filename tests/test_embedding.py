@@ -80,7 +80,7 @@ def test_the_cosine_of_several_networks_is_the_mean_of_theirs(weights, other_wei
     assert Embedder(files)(faces[:0]).shape == (0, 1024)
 
 
-def test_features_of_a_set_are_computed_once(weights, faces, tmp_path, monkeypatch):
+def test_features_of_a_set_are_computed_once(weights, other_weights, faces, tmp_path, monkeypatch):
     monkeypatch.setenv("FACELIB_CACHE", str(tmp_path / "cache"))
     from PIL import Image
 
@@ -91,5 +91,8 @@ def test_features_of_a_set_are_computed_once(weights, faces, tmp_path, monkeypat
     packed = datasets.pack(tmp_path / "set", progress=False)
     first = features(packed, weights, progress=False)
     np.testing.assert_allclose(first, Embedder(weights)(faces), atol=1e-4 * first.max())
-    monkeypatch.setattr("facelib.embedding.Embedder", lambda *_: pytest.fail("computed again"))
+    both = features(packed, [weights, other_weights], progress=False, mirror=True)
+    np.testing.assert_allclose(both, Embedder([weights, other_weights], mirror=True)(faces), atol=1e-5)
+    monkeypatch.setattr("facelib.embedding.Embedder", lambda *_, **__: pytest.fail("computed again"))
     np.testing.assert_array_equal(features(packed, weights, progress=False), first)
+    np.testing.assert_array_equal(features(packed, [weights, other_weights], progress=False, mirror=True), both)

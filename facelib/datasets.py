@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import mmap
 import os
 import shutil
 import sys
@@ -59,11 +58,18 @@ class PackedFaces:
         return len(self.rows)
 
     def take(self, indices) -> np.ndarray:
-        """Copy images out of the memory map: (m,) indices to (m, H, W, 3) uint8."""
-        taken = self.pixels[self.rows[indices]]
-        if hasattr(mmap, "MADV_DONTNEED"):
-            # Else the system lets pages that were read, and large blocks around them, count as this process's memory.
-            self.pixels.base.madvise(mmap.MADV_DONTNEED)
+        """Read images: (m,) indices to (m, H, W, 3) uint8.
+
+        From the file and not through the memory map, whose pages, and large blocks around them, would count as this
+        process's memory: a pass over the whole set would seem to need as much as the set has.
+        """
+        rows = self.rows[indices]
+        taken = np.empty((len(rows), *self.pixels.shape[1:]), np.uint8)
+        with open(self.pixels.filename, "rb", buffering=0) as file:
+            for row, image in zip(rows.tolist(), taken, strict=True):
+                file.seek(row * image.nbytes)
+                if file.readinto(image) != image.nbytes:
+                    raise DatasetError(f"'{self.pixels.filename}' is cut off: delete its folder, it is packed again.")
         return taken
 
     def select(self, indices) -> PackedFaces:

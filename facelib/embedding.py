@@ -69,7 +69,7 @@ def together(found: Sequence[np.ndarray]) -> np.ndarray:
     """Features of the same faces by several networks, (n, d) float32 each, as one, as `Embedder` says."""
     if len(found) == 1:
         return found[0]
-    return np.concatenate([metrics.l2_normalise(one) for one in found], axis=1).astype(np.float32)
+    return np.concatenate([metrics.l2_normalise(one).astype(np.float32) for one in found], axis=1)
 
 
 Weights = str | os.PathLike | Sequence[str | os.PathLike]

@@ -18,24 +18,55 @@ METRICS = ("cosine", "euclidean")
 FARS = {"tar_at_far_1e-2": 1e-2, "tar_at_far_1e-3": 1e-3}
 
 
-def scores(vectors: np.ndarray, chosen: Pairs) -> dict[str, float]:
+def scores(vectors: np.ndarray, chosen: Pairs, centre: bool = False) -> dict[str, float]:
     """Numbers of one network on pairs of its features (n, d), by metric.
 
     ``<metric>.fold_<k>`` are the accuracies on each fold at the threshold chosen on the others (LFW's folds, or tenths
-    of the list in its order), ``<metric>.accuracy`` their mean; then AUC, EER, and the TAR at `FARS`.
+    of the list in its order), ``<metric>.accuracy`` their mean; then AUC, EER, and the TAR at `FARS`, of all folds
+    together. ``centre`` as in `fold_distances`.
     """
-    fold = np.arange(len(chosen)) % 10 if chosen.fold is None else chosen.fold
+    fold = _folds(chosen)
     found = {}
     for metric in METRICS:
-        distances = metrics.distance(vectors[chosen.left], vectors[chosen.right], metric)
-        accuracies = metrics.ten_fold(distances, chosen.genuine, fold).accuracies
+        by_fold = fold_distances(vectors, chosen, metric, centre)
+        accuracies = [
+            metrics.ten_fold(distances, chosen.genuine, fold).accuracies[k] for k, distances in enumerate(by_fold)
+        ]
+        distances = own_fold(by_fold, chosen)
         found |= {f"{metric}.fold_{k}": float(accuracy) for k, accuracy in enumerate(accuracies)}
-        found[f"{metric}.accuracy"] = float(accuracies.mean())
+        found[f"{metric}.accuracy"] = float(np.mean(accuracies))
         found[f"{metric}.auc"] = metrics.auc(distances, chosen.genuine)
         found[f"{metric}.eer"] = metrics.equal_error_rate(distances, chosen.genuine)
         for name, far in FARS.items():
             found[f"{metric}.{name}"] = metrics.tar_at_far(distances, chosen.genuine, far).tar
     return found
+
+
+def fold_distances(vectors: np.ndarray, chosen: Pairs, metric: str, centre: bool) -> np.ndarray:
+    """Distances of all pairs as each fold may see them: (folds, n) for features (m, d) and n pairs.
+
+    With ``centre``, row k is that after subtracting the mean feature of the images in the pairs of all folds but k,
+    which takes no label: another collection of photographs than the one trained on moves all features one way, and the
+    cosine with it (as in speaker recognition, Garcia-Romero and Espy-Wilson 2011, section 3). Else the rows are alike.
+    """
+    fold = _folds(chosen)
+    rows = []
+    for k in np.unique(fold):
+        seen = np.unique(np.concatenate([chosen.left[fold != k], chosen.right[fold != k]]))
+        moved = vectors - vectors[seen].mean(0) if centre else vectors
+        rows.append(metrics.distance(moved[chosen.left], moved[chosen.right], metric))
+        if not centre:
+            return np.broadcast_to(rows[0], (len(np.unique(fold)), len(chosen)))
+    return np.array(rows)
+
+
+def own_fold(by_fold: np.ndarray, chosen: Pairs) -> np.ndarray:
+    """Of `fold_distances` (folds, n) each pair's distance as its own fold sees it: (n,)."""
+    return by_fold[np.unique(_folds(chosen), return_inverse=True)[1], np.arange(len(chosen))]
+
+
+def _folds(chosen: Pairs) -> np.ndarray:
+    return np.arange(len(chosen)) % 10 if chosen.fold is None else chosen.fold
 
 
 def over_seeds(
@@ -46,7 +77,9 @@ def over_seeds(
     chosen: Pairs,
     mirror: bool,
 ) -> pd.DataFrame:
-    """`scores` of networks trained with several seeds, alone or combined: a row for each combination and seed.
+    """Centred `scores` of networks trained with several seeds, alone or combined, a row for each combination and seed.
+
+    Those of the cosine without centring stand beside them, as ``uncentred.cosine...``.
 
     A row that the table at ``path`` holds for the same trainings and the same pairs is taken from there, so that
     networks whose weights are not at hand need not be trained again; the others are trained or loaded, and
@@ -63,7 +96,7 @@ def over_seeds(
     """
     nothing = pd.DataFrame({"key": [], "test": []})
     known = pd.read_csv(path, dtype={"key": str, "test": str}) if path.exists() else nothing
-    test = f"{split.test.key} {len(chosen)}{' mirrored' if mirror else ''}"
+    test = f"{split.validation.key} {split.test.key} {len(chosen)}{' mirrored' if mirror else ''}"
     rows = []
     for name, recipes in combinations.items():
         for seed in seeds:
@@ -76,7 +109,9 @@ def over_seeds(
             weights = [run.weights for run in done]
             validated = training.auc_by_source(features(split.validation, weights, mirror=mirror), split.validation)
             facts |= {"validation_auc": validated, "seconds": sum(float(run.row["seconds"]) for run in done)}
-            rows.append(facts | scores(features(split.test, weights, mirror=mirror), chosen))
+            vectors = features(split.test, weights, mirror=mirror)
+            plain = {name: value for name, value in scores(vectors, chosen).items() if name.startswith("cosine")}
+            rows.append(facts | scores(vectors, chosen, True) | {f"uncentred.{name}": plain[name] for name in plain})
     table = pd.DataFrame(rows)
     path.parent.mkdir(parents=True, exist_ok=True)
     results.write_whole(path, table.to_csv(index=False))

@@ -123,7 +123,11 @@ def read_file(path: str) -> bytes | str:
     try:
         file = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))  # without the cost of a file object
         try:
-            return os.read(file, os.fstat(file).st_size)
+            size = os.fstat(file).st_size
+            data = os.read(file, size)
+            while len(data) < size and (more := os.read(file, size - len(data))):  # some file systems give a part
+                data += more
+            return data
         finally:
             os.close(file)
     except OSError as error:

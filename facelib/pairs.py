@@ -131,17 +131,18 @@ def draw_by_source(labels: Array, sources: Array, count: int, seed: int) -> Pair
     `labels` and `sources` (n,) are those of the images; each source is a ``fold`` of the result. One without a
     genuine or an impostor pair is left out; ValueError if that leaves none.
     """
-    labels, drawn = np.asarray(labels), []
+    labels, drawn, exist = np.asarray(labels), [], []
     for fold, source in enumerate(np.unique(sources)):
         rows = np.flatnonzero(sources == source)
         sizes = np.unique(labels[rows], return_counts=True)[1].astype(int)
         genuine = int((sizes * (sizes - 1)).sum()) // 2
         impostor = len(rows) * (len(rows) - 1) // 2 - genuine
+        exist.append(f"{genuine} genuine and {impostor} impostor pairs")
         if number := min(count, genuine, impostor):
             found = draw_pairs(labels[rows], number, number, seed)
             drawn.append((rows[found.left], rows[found.right], found.genuine, np.full(len(found), fold)))
     if not drawn:
-        raise ValueError("no source has a person with two images and another person")
+        raise ValueError(f"no source has pairs of both kinds: {'; '.join(exist)}. More people are needed.")
     return Pairs(*map(np.concatenate, zip(*drawn, strict=True)))
 
 

@@ -83,16 +83,20 @@ def _protocol_table(entries: dict[str, dict]) -> list[str]:
     names |= {f"tar_at_far_{far}": f"TAR at FAR {far}" for far in ("1e-2", "1e-3")}
     if "lfw.view2.cosine.accuracy" not in entries:
         return []
-    columns = {"the paper's recipe, Euclid": "lfw.view2.euclidean", "the paper's, cosine": "lfw.view2.cosine"}
-    if "best.lfw.view2.cosine.accuracy" in entries:
-        columns["a better recipe (06), cosine"] = "best.lfw.view2.cosine"
+    columns = {
+        "the paper's recipe, Euclid": "lfw.view2.euclidean",
+        "the paper's, cosine": "lfw.view2.cosine",
+        "a better recipe (06), centred cosine": "best.lfw.view2.cosine",
+        "the same, not centred": "best.lfw.view2.uncentred.cosine",
+    }
+    columns = {name: prefix for name, prefix in columns.items() if f"{prefix}.accuracy" in entries}
     lines = ["LFW's standard protocol (View 2, 6,000 pairs):", "", f"| | {' | '.join(columns)} |"]
     lines.append("|---" * (len(columns) + 1) + "|")
     for key, name in names.items():
         cells = [results.show(entries[f"{prefix}.{key}"]) for prefix in columns.values()]
         lines.append(f"| {name} | {' | '.join(cells)} |")
     if seeds := entries.get("best.lfw.view2.seeds"):
-        means = f"Of the better recipe means over {seeds['value']} trainings"
+        means = f"Of the better recipe means over {seeds['value']} seeds"
         said = f"{means}; in brackets of its accuracy the interval, of the rest their range."
         lines += ["", said]
     return lines
@@ -122,7 +126,9 @@ def model_card(name: str, key: str, prefix: str = "", others: Sequence[str] = ()
     if seeds := entries.get(f"{prefix}lfw.view2.seeds"):
         loaded = ", ".join(f'"data/weights/{file}.npz"' for file in (name, *others))
         use = f"The numbers are of `facelib.embedding.Embedder([{loaded}], mirror=True)`."
-        mean = f"\n  The numbers are means over {seeds['value']} seeds, of the networks together."
+        mean = (
+            f"\n  They are means over {seeds['value']} seeds, of the networks together, centred as `06_losses` tells."
+        )
     return f"""# {name}
 
 {_network(options)}
@@ -162,7 +168,8 @@ def _recipe(row: dict, options: dict) -> str:
     rate = float(row["learning_rate"])
     text = f"the paper's. Cross-entropy over the identities, Adam at {rate:g}, no augmentation"
     if options:
-        text = f"learning rate {rate:g}, {', '.join(f'{name} {value}' for name, value in options.items())}"
+        named = {"loss": "softmax", "optimizer": "adam", "augmentation": "none"} | options
+        text = f"learning rate {rate:g}, {', '.join(f'{name} {value}' for name, value in named.items())}"
     text += f", batches of {row['batch_size']}, {row['epochs']} epochs, pixels in [-1, 1], seed {row['seed']}."
     if options:
         text += f" Weights of epoch {row['best_epoch']}."

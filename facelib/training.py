@@ -119,6 +119,8 @@ def run_key(
     shaping = [to_input, FaceDataset, EpochSampler, build, models.Embedding, *losses.sources(recipe.loss)]
     parts = [faces.key, held_out.key if held_out else "", validation.key if validation else ""]
     parts += [fields | recipe.options(), *map(normalised_source, shaping)]
+    if recipe.keep == "best" or recipe.patience:
+        parts += [VALIDATION_PAIRS, *map(normalised_source, (auc_by_source, pairs.draw_by_source, pairs.draw_pairs))]
     if recipe.augmentation != "none":
         parts += [normalised_source(Augmentation), asdict(AUGMENTATIONS[recipe.augmentation])]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
@@ -138,12 +140,13 @@ def find_run(name: str, key: str) -> Run | None:
 
 
 def read_runs() -> list[dict]:
-    """Rows of the committed ``data/runs.csv``."""
-    path = runtime.ROOT / "data" / "runs.csv"
-    if not path.exists():
-        return []
-    with open(path, newline="") as file:
-        return list(csv.DictReader(file))
+    """Rows of the committed ``data/runs.csv``, and of the output folder's where that is another one."""
+    rows = {}
+    for folder in (runtime.output_dir(), runtime.ROOT):
+        if (path := folder / "data" / "runs.csv").exists():
+            with open(path, newline="") as file:
+                rows |= {row["key"]: row for row in csv.DictReader(file)}
+    return list(rows.values())
 
 
 def _fit(name, key, faces, recipe, held_out, validation, bar) -> None:

@@ -4,7 +4,7 @@ import pytest
 from scipy.spatial.distance import cdist
 from sklearn.metrics import roc_auc_score
 
-from facelib import catalog, evaluation, training
+from facelib import catalog, evaluation, metrics, training
 from facelib.pairs import Pairs
 
 
@@ -45,6 +45,31 @@ def test_scores_follow_their_definitions(vectors):
         assert found[f"{metric}.tar_at_far_1e-2"] == pytest.approx(max(tar[far <= 0.01], default=0))
 
 
+def test_centring_subtracts_what_the_other_folds_show(vectors):
+    features, chosen = vectors
+    moved = features + 50  # as another collection of photographs might do
+    by_fold = evaluation.fold_distances(moved, chosen, "cosine", centre=True)
+    images = [
+        sorted({*chosen.left[chosen.fold != fold].tolist(), *chosen.right[chosen.fold != fold].tolist()})
+        for fold in range(10)
+    ]
+    for fold, seen in enumerate(images):
+        unit = moved - moved[seen].mean(0)
+        unit /= np.linalg.norm(unit, axis=1, keepdims=True)
+        expected = 1 - (unit[chosen.left] * unit[chosen.right]).sum(1)
+        np.testing.assert_allclose(by_fold[fold], expected, atol=1e-4)
+    own = evaluation.own_fold(by_fold, chosen)
+    assert [own[k] == by_fold[chosen.fold[k], k] for k in range(100)] == [True] * 100
+    centred, plain = evaluation.scores(moved, chosen, centre=True), evaluation.scores(moved, chosen)
+    assert centred["cosine.auc"] == pytest.approx(roc_auc_score(chosen.genuine, -own))
+    assert centred["cosine.auc"] > plain["cosine.auc"]
+    assert centred["euclidean.auc"] == pytest.approx(plain["euclidean.auc"])  # differences do not move
+    first = chosen.fold == 0
+    threshold = metrics.best_threshold(by_fold[0][~first], chosen.genuine[~first])
+    right = (by_fold[0][first] <= threshold) == chosen.genuine[first]
+    assert centred["cosine.fold_0"] == pytest.approx(right.mean())
+
+
 class Faces:
     key = "abc"
 
@@ -52,7 +77,8 @@ class Faces:
 @pytest.fixture
 def trainings(vectors, tmp_path, monkeypatch):
     """Trainings that only say that they were asked for."""
-    asked = []
+    asked, embedded = Asked(), []
+    asked.embedded = embedded
 
     def train(run, train, recipe, held_out, validation):
         asked.append((run, recipe.seed))
@@ -61,8 +87,12 @@ def trainings(vectors, tmp_path, monkeypatch):
     monkeypatch.setattr(training, "train", train)
     monkeypatch.setattr(training, "run_key", lambda *parts: f"{parts[1].loss}-{parts[1].seed}-{parts[1].epochs}")
     monkeypatch.setattr(training, "auc_by_source", lambda *_: 0.8)
-    monkeypatch.setattr(evaluation, "features", lambda _, weights, mirror: vectors[0] * len(weights))
+    monkeypatch.setattr(evaluation, "features", lambda _, weights, mirror: embedded.append(weights) or vectors[0])
     return asked
+
+
+class Asked(list):
+    """Run names and seeds; ``embedded``: the weights whose features were asked for."""
 
 
 ONE = {"one": training.Recipe()}
@@ -88,6 +118,8 @@ def test_networks_together_are_a_row_of_their_own(trainings, vectors, tmp_path):
     assert list(found["networks"]) == ["together", "alone"]
     assert list(found["key"]) == ["softmax-3-20 cosface-3-20", "softmax-3-20"]
     assert list(found["seconds"]) == [10, 5] and trainings == [("one", 3), ("two", 3), ("one", 3)]
+    names = [[path.name for path in weights] for weights in trainings.embedded]  # of validation and test people
+    assert names == [["one.npz", "two.npz"]] * 2 + [["one.npz"]] * 2
 
 
 def test_another_recipe_or_other_pairs_are_evaluated_anew(trainings, vectors, tmp_path):

@@ -9,9 +9,8 @@ from paddle import nn
 from PIL import Image
 from sklearn.metrics import roc_auc_score
 
-from facelib import catalog, datasets, models, recipe, training
+from facelib import catalog, datasets, models, pairs, recipe, training
 from facelib.augmentation import AUGMENTATIONS
-from facelib.pairs import draw_pairs
 from facelib.runtime import paddle
 
 RECIPE = training.Recipe(epochs=3, batch_size=8, learning_rate=1e-3, seed=5)
@@ -235,9 +234,24 @@ def test_validation_auc_is_scikit_learns(parts, folder):
     with paddle.no_grad():
         features = embedding(paddle.to_tensor(datasets.to_input(others.take(range(30))))).numpy()
     unit = features / np.linalg.norm(features, axis=1, keepdims=True)
-    drawn = draw_pairs(others.labels, 60, 60, seed=0)
+    drawn = pairs.draw_pairs(others.labels, 60, 60, seed=0)
     similarity = (unit[drawn.left] * unit[drawn.right]).sum(1)
     assert training._validation_auc(embedding, others) == pytest.approx(roc_auc_score(drawn.genuine, similarity))
+
+
+def test_validation_auc_is_the_mean_over_the_sources(parts):
+    """Two sources whose people look alike within each: pooled, the source alone would tell genuine from impostor."""
+    rng = np.random.default_rng(2)
+    labels = np.concatenate([np.repeat([0, 1, 2], 20), np.repeat(np.arange(3, 33), 2)])
+    widths = np.where(labels < 3, 64, 112)
+    vectors = rng.normal(size=(120, 4)) + np.where(labels < 3, 3, -3)[:, None] * np.arange(4)
+    faces = replace(parts[0], rows=np.arange(120), labels=labels, names=tuple(map(str, range(33))), widths=widths)
+    drawn = pairs.draw_by_source(labels, widths, training.VALIDATION_PAIRS, seed=0)
+    unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    similarity = (unit[drawn.left] * unit[drawn.right]).sum(1)
+    alone = [roc_auc_score(drawn.genuine[some], similarity[some]) for some in (drawn.fold == 0, drawn.fold == 1)]
+    assert training.auc_by_source(vectors, faces) == pytest.approx(np.mean(alone))
+    assert training.auc_by_source(vectors, faces) != pytest.approx(roc_auc_score(drawn.genuine, similarity))
 
 
 def test_the_best_epoch_needs_validation_people(parts):

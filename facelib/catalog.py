@@ -256,7 +256,8 @@ def experiment(
         train = faces.select(np.isin(faces.rows, np.concatenate([train.rows, more.rows[few]])))
     parts = train, held_out, validation
     if unknown := set(without) - {name for part in parts for name in part.names}:
-        raise DatasetError(f"People to leave out who are not in '{train_set}': {', '.join(sorted(unknown))}.")
+        some = ", ".join(sorted(unknown)[:5])
+        raise DatasetError(f"{len(unknown)} people to leave out are not in '{train_set}', such as {some}.")
     return Experiment(*(_without(part, without) for part in parts), test)
 
 

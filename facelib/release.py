@@ -127,7 +127,7 @@ def model_card(name: str, key: str, prefix: str = "", others: Sequence[str] = ()
         loaded = ", ".join(f'"data/weights/{file}.npz"' for file in (name, *others))
         use = f"The numbers are of `facelib.embedding.Embedder([{loaded}], mirror=True)`."
         mean = (
-            f"\n  They are means over {seeds['value']} seeds, of the networks together, centred as `06_losses` tells."
+            f"\n  They are means over {seeds['value']} seeds, of both networks together, centred as in `06_losses`."
         )
     return f"""# {name}
 

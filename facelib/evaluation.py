@@ -46,8 +46,8 @@ def fold_distances(vectors: np.ndarray, chosen: Pairs, metric: str, centre: bool
     """Distances of all pairs as each fold may see them: (folds, n) for features (m, d) and n pairs.
 
     With ``centre``, row k is that after subtracting the mean feature of the images in the pairs of all folds but k,
-    which takes no label: another collection of photographs than the one trained on moves all features one way, and the
-    cosine with it (as in speaker recognition, Garcia-Romero and Espy-Wilson 2011, section 3). Else the rows are alike.
+    which takes no label: another collection of photographs than the one trained on may move all features one way, and
+    the cosine with it (as in speaker recognition, Garcia-Romero and Espy-Wilson 2011). Else the rows are alike.
     """
     fold = _folds(chosen)
     rows = []
@@ -77,9 +77,9 @@ def over_seeds(
     chosen: Pairs,
     mirror: bool,
 ) -> pd.DataFrame:
-    """Centred `scores` of networks trained with several seeds, alone or combined, a row for each combination and seed.
+    """`scores` of networks trained with several seeds, alone or combined: a row for each combination and seed.
 
-    Those of the cosine without centring stand beside them, as ``uncentred.cosine...``.
+    Those of the centred cosine stand beside them, as ``centred.cosine...``.
 
     A row that the table at ``path`` holds for the same trainings and the same pairs is taken from there, so that
     networks whose weights are not at hand need not be trained again; the others are trained or loaded, and
@@ -110,8 +110,9 @@ def over_seeds(
             validated = training.auc_by_source(features(split.validation, weights, mirror=mirror), split.validation)
             facts |= {"validation_auc": validated, "seconds": sum(float(run.row["seconds"]) for run in done)}
             vectors = features(split.test, weights, mirror=mirror)
-            plain = {name: value for name, value in scores(vectors, chosen).items() if name.startswith("cosine")}
-            rows.append(facts | scores(vectors, chosen, True) | {f"uncentred.{name}": plain[name] for name in plain})
+            centred = scores(vectors, chosen, centre=True)
+            facts |= {f"centred.{name}": centred[name] for name in centred if name.startswith("cosine")}
+            rows.append(facts | scores(vectors, chosen))
     table = pd.DataFrame(rows)
     path.parent.mkdir(parents=True, exist_ok=True)
     results.write_whole(path, table.to_csv(index=False))

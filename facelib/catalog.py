@@ -287,7 +287,10 @@ def split_people(faces: PackedFaces, share: float, seed: int) -> tuple[PackedFac
 
 
 def hold_out(faces: PackedFaces, min_images: int, seed: int) -> tuple[PackedFaces, PackedFaces]:
-    """Set one random image apart of every person with at least ``min_images``: (rest, held out)."""
+    """Set one random image apart of every person with at least ``min_images``: (rest, held out).
+
+    Raises a `DatasetError` where nobody has so many.
+    """
     rng = np.random.default_rng(seed)
     counts = faces.images_per_identity
     many = np.flatnonzero(counts >= max(min_images, 2))
@@ -302,7 +305,15 @@ def hold_out(faces: PackedFaces, min_images: int, seed: int) -> tuple[PackedFace
 
 
 def test_pairs(faces: PackedFaces, name: str, count: int, seed: int) -> pairs.Pairs:
-    """The pair list of a test set: LFW's View 2 for LFW, else ``count`` + ``count`` seeded random pairs."""
+    """The pair list of a test set: LFW's View 2 for LFW, else ``count`` + ``count`` seeded random pairs.
+
+    Raises
+    ------
+    FileNotFoundError
+        LFW's ``pairs.txt`` is missing, or the set lacks images that it names.
+    ValueError
+        The set has too few pairs, or the list is malformed.
+    """
     if not name.startswith("lfw"):
         return pairs.draw_pairs(faces.labels, count, count, seed)
     return pairs.match_lfw_pairs(pairs.read_lfw_pairs(lfw_pairs_file()), faces.paths)

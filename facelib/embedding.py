@@ -24,17 +24,25 @@ class Embedder:
     Parameters
     ----------
     weights
-        A file written by `models.save_weights`. Of several, each network's features are brought to length one and
-        laid side by side: the cosine of two faces is then the mean of the networks' cosines (the sum rule of
-        Kittler et al. 1998, "On combining classifiers").
+        A file written by `models.save_weights`, or several. Of several, each network's features are brought to
+        length one and laid side by side: the cosine of two faces is then the mean of the networks' cosines (the sum
+        rule of Kittler et al. 1998, "On combining classifiers").
     backend
         ``"dygraph"`` runs the network as it is trained; ``"inference"`` runs Paddle's inference
-        engine, on the CPU with oneDNN, which is faster and equal to about 1e-5. Having run it changes
-        the last bits of a training in the same process (Paddle 3.3).
+        engine, which also joins layers; features are equal to about 1e-5 of their size. Having run it
+        changes the last bits of a training in the same process (Paddle 3.3).
     batch_size
         Faces per pass.
     mirror
-        Add the features of the mirrored face, at twice the time.
+        Add the features of the mirrored face, at twice the time. The sum is longer than one feature, so that a
+        threshold of Euclidean distances holds with or without mirroring, not with both.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is no such file of weights.
+    ValueError
+        The backend is not one of `BACKENDS`.
     """
 
     def __init__(self, weights, backend: str = "dygraph", batch_size: int = 64, mirror: bool = False):
@@ -45,9 +53,10 @@ class Embedder:
         self._networks = [load(file) for file in weights_files(weights)]
 
     def __call__(self, faces: np.ndarray) -> np.ndarray:
-        """Features of (n, H, W, 3) uint8 faces: (n, d) float32; of the paper's network d = 512, non-negative.
+        """Features of (n, H, W, 3) uint8 RGB faces: (n, d) float32; of the paper's network d = 512, non-negative.
 
-        Of several networks d is the sum of theirs.
+        Of several networks d is the sum of theirs. The networks were trained on 64 x 64; those with a linear end take
+        no other size. Faces of another shape or type raise a ValueError.
         """
         if faces.ndim != 4 or faces.shape[-1] != 3 or faces.dtype != np.uint8:
             raise ValueError(f"Expected uint8 faces of shape (n, H, W, 3), got {faces.dtype} {faces.shape}.")

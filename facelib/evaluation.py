@@ -21,9 +21,9 @@ FARS = {"tar_at_far_1e-2": 1e-2, "tar_at_far_1e-3": 1e-3}
 def scores(vectors: np.ndarray, chosen: Pairs, centre: bool = False) -> dict[str, float]:
     """Numbers of one network on pairs of its features (n, d), by metric.
 
-    ``<metric>.fold_<k>`` are the accuracies on each fold at the threshold chosen on the others (LFW's folds, or tenths
-    of the list in its order), ``<metric>.accuracy`` their mean; then AUC, EER, and the TAR at `FARS`, of all folds
-    together. ``centre`` as in `fold_distances`.
+    ``<metric>.fold_<k>`` are the accuracies on each fold at the threshold chosen on the others: LFW's folds, whose
+    people are disjoint; of another list every tenth pair, where people occur in several folds. ``<metric>.accuracy`` is
+    their mean; then AUC, EER, and the TAR at `FARS`, of all folds together. ``centre`` as in `fold_distances`.
     """
     fold = _folds(chosen)
     found = {}
@@ -79,7 +79,8 @@ def over_seeds(
 ) -> pd.DataFrame:
     """`scores` of networks trained with several seeds, alone or combined: a row for each combination and seed.
 
-    Those of the centred cosine stand beside them, as ``centred.cosine...``.
+    Those of the centred cosine stand beside them, as ``centred...``; on the validation people it subtracts the mean of
+    them all.
 
     A row that the table at ``path`` holds for the same trainings and the same pairs is taken from there, so that
     networks whose weights are not at hand need not be trained again; the others are trained or loaded, and
@@ -107,8 +108,10 @@ def over_seeds(
                 continue
             done = trained(recipes, seed, split)
             weights = [run.weights for run in done]
-            validated = training.auc_by_source(features(split.validation, weights, mirror=mirror), split.validation)
-            facts |= {"validation_auc": validated, "seconds": sum(float(run.row["seconds"]) for run in done)}
+            validated = features(split.validation, weights, mirror=mirror)
+            facts["validation_auc"] = training.auc_by_source(validated, split.validation)
+            facts["centred.validation_auc"] = training.auc_by_source(validated - validated.mean(0), split.validation)
+            facts["seconds"] = sum(float(run.row["seconds"]) for run in done)
             vectors = features(split.test, weights, mirror=mirror)
             centred = scores(vectors, chosen, centre=True)
             facts |= {f"centred.{name}": centred[name] for name in centred if name.startswith("cosine")}

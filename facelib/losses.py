@@ -200,8 +200,8 @@ class Triplet(nn.Layer):
     Triplets are chosen within the batch, for every ordered pair (a, p) of one identity:
     ``"random"`` takes any negative; ``"hard"`` the nearest negative; ``"semi-hard"`` the nearest of those
     that are farther than p, or, where there is none, the farthest (FaceNet, section 3.2). The mean is over the
-    pairs. Batches should hold several images per identity (`Recipe.identities`). "Recognised" are images whose
-    nearest neighbour in the batch has their identity.
+    pairs. Batches should hold several images per identity (``sampling="identities"`` of a `Recipe`). "Recognised"
+    are images whose nearest neighbour in the batch has their identity.
     """
 
     MINING = ("random", "hard", "semi-hard")

@@ -1,7 +1,7 @@
 """Convolutions through oneDNN, the library that Paddle's CPU wheels bring along for inference.
 
-Paddle trains with its own convolutions, which unfold image by image and are two to three times slower
-than oneDNN's on the same core. Here oneDNN's C interface (version 3, https://uxlfoundation.github.io/oneDNN)
+Paddle trains with its own convolutions, which unfold image by image and are slower than oneDNN's on the same core
+(``09_engine`` has the times layer by layer). Here oneDNN's C interface (version 3, https://uxlfoundation.github.io/oneDNN)
 is called directly: one set of primitives per layer shape, made once and then run on Paddle's buffers.
 """
 

@@ -50,8 +50,8 @@ def faces(images: np.ndarray, titles: list[str], columns: int = 2) -> np.ndarray
 
 
 def images_per_person(counts: dict[str, np.ndarray]) -> Axes:
-    """Histogram of the number of images per person, one step line per set."""
-    axis = _axes("images of a person", "people")
+    """Histogram of the number of images per person, one step line per set; wide bins count all people in them."""
+    axis = _axes("images of a person", "people per bin")
     most = max(values.max() for values in counts.values())
     edges = np.arange(1, most + 2) if most <= 60 else np.unique(np.geomspace(1, most + 1, 30).round())
     for (name, values), style in zip(counts.items(), ("-", "--", ":", "-."), strict=False):
@@ -63,7 +63,7 @@ def images_per_person(counts: dict[str, np.ndarray]) -> Axes:
         axis.xaxis.set_major_formatter(ScalarFormatter())
     axis.set_yscale("symlog", linthresh=1)
     axis.yaxis.set_major_formatter(ScalarFormatter())
-    axis.set_ylim(bottom=0)
+    axis.set_ylim(0, 2 * axis.dataLim.ymax)
     axis.legend()
     return axis
 
@@ -208,14 +208,14 @@ def roc(curves: dict[str, tuple[np.ndarray, np.ndarray]], smallest_far: float) -
     return axis
 
 
-def similarities(values: dict[str, np.ndarray], limit: float) -> Axes:
-    """Histograms of cosine similarities, one per label, and a line at a limit."""
-    axis = _axes("highest cosine similarity", "people")
+def similarities(values: dict[str, np.ndarray], limit: float, meaning: str) -> Axes:
+    """Histograms of each person's highest cosine similarity to training images, and a line at a limit."""
+    axis = _axes("highest cosine similarity to a training image", "people")
     together = np.concatenate(list(values.values()))
     edges = np.linspace(together.min(), together.max(), 60)
     for (name, found), (style, colour) in zip(values.items(), LINES, strict=False):
         axis.stairs(np.histogram(found, edges)[0], edges, label=name, linestyle=style, linewidth=1.8, color=colour)
-    axis.axvline(limit, color="black", linestyle=":", linewidth=1.2)
+    axis.axvline(limit, color="black", linestyle=":", linewidth=1.2, label=meaning)
     axis.set_ylim(bottom=0)
     axis.legend()
     return axis
@@ -223,10 +223,10 @@ def similarities(values: dict[str, np.ndarray], limit: float) -> Axes:
 
 def target_logits(degrees: np.ndarray, curves: dict[str, np.ndarray]) -> Axes:
     """What each loss puts in the place of the cosine of the right class, over the angle in degrees."""
-    axis = _axes("angle between feature and weight of its class (degrees)", "stands for the cosine")
+    axis = _axes("angle between feature and weight of its class (degrees)", "value in place of the cosine")
     for (name, values), (style, colour) in zip(curves.items(), LINES, strict=False):
         axis.plot(degrees, values, style, color=colour, label=name, linewidth=1.8)
-    axis.set_xlim(0, 180)
+    axis.set(xlim=(0, 180), ylim=(-3, 1.1))  # SphereFace's falls on to -7
     axis.xaxis.set_major_locator(MultipleLocator(30))
     axis.legend(loc="lower left")
     return axis
@@ -299,10 +299,10 @@ def startup(runs) -> Axes:
 
 
 def inference(times: dict[str, np.ndarray]) -> Axes:
-    """Box plots of inference times in milliseconds, one per call, on a logarithmic axis."""
+    """Box plots of inference times in milliseconds, one per call; whiskers hold 95 % of the calls."""
     axis = _axes("milliseconds per call", "")
     axis.boxplot(
-        list(times.values()), vert=False, whis=(5, 95), showfliers=False, medianprops={"color": COLOURS["cosine"]}
+        list(times.values()), vert=False, whis=(2.5, 97.5), showfliers=False, medianprops={"color": COLOURS["cosine"]}
     )
     axis.set_yticks(range(1, len(times) + 1), list(times))
     axis.set_xscale("log")

@@ -57,25 +57,37 @@ def results_table(profile: str = PROFILE) -> str:
     rows = results.verdicts(profile)
     measured = rows[rows["verdict"] != "not run"]
     lines = [
-        f"Profile `{profile}`. In brackets 95 % intervals; of start-up the range of the runs, of inference 95 % of the "
-        "calls, of P24 a one-sided bound. *Other data* marks a number that the source measured on other faces than "
-        "ours: it is context, neither confirmed nor refuted. Each claim's rule is in `data/claims.csv`.",
+        f"Profile `{profile}`. In brackets 95 % intervals; of start-up and of G07 the range of the runs, of inference "
+        "95 % of the calls, of P24 a one-sided bound. *Other data* marks a number that the source measured on other "
+        "faces than ours: it is context, neither confirmed nor refuted. Each claim's rule is in `data/claims.csv`.",
         "",
         "| | claim | source | ours | measured as | n | verdict |",
         "|---|---|---|---|---|---|---|",
     ]
     for row in measured.to_dict("records"):
         n = "" if pd.isna(row["n"]) else f"{row['n']:,}"
-        cells = (row["id"], row["claim"], row["source"], row["ours"], f"`{row['result']}`", n, row["verdict"])
+        measured_as = f"`{row['result']}`" + (f": {row['tested']}" if row["tested"] else "")
+        cells = (row["id"], row["claim"], row["source"], row["ours"], measured_as, n, row["verdict"])
         lines.append(f"| {' | '.join(cells)} |")
     if threshold := results.load(profile).get("threshold.value"):
         lines += [
             "",
             f"Ours of P12 to P15 and P23 are at the threshold {results.show(threshold)}, chosen on validation people.",
         ]
+    if timed := _machines(profile, measured):
+        lines += ["", f"Times and ratios were measured on: {timed}."]
     rest = len(rows) - len(measured)
     lines += ["", f"{rest} further claims are not run yet; `00_overview` lists them with the reason.", ""]
     return "\n".join(lines + _protocol_table(results.load(profile)))
+
+
+def _machines(profile: str, measured: pd.DataFrame) -> str:
+    """The CPUs behind the claims about speed."""
+    machines = {}
+    for claim in measured[measured["where"].isin(["05_speed", "09_engine"])].to_dict("records"):
+        hardware = results.provenance(profile, claim["where"])["hardware"]
+        machines.setdefault(f"{hardware['cpu']}, {hardware['threads']} threads", []).append(claim["id"])
+    return "; ".join(f"{machine} ({', '.join(ids)})" for machine, ids in machines.items())
 
 
 def _protocol_table(entries: dict[str, dict]) -> list[str]:
@@ -98,7 +110,13 @@ def _protocol_table(entries: dict[str, dict]) -> list[str]:
     if seeds := entries.get("best.lfw.view2.seeds"):
         means = f"Of the better recipe means over {seeds['value']} seeds"
         said = f"{means}; in brackets of its accuracy the interval, of the rest their range."
-        lines += ["", f"{said} Centring gains on these pairs, but not on others (06, 12): it is no part of the recipe."]
+        centring = "Centring gains on these pairs; on others no gain was seen (06, 12): it is no part of the recipe."
+        lines += ["", f"{said} {centring}"]
+    for name, chosen in (("most_accurate", "the most accurate"), ("far_1e-2", "with a FAR of 1e-2")):
+        if value := entries.get(f"best.threshold.{name}.value"):
+            far, recall = (results.show(entries[f"best.threshold.{name}.{rate}"]) for rate in ("far", "recall"))
+            threshold = f"Threshold of its cosine distance {chosen} on validation pairs: {results.show(value)}"
+            lines += ["", f"{threshold}; on these pairs FAR {far}, TAR {recall}."]
     return lines
 
 
@@ -125,15 +143,17 @@ def model_card(name: str, key: str, prefix: str = "", others: Sequence[str] = ()
     use, mean = "`facelib.embedding.Embedder` loads it.", ""
     if seeds := entries.get(f"{prefix}lfw.view2.seeds"):
         loaded = ", ".join(f'"data/weights/{file}.npz"' for file in (name, *others))
-        use = f"The numbers are of `facelib.embedding.Embedder([{loaded}], mirror=True)`."
-        mean = f"\n  They are means over {seeds['value']} seeds, of both networks together."
+        use = f"Meant for `facelib.embedding.Embedder([{loaded}], mirror=True)`."
+        together = f" of {1 + len(others)} networks together" if others else ""
+        mean = f"\n  The numbers below are means over {seeds['value']} seeds{together}, of which this is one."
+        mean += "\n  In brackets the interval over the folds (accuracy) and the range of the seeds (TAR)."
     return f"""# {name}
 
 {_network(options)}
 {use}
 
-- **File**: `{name}.npz`, NumPy arrays under the names of `paddle.vision.models.resnet18`; float16, batch-norm
-  statistics float32; sha256 `{row["weights_sha256"]}`.
+- **File**: `{name}.npz`, NumPy arrays under the names of `paddle.vision.models.resnet18`, those of a linear end
+  under `neck`; float16, batch-norm statistics float32; sha256 `{row["weights_sha256"]}`.
   Training history: `{name}.csv`.
 - **Data**: {int(row["images"]):,} images of {int(row["identities"]):,} people of celebfaces, a subset of CelebA
   (Liu et al. 2015), as aligned crops: eyes at a third and two thirds of the width, .365 of the height. Other

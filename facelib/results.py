@@ -38,7 +38,7 @@ class Recorder:
     """Collects the numbers of one notebook and writes them into the profile's ``results.json``.
 
     >>> record = Recorder("04_threshold", "demo")                     # doctest: +SKIP
-    >>> record("threshold.accuracy", metrics.wilson_interval(183, 200))  # doctest: +SKIP
+    >>> record("threshold.accuracy", intervals.wilson_interval(183, 200))  # doctest: +SKIP
     >>> record.save(parameters, consumed={"test": faces.key})         # doctest: +SKIP
     """
 
@@ -85,8 +85,8 @@ def results_path(profile: str) -> Path:
     return runtime.output_dir() / "figures" / profile / "results.json"
 
 
-def consumed(profile: str, notebook: str) -> dict[str, str]:
-    """What a notebook's numbers rest on: names and content keys, as it recorded them.
+def provenance(profile: str, notebook: str) -> dict[str, dict]:
+    """Where a notebook's numbers come from: ``consumed`` (names and keys), ``parameters``, ``hardware``, ``time``.
 
     Raises
     ------
@@ -94,10 +94,10 @@ def consumed(profile: str, notebook: str) -> dict[str, str]:
         The notebook has not been run in this profile.
     """
     path = results_path(profile)
-    provenance = json.loads(path.read_text())["_provenance"] if path.exists() else {}
-    if notebook not in provenance:
+    known = json.loads(path.read_text())["_provenance"] if path.exists() else {}
+    if notebook not in known:
         raise FileNotFoundError(f"'{path}' has no numbers of {notebook} yet: run that notebook first.")
-    return provenance[notebook]["consumed"]
+    return known[notebook]
 
 
 def load(profile: str) -> dict[str, dict]:
@@ -131,7 +131,8 @@ def verdicts(profile: str) -> pd.DataFrame:
     the measured interval (on the paper's own data; ``other data`` otherwise), ``exact`` holds for any
     data, ``positive`` asks whether the measured quantity is above zero, ``above:x`` and ``below:x`` whether
     it is above or below x; the last three by the interval. ``value:x`` and ``exact:x`` give the claimed number in the
-    result's unit where the claim states it otherwise. A claim without a result is ``not run``.
+    result's unit where the claim states it otherwise. A claim without a result is ``not run``. ``reason`` says why, or,
+    of a claim with a result, which part of it is tested.
     """
     entries = load(profile)
     rows = []
@@ -144,6 +145,7 @@ def verdicts(profile: str) -> pd.DataFrame:
                 "source": f"{claim['value']} {claim['unit']}".strip(),
                 "ours": show(entry) if entry else "",
                 "result": claim["result"],
+                "tested": claim["reason"] if entry else "",
                 "n": entry["n"] if entry else None,
                 "verdict": _verdict(claim, _result(entry), profile) if entry else "not run",
                 "where": claim["notebook"] if entry else claim["reason"] or claim["notebook"],

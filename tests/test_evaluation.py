@@ -86,7 +86,7 @@ def trainings(vectors, tmp_path, monkeypatch):
 
     monkeypatch.setattr(training, "train", train)
     monkeypatch.setattr(training, "run_key", lambda *parts: f"{parts[1].loss}-{parts[1].seed}-{parts[1].epochs}")
-    monkeypatch.setattr(training, "auc_by_source", lambda *_: 0.8)
+    monkeypatch.setattr(training, "auc_by_source", lambda features, _: 0.7 if abs(features.mean()) < 1e-6 else 0.8)
     monkeypatch.setattr(evaluation, "features", lambda _, weights, mirror: embedded.append(weights) or vectors[0])
     return asked
 
@@ -108,6 +108,7 @@ def test_recorded_seeds_are_not_trained_again(trainings, vectors, tmp_path):
     path = tmp_path / "figures" / "seeds.csv"
     first = over_seeds(path, vectors[1], [0, 1])
     assert trainings == [("one", 0), ("one", 1)] and list(first["validation_auc"]) == [0.8, 0.8]
+    assert list(first["centred.validation_auc"]) == [0.7, 0.7]
     again = over_seeds(path, vectors[1], [0, 1, 2])
     assert trainings == [("one", 0), ("one", 1), ("one", 2)] and list(again["seed"]) == [0, 1, 2]
     pd.testing.assert_frame_equal(first, again.iloc[:2], check_dtype=False)

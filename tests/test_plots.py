@@ -57,7 +57,7 @@ def test_curves_show_the_numbers_they_are_given():
 
 
 def test_similarities_count_people_beside_a_limit():
-    axis = plots.similarities({"a": np.array([0.1, 0.2, 0.2]), "b": np.array([0.9])}, limit=0.5)
+    axis = plots.similarities({"a": np.array([0.1, 0.2, 0.2]), "b": np.array([0.9])}, limit=0.5, meaning="a limit")
     assert [sum(patch.get_data()[0]) for patch in axis.patches] == [3, 1]
     assert list(axis.lines[0].get_xdata()) == [0.5, 0.5] and axis.get_xlabel() and axis.get_ylabel()
 

@@ -55,13 +55,13 @@ def test_saving_again_replaces_the_notebooks_own_entries_only():
     assert {key: entry["value"] for key, entry in results.load("demo").items()} == {"a": 5.0, "c": 3.0}
 
 
-def test_what_a_notebook_consumed():
+def test_where_a_notebooks_numbers_come_from():
     with pytest.raises(FileNotFoundError, match="no numbers of 04_threshold yet: run that notebook first"):
-        results.consumed("demo", "04_threshold")
+        results.provenance("demo", "04_threshold")
     record(x=1)
-    assert results.consumed("demo", "04_threshold") == {"test": "abc"}
+    assert results.provenance("demo", "04_threshold")["consumed"] == {"test": "abc"}
     with pytest.raises(FileNotFoundError, match="no numbers of 06_losses"):
-        results.consumed("demo", "06_losses")
+        results.provenance("demo", "06_losses")
 
 
 def test_what_is_not_a_number_becomes_null(output):

@@ -46,8 +46,9 @@ def fold_distances(vectors: np.ndarray, chosen: Pairs, metric: str, centre: bool
     """Distances of all pairs as each fold may see them: (folds, n) for features (m, d) and n pairs.
 
     With ``centre``, row k is that after subtracting the mean feature of the images in the pairs of all folds but k,
-    which takes no label: another collection of photographs than the one trained on may move all features one way, and
-    the cosine with it (as in speaker recognition, Garcia-Romero and Espy-Wilson 2011). Else the rows are alike.
+    which takes no label: a collection of other people and photographs than those trained on may move all features
+    one way, and the cosine with it (as in speaker recognition, Garcia-Romero and Espy-Wilson 2011). Else the rows are
+    alike.
     """
     fold = _folds(chosen)
     rows = []
@@ -58,6 +59,14 @@ def fold_distances(vectors: np.ndarray, chosen: Pairs, metric: str, centre: bool
         if not centre:
             return np.broadcast_to(rows[0], (len(np.unique(fold)), len(chosen)))
     return np.array(rows)
+
+
+def centred(features: np.ndarray, collections: np.ndarray) -> np.ndarray:
+    """Features (n, d) minus the mean of those of the same collection; collections are (n,) int."""
+    moved = features.copy()
+    for collection in np.unique(collections):
+        moved[collections == collection] -= features[collections == collection].mean(0)
+    return moved
 
 
 def own_fold(by_fold: np.ndarray, chosen: Pairs) -> np.ndarray:
@@ -79,8 +88,8 @@ def over_seeds(
 ) -> pd.DataFrame:
     """`scores` of networks trained with several seeds, alone or combined: a row for each combination and seed.
 
-    Those of the centred cosine stand beside them, as ``centred...``; on the validation people it subtracts the mean of
-    them all.
+    Those of the centred cosine stand beside them, as ``centred...``; of the validation people each source is centred
+    by itself.
 
     A row that the table at ``path`` holds for the same trainings and the same pairs is taken from there, so that
     networks whose weights are not at hand need not be trained again; the others are trained or loaded, and
@@ -110,11 +119,12 @@ def over_seeds(
             weights = [run.weights for run in done]
             validated = features(split.validation, weights, mirror=mirror)
             facts["validation_auc"] = training.auc_by_source(validated, split.validation)
-            facts["centred.validation_auc"] = training.auc_by_source(validated - validated.mean(0), split.validation)
+            moved = centred(validated, split.validation.sources)
+            facts["centred.validation_auc"] = training.auc_by_source(moved, split.validation)
             facts["seconds"] = sum(float(run.row["seconds"]) for run in done)
             vectors = features(split.test, weights, mirror=mirror)
-            centred = scores(vectors, chosen, centre=True)
-            facts |= {f"centred.{name}": centred[name] for name in centred if name.startswith("cosine")}
+            found = scores(vectors, chosen, centre=True)
+            facts |= {f"centred.{name}": found[name] for name in found if name.startswith("cosine")}
             rows.append(facts | scores(vectors, chosen))
     table = pd.DataFrame(rows)
     path.parent.mkdir(parents=True, exist_ok=True)

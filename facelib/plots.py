@@ -228,7 +228,7 @@ def target_logits(degrees: np.ndarray, curves: dict[str, np.ndarray]) -> Axes:
         axis.plot(degrees, values, style, color=colour, label=name, linewidth=1.8)
     axis.set(xlim=(0, 180), ylim=(-3, 1.1))  # SphereFace's falls on to -7
     axis.xaxis.set_major_locator(MultipleLocator(30))
-    axis.legend(loc="lower left")
+    axis.legend(loc="lower right")
     return axis
 
 

@@ -70,8 +70,16 @@ def test_centring_subtracts_what_the_other_folds_show(vectors):
     assert centred["cosine.fold_0"] == pytest.approx(right.mean())
 
 
+def test_each_collection_is_centred_by_itself(vectors):
+    features, collections = vectors[0] + 7, np.arange(24) % 3
+    moved = evaluation.centred(features, collections)
+    for collection in range(3):
+        np.testing.assert_allclose(moved[collections == collection].mean(0), 0, atol=1e-5)
+    np.testing.assert_allclose(moved[3] - moved[0], features[3] - features[0], atol=1e-5)  # of one collection
+
+
 class Faces:
-    key = "abc"
+    key, sources = "abc", np.zeros(24, int)
 
 
 @pytest.fixture

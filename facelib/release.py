@@ -116,7 +116,7 @@ def _protocol_table(entries: dict[str, dict]) -> list[str]:
             said += " Its features are centred because validation people say so, by a small margin; that centring "
             said += "gains more on these pairs was known before (06)."
             if gain := entries.get("families.centred_minus_plain"):
-                said += f" On the families of 12, whom nothing was chosen on, it adds {results.show(gain)} to the AUC."
+                said += f" On the families of 12, on whom nothing was chosen, the AUC changes by {results.show(gain)}."
         lines += ["", said]
     for name, chosen in (("most_accurate", "the most accurate"), ("far_1e-2", "with a FAR of 1e-2")):
         if value := entries.get(f"best.threshold.{name}.value"):

@@ -86,10 +86,11 @@ def test_lfw_reaches_what_the_recipe_reached_elsewhere():
 
 
 def test_lfw_reaches_what_the_better_recipe_reached_elsewhere():
-    # An independent training with CosFace got .844 +- .005.
+    # An independent training with CosFace got .844 +- .005; without centring ours stays below that.
     assert LFW["best.lfw.view2.seeds"]["value"] == 3
-    assert LFW["best.lfw.view2.cosine.accuracy"]["value"] > 0.844 - 0.015
-    assert LFW["families.lfw.view2.cosine.accuracy"]["value"] > 0.75
+    assert LFW["best.lfw.view2.cosine.accuracy"]["value"] >= 0.844
+    assert LFW["best.lfw.view2.plain.cosine.accuracy"]["value"] > 0.844 - 0.015
+    assert LFW["families.lfw.view2.cosine.accuracy"]["value"] > 0.844 - 0.03
     assert LFW["families.relatives.auc"]["value"] < LFW["families.strangers.auc"]["value"]
 
 

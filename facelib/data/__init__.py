@@ -1,0 +1,1 @@
+"""Photos: where they come from, how they become faces."""

@@ -1,0 +1,1 @@
+"""Weights and faces in, features, decisions and exported networks out."""

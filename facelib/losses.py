@@ -246,11 +246,6 @@ class Triplet(nn.Layer):
         return anchors, positives, others.argmin(1)
 
 
-def sources(name: str) -> list:
-    """The classes and functions that make up a loss of `LOSSES`, for keys that follow their code."""
-    return [kind for kind in LOSSES[name].__mro__ if kind.__module__ == __name__] + [norm, cross_entropy]
-
-
 def norm(x: paddle.Tensor, axis: int) -> paddle.Tensor:
     """Euclidean lengths along an axis, which stays with size 1; never zero. Several times faster than Paddle's."""
     return paddle.sqrt((x * x).sum(axis, keepdim=True) + 1e-12)

@@ -11,8 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from facelib import images
-from facelib.data import detection
+from facelib.data import detection, images
 from facelib.data.detection import Face
 
 

@@ -15,8 +15,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from facelib import images, runtime
-from facelib.data import framing
+from facelib import runtime
+from facelib.data import framing, images
 
 # YuNet (Wu, Peng, Yu 2023, https://doi.org/10.1007/s11633-023-1423-y) as in OpenCV's model zoo; its licence lies
 # beside it.

@@ -1,4 +1,4 @@
-"""Any photo in, aligned faces out: YuNet's boxes and landmarks.
+"""Any photo in, aligned faces out: boxes and landmarks by YuNet.
 
 A photo is (H, W, 3) uint8 RGB, upright. Places in it are in pixels, x before y; 0 is the centre of the first pixel.
 """
@@ -37,6 +37,7 @@ _MIRRORED = [1, 0, 2, 4, 3]
 _FRAME_SIDE, _LOOK_SIDE, _LOOKS, _STILL = 160, 224, 3, 0.05
 SMALLEST = 32  # pixels of the photo across the frame, half of what the networks were trained on
 BYSTANDER = 0.5  # a face this much smaller than the largest one is not the one that is meant
+CHOICES = ("only", "largest", "central")
 
 
 class FaceError(ValueError):
@@ -52,6 +53,7 @@ class Face:
     score: float  # of the detector, 0 to 1
 
     side = property(lambda face: float((face.box[2:] - face.box[:2]).max()), doc="Longer side of the box.")
+    centre = property(lambda face: (face.box[:2] + face.box[2:]) / 2, doc="Of the box, (2,).")
 
 
 def read_photo(source: str | os.PathLike | bytes | np.ndarray) -> np.ndarray:
@@ -97,7 +99,7 @@ def refine(photo: np.ndarray, face: Face) -> Face:
     goal = framing.FRAME * _FRAME_SIDE + (_LOOK_SIDE - _FRAME_SIDE - 1) / 2
     for _ in range(_LOOKS):
         move = framing.similarity(face.landmarks, goal)
-        look = cv2.warpAffine(photo, move, (_LOOK_SIDE, _LOOK_SIDE), borderMode=cv2.BORDER_REPLICATE)
+        look = framing.warp(photo, move, _LOOK_SIDE)
         seen, mirrored = _nearest(look, goal), _nearest(look[:, ::-1], goal)
         if seen is None or mirrored is None:
             break
@@ -110,35 +112,47 @@ def refine(photo: np.ndarray, face: Face) -> Face:
     return face
 
 
-def choose(photo: np.ndarray, faces: list[Face], largest: bool = False) -> Face:
-    """The face that is meant, refined: the only one, or the `largest`. Much smaller ones count as bystanders.
+def choose(photo: np.ndarray, faces: list[Face], which: str = "only") -> Face:
+    """The face that is meant, refined.
+
+    Parameters
+    ----------
+    photo, faces
+        As given to and by `find`.
+    which
+        ``"only"``: a photo may show one face; those less than half as large as the largest one count as bystanders.
+        ``"largest"``, or ``"central"``, which is nearest to the middle, as in LFW's photos.
 
     Raises
     ------
     FaceError
         There is none, there are several, or it is too small or cut off.
     """
+    if which not in CHOICES:
+        raise ValueError(f"Unknown choice '{which}': expected one of {', '.join(CHOICES)}.")
     if not faces:
         raise FaceError("no face found: use a sharper or larger photo in which eyes, nose and mouth can be seen")
     several = sum(face.side > BYSTANDER * faces[0].side for face in faces)
-    if several > 1 and not largest:
+    if several > 1 and which == "only":
         raise FaceError(f"{several} faces found where one is meant: cut the photo, or ask for the largest face")
-    face = refine(photo, faces[0])
+    height, width = photo.shape[:2]
+    middle = np.array([width - 1, height - 1]) / 2
+    chosen = min(faces, key=lambda face: np.linalg.norm(face.centre - middle)) if which == "central" else faces[0]
+    face = refine(photo, chosen)
     across = 1 / framing.scale(framing.similarity(face.landmarks, framing.FRAME))
     if across < SMALLEST:
         raise FaceError(f"the face is {across:.0f} pixels across, at least {SMALLEST} are needed: use a larger photo")
-    height, width = photo.shape[:2]
     if (face.landmarks < -0.5).any() or (face.landmarks > [width - 0.5, height - 0.5]).any():
         raise FaceError("the face is cut off by the photo's edge: use a photo that shows eyes, nose and mouth")
     return face
 
 
-def align(photo: np.ndarray, size: int = 64, largest: bool = False) -> np.ndarray:
-    """The one face of a photo, or the largest, framed as the networks were trained: (size, size, 3) uint8.
+def align(photo: np.ndarray, size: int = 64, which: str = "only") -> np.ndarray:
+    """The one face of a photo, framed as the networks were trained: (size, size, 3) uint8; `which` as in `choose`.
 
-    FaceError as in `choose`.
+    FaceError as there.
     """
-    return framing.crop(photo, choose(photo, find(photo), largest).landmarks, size)
+    return framing.crop(photo, choose(photo, find(photo), which).landmarks, size)
 
 
 def drawn(photo: np.ndarray, faces: list[Face]) -> np.ndarray:

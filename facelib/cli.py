@@ -1,0 +1,104 @@
+"""Commands on photos: ``python -m facelib compare A B``. Imports nothing heavy, so that an answer takes no time."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+SAME, DIFFERENT, ERROR = 0, 1, 2  # exit codes
+
+
+def main(arguments: list[str]) -> int:
+    """Run one of these commands and return its exit code."""
+    parser = argparse.ArgumentParser(prog="python -m facelib")
+    add_compare(parser.add_subparsers(required=True, metavar="command", dest="command"))
+    options = parser.parse_args(arguments)
+    return options.run(options)
+
+
+def add_compare(commands) -> None:
+    """Add ``compare`` to the subparsers of a command line."""
+    compare = commands.add_parser(
+        "compare",
+        help="say whether two photos show one person",
+        description="Say whether two photos show one person. Exit code: 0 the same, 1 different, 2 an error.",
+    )
+    compare.add_argument("a", metavar="A", help="a photo, in any usual format")
+    compare.add_argument("b", metavar="B", help="another one")
+    compare.add_argument("--json", action="store_true", help="print one line of JSON")
+    compare.add_argument("--boxes", metavar="OUT.png", help="also write both photos with the faces found in them")
+    compare.add_argument("--network", metavar="NAME", help="a network of data/weights, or the path of a card (.json)")
+    compare.add_argument("--largest", action="store_true", help="of several faces in a photo, take the largest")
+    compare.add_argument("--far", type=float, metavar="RATE", help="false accept rate: 0.1, 0.01 (default) or 0.001")
+    about = "share of pairs that show one person where you ask (default 0.5); moves the probability alone"
+    compare.add_argument("--prior", type=float, default=0.5, metavar="SHARE", help=about)
+    compare.set_defaults(run=compare_command)
+
+
+def compare_command(options: argparse.Namespace) -> int:
+    """Print what `facelib.compare` says of two photos: 0 the same person, 1 different people, 2 an error."""
+    from facelib.inference import decision
+
+    try:
+        if not 0 < options.prior < 1:
+            raise ValueError(f"--prior is a share between 0 and 1, such as 0.5; got {options.prior:g}.")
+        far = decision.FAR if options.far is None else options.far
+        which = "largest" if options.largest else "only"
+        found = decision.load(options.network or decision.DEFAULT).compare(
+            options.a, options.b, which=which, far=far, prior=options.prior
+        )
+        if options.boxes:
+            write_boxes(options.boxes, (options.a, options.b), found.faces)
+    except (ValueError, OSError) as error:
+        print(f"{error} (or --largest)" if "one is meant" in str(error) else error, file=sys.stderr)
+        return ERROR
+    print(json.dumps(as_record(found)) if options.json else as_text(found))
+    return SAME if found.same else DIFFERENT
+
+
+def as_record(found) -> dict:
+    """A comparison as plain values, the faces as boxes, landmarks and scores."""
+    record = {name: value for name, value in asdict(found).items() if name != "faces"}
+    record["faces"] = [
+        [{"box": f.box.tolist(), "landmarks": f.landmarks.tolist(), "score": f.score} for f in faces]
+        for faces in found.faces
+    ]
+    return record
+
+
+def as_text(found) -> str:
+    """A comparison in three lines, and one more where other faces were left out."""
+    sign = "<=" if found.same else ">"
+    lines = [
+        "same person" if found.same else "different people",
+        f"{found.metric} distance {found.distance:.3f} {sign} threshold {found.threshold:.3f}, at which "
+        f"{found.far:.3%} [{found.far_low:.3%}, {found.far_high:.3%}] of pairs of two people pass",
+        f"probability of one person {found.probability:.1%}, where {found.prior:.0%} of all pairs show one; "
+        f"network {found.network}",
+    ]
+    for name, faces in zip("AB", found.faces, strict=True):
+        if len(faces) > 1:
+            lines.append(f"{len(faces) - 1} other face(s) in {name} left out")
+    return "\n".join(lines)
+
+
+def write_boxes(path: str, sources: tuple, faces: tuple) -> None:
+    """Write both photos side by side as one picture, the compared faces in green, others in orange."""
+    import cv2
+    import numpy as np
+
+    from facelib.data import detection
+
+    height = 480
+    sides = []
+    for source, found in zip(sources, faces, strict=True):
+        photo = detection.drawn(detection.read_photo(source), found)
+        width = max(1, round(photo.shape[1] * height / photo.shape[0]))
+        sides.append(cv2.resize(photo, (width, height), interpolation=cv2.INTER_AREA))
+    done, content = cv2.imencode(Path(path).suffix or ".png", cv2.cvtColor(np.hstack(sides), cv2.COLOR_RGB2BGR))
+    if not done:
+        raise ValueError(f"'{path}' cannot be written: choose a name that ends in .png or .jpg.")
+    Path(path).write_bytes(content)

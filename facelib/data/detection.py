@@ -22,14 +22,15 @@ from facelib.data import framing, images
 # beside it.
 DETECTOR = runtime.ROOT / "data" / "weights" / "face_detection_yunet_2023mar_int8bq.onnx"
 DETECTOR_SHA256 = "49f000ec501fef24739071fc7e68267d32209045b6822c0c72dce1da25726f10"
+_LEAST_SIDE = 64  # in strips of less than 33 pixels it finds what lies elsewhere in memory
 SCORE, OVERLAP, MOST = 0.7, 0.3, 5000  # least score; boxes that overlap more are one; candidates looked at
 
 LONGEST = 2048  # pixels of the longer side of a photo that is read from a file
 LOOKED_AT = 320  # pixels of the longer side in which faces are looked for
 CLOSER = 1024  # the same, where none was found
 # YuNet takes faces for less tilted than they are, and finds some upside down with eyes for a mouth. Where it is not
-# sure, the photo is looked at in turned copies too, and the surest copy counts.
-SURE, TURNS = 0.9, tuple(range(45, 360, 45))
+# sure, turned copies of the photo are looked at too; one has to be surer by a margin, as most photos are upright.
+SURE, MARGIN, TURNS = 0.9, 0.03, tuple(range(45, 360, 45))
 
 _MIRRORED = [1, 0, 2, 4, 3]
 # `refine` looks at the face upright, in one size whatever the photo's: the frame and a margin around it. It looks again
@@ -83,9 +84,9 @@ def read_photo(source: str | os.PathLike | bytes | np.ndarray) -> np.ndarray:
 def find(photo: np.ndarray) -> list[Face]:
     """All faces of a photo, tilted ones too, the largest first. Any number of threads may call it at once."""
     faces = _look(photo, LOOKED_AT)
-    if max((face.score for face in faces), default=0) < SURE:
-        looks = [faces, *(_look(photo, LOOKED_AT, turn) for turn in TURNS)]
-        faces = max(looks, key=lambda faces: max((face.score for face in faces), default=0))
+    if _best(faces) < SURE:
+        turned = max((_look(photo, LOOKED_AT, turn) for turn in TURNS), key=_best)
+        faces = turned if _best(turned) > _best(faces) + MARGIN else faces
     if not faces and max(photo.shape[:2]) > LOOKED_AT:
         faces = _look(photo, CLOSER)
     return sorted(faces, key=lambda face: -face.side)
@@ -184,9 +185,12 @@ def _detector() -> cv2.FaceDetectorYN:
 
 def _detect(image: np.ndarray) -> np.ndarray:
     """(n, 15) of an RGB image as it is: left, top, width, height, five landmarks, score."""
+    below, beside = (max(0, _LEAST_SIDE - side) for side in image.shape[:2])
+    bgr = cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2BGR)
+    bgr = cv2.copyMakeBorder(bgr, 0, below, 0, beside, cv2.BORDER_REPLICATE)
     detector = _detector()
-    detector.setInputSize(image.shape[1::-1])
-    found = detector.detect(cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2BGR))[1]
+    detector.setInputSize(bgr.shape[1::-1])
+    found = detector.detect(bgr)[1]
     return np.empty((0, 15)) if found is None else found.astype(np.float64)
 
 
@@ -208,6 +212,10 @@ def _look(photo: np.ndarray, longest: int, turn: int = 0) -> list[Face]:
         look = cv2.warpAffine(small, move, size, borderMode=cv2.BORDER_REPLICATE)
         back = cv2.invertAffineTransform(move) / scale
     return [_face(row, back) for row in _detect(look)]
+
+
+def _best(faces: list[Face]) -> float:
+    return max((face.score for face in faces), default=0.0)
 
 
 def _face(row: np.ndarray, back: np.ndarray) -> Face:

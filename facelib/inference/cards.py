@@ -68,9 +68,9 @@ def make_card(
         metric=metric,
         mirror=mirror,
         trained_on=trained_on,
-        chosen_on=f"LFW ({catalog.lfw_variant()}): thresholds on every impostor pair of the {len(set(people)):,} people "
-        f"({len(people):,} photos) who do not occur in View 2; probability on {len(usable)} pairs of View 1 (DevTest) "
-        "that View 2 does not hold",
+        chosen_on=f"{catalog.lfw_variant()}: thresholds on every impostor pair of the {len(set(people)):,} people "
+        f"({len(people):,} photos) of LFW who do not occur in View 2; probability on {len(usable)} pairs of View 1 "
+        "(DevTest) that View 2 does not hold",
         thresholds=tuple(thresholds),
         tar=tuple(
             None if each.threshold is None else curves.confusion(distances, genuine, each.threshold).recall

@@ -52,11 +52,8 @@ def far_thresholds(
     count = len(values)
     order = np.argsort(values)[: min(count, 2 * int(max(fars) * count) + 1)]  # resampling moves no quantile further
     values, left, right = values[order], left[order], right[order]
-    enough = [far for far in fars if far * count >= FEWEST]
-    kept = {far: int(far * count + 1e-9) for far in enough}
-    threshold = {far: float(values[kept[far] - 1]) for far in enough}
-    accepted = {far: int(np.searchsorted(values, threshold[far], side="right")) for far in enough}
-    accepted = {far: kept[far] if accepted[far] > kept[far] else accepted[far] for far in enough}
+    accepted = {far: _accepted(values, int(far * count + 1e-9)) for far in fars if far * count >= FEWEST}
+    enough = [far for far in accepted if accepted[far]]
 
     rng = np.random.default_rng(seed)
     chosen, rates = {far: [] for far in enough}, {far: [] for far in enough}
@@ -66,14 +63,21 @@ def far_thresholds(
         each = drawn * photos
         total = (each.sum() ** 2 - (each**2).sum()) / 2
         for far in enough:
-            chosen[far].append(values[min(np.searchsorted(weights, far * total, side="right"), len(values) - 1)])
+            chosen[far].append(values[max(0, np.searchsorted(weights, far * total, side="right") - 1)])
             rates[far].append(weights[accepted[far] - 1] / total)
     return [
-        FarThreshold(far, threshold[far], *_interval(chosen[far]), *_interval(rates[far]))
+        FarThreshold(far, float(values[accepted[far] - 1]), *_interval(chosen[far]), *_interval(rates[far]))
         if far in enough
-        else FarThreshold(far, reason=f"not enough pairs: {far:g} of {count:,} impostor pairs are under {FEWEST}")
+        else FarThreshold(far, reason=f"not enough pairs: {far:g} of {count:,} different ones are under {FEWEST}")
         for far in fars
     ]
+
+
+def _accepted(values: Array, most: int) -> int:
+    """How many of the ascending values the largest threshold accepts that accepts no more than `most` of them."""
+    if most < len(values) and values[most] == values[most - 1]:  # all equal ones are accepted together, or none
+        most = int(np.searchsorted(values, values[most], side="left"))
+    return most
 
 
 def _interval(values: list[float]) -> tuple[float, float]:

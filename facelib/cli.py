@@ -6,7 +6,6 @@ import argparse
 import json
 import sys
 from dataclasses import asdict
-from pathlib import Path
 
 SAME, DIFFERENT, ERROR = 0, 1, 2  # exit codes
 
@@ -53,7 +52,7 @@ def compare_command(options: argparse.Namespace) -> int:
         if options.boxes:
             write_boxes(options.boxes, (options.a, options.b), found.faces)
     except (ValueError, OSError) as error:
-        print(f"{error} (or --largest)" if "one is meant" in str(error) else error, file=sys.stderr)
+        print(error, file=sys.stderr)
         return ERROR
     print(json.dumps(as_record(found)) if options.json else as_text(found))
     return SAME if found.same else DIFFERENT
@@ -85,20 +84,18 @@ def as_text(found) -> str:
     return "\n".join(lines)
 
 
-def write_boxes(path: str, sources: tuple, faces: tuple) -> None:
+def write_boxes(path: str, sources: tuple, faces: tuple, height: int = 480) -> None:
     """Write both photos side by side as one picture, the compared faces in green, others in orange."""
-    import cv2
     import numpy as np
+    from PIL import Image
 
     from facelib.data import detection
 
-    height = 480
     sides = []
     for source, found in zip(sources, faces, strict=True):
-        photo = detection.drawn(detection.read_photo(source), found)
-        width = max(1, round(photo.shape[1] * height / photo.shape[0]))
-        sides.append(cv2.resize(photo, (width, height), interpolation=cv2.INTER_AREA))
-    done, content = cv2.imencode(Path(path).suffix or ".png", cv2.cvtColor(np.hstack(sides), cv2.COLOR_RGB2BGR))
-    if not done:
-        raise ValueError(f"'{path}' cannot be written: choose a name that ends in .png or .jpg.")
-    Path(path).write_bytes(content)
+        photo = Image.fromarray(detection.drawn(detection.read_photo(source), found))
+        sides.append(np.asarray(photo.resize((max(1, round(photo.width * height / photo.height)), height))))
+    try:
+        Image.fromarray(np.hstack(sides)).save(path)
+    except ValueError:
+        raise ValueError(f"'{path}' cannot be written: choose a name that ends in .png or .jpg.") from None

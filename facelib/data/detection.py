@@ -135,7 +135,8 @@ def choose(photo: np.ndarray, faces: list[Face], which: str = "only") -> Face:
         raise FaceError("no face found: use a sharper or larger photo in which eyes, nose and mouth can be seen")
     several = sum(face.side > BYSTANDER * faces[0].side for face in faces)
     if several > 1 and which == "only":
-        raise FaceError(f"{several} faces found where one is meant: cut the photo, or ask for the largest face")
+        how = 'take the largest (--largest, in Python which="largest")'
+        raise FaceError(f"{several} faces found where one is meant: cut the photo, or {how}")
     height, width = photo.shape[:2]
     middle = np.array([width - 1, height - 1]) / 2
     chosen = min(faces, key=lambda face: np.linalg.norm(face.centre - middle)) if which == "central" else faces[0]

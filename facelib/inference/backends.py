@@ -94,9 +94,7 @@ def _onnx(weights: Path) -> Network:
     try:
         session = onnxruntime.InferenceSession(path.read_bytes(), options, ["CPUExecutionProvider"])
     except Exception as error:  # its exceptions share no class of their own
-        raise ValueError(
-            f"'{path}' is no network that ONNX Runtime can load: restore it, or export it again."
-        ) from error
+        raise ValueError(f"ONNX Runtime cannot load '{path}': restore it, or export it again.") from error
     (source,) = session.get_inputs()
 
     def run(batch: np.ndarray) -> np.ndarray:

@@ -18,6 +18,7 @@ from facelib.metrics.calibration import far_thresholds, fit_logistic
 from facelib.metrics.distances import distance
 
 FARS = (1e-1, 1e-2, 1e-3)
+_VARIANTS = {"lfw": "deep-funneled", "lfw-funneled": "funneled"}
 
 
 def make_card(
@@ -60,6 +61,11 @@ def make_card(
     usable = [pair for pair in development if all(image in by_image for image in _images(pair))]
     sides = [np.stack([by_image[_images(pair)[side]] for pair in usable]) for side in (0, 1)]
     distances, genuine = distance(*sides, metric), np.array([pair.genuine for pair in usable])
+    chosen_on = (
+        f"{_VARIANTS[catalog.lfw_variant()]} LFW: thresholds on every impostor pair of the {len(set(people)):,} people "
+        f"({len(people):,} photos) who do not occur in View 2; probability on {len(usable)} pairs of View 1 (DevTest) "
+        "that View 2 does not hold"
+    )
     return Card(
         name=name,
         weights=tuple(Weights(file.name, hashlib.sha256(file.read_bytes()).hexdigest()) for file in files),
@@ -68,9 +74,7 @@ def make_card(
         metric=metric,
         mirror=mirror,
         trained_on=trained_on,
-        chosen_on=f"{catalog.lfw_variant()}: thresholds on every impostor pair of the {len(set(people)):,} people "
-        f"({len(people):,} photos) of LFW who do not occur in View 2; probability on {len(usable)} pairs of View 1 "
-        "(DevTest) that View 2 does not hold",
+        chosen_on=chosen_on,
         thresholds=tuple(thresholds),
         tar=tuple(
             None if each.threshold is None else curves.confusion(distances, genuine, each.threshold).recall

@@ -36,20 +36,24 @@ class Embedding(nn.Layer):
     neck
         ``"pool"``: the mean over the map, as in the paper; d = C, and after ResNet's last ReLU no feature is
         negative. ``"linear"``: the map is flattened, dropped out, and goes through a linear layer without bias
-        and batch norm to d = 512 (ArcFace, Deng et al. 2019, section 3.1); ``"depthwise"``: MobileFaceNet's own,
+        and batch norm to d = ``features`` (ArcFace, Deng et al. 2019, section 3.1); ``"depthwise"``: MobileFaceNet's,
         d = 128 (see `backbones.GlobalDepthwise`). Both of these fix ``size``.
     dropout
         Share of the flattened map that is dropped in training.
     size
         Side of the images, in pixels.
+    features
+        Length of a feature behind a linear neck.
     """
 
-    def __init__(self, backbone="resnet18", width=64, neck="pool", dropout=0.0, size=64):
+    def __init__(self, backbone="resnet18", width=64, neck="pool", dropout=0.0, size=64, features=FEATURES):
         super().__init__()
         if backbone not in BACKBONES or neck not in NECKS:
             known = f"{', '.join(BACKBONES)}; {', '.join(NECKS)}"
             raise ValueError(f"Unknown backbone '{backbone}' or neck '{neck}': expected of {known}.")
         self.architecture = {"backbone": backbone, "width": width, "neck": neck, "dropout": dropout, "size": size}
+        if features != FEATURES:  # so that the architectures written so far stay as they are
+            self.architecture["features"] = features
         self.backbone = BACKBONES[backbone](width)
         channels, *sides = map_shape(self.backbone, size)
         self.features, self.neck = channels, None
@@ -57,12 +61,12 @@ class Embedding(nn.Layer):
             self.neck = backbones.GlobalDepthwise(channels, sides[0])
             self.features = self.neck.features
         elif neck == "linear":
-            self.features = FEATURES
+            self.features = features
             self.neck = nn.Sequential(
                 ("flatten", nn.Flatten()),
                 ("dropout", nn.Dropout(dropout)),
-                ("linear", nn.Linear(channels * sides[0] * sides[1], FEATURES, bias_attr=False)),
-                ("norm", nn.BatchNorm1D(FEATURES)),
+                ("linear", nn.Linear(channels * sides[0] * sides[1], features, bias_attr=False)),
+                ("norm", nn.BatchNorm1D(features)),
             )
 
     def forward(self, x: paddle.Tensor) -> paddle.Tensor:

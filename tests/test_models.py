@@ -94,3 +94,11 @@ def test_missing_or_foreign_weights_are_named(tmp_path):
     np.savez(tmp_path / "other.npz", a=np.zeros(3))
     with pytest.raises(ValueError, match="other.npz"):
         models.load_weights(tmp_path / "other.npz")
+
+
+def test_the_length_of_features_travels_with_the_weights(tmp_path):
+    network = models.Embedding(width=8, neck="linear", size=32, features=16)
+    models.save_weights(network, tmp_path / "w.npz")
+    loaded = models.load_weights(tmp_path / "w.npz")
+    assert loaded.features == 16 and loaded(paddle.zeros([1, 3, 32, 32])).shape == [1, 16]
+    assert "features" not in models.Embedding(width=8, neck="linear", size=32).architecture  # as in older files

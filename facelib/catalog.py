@@ -11,7 +11,6 @@ import numpy as np
 from facelib import datasets, demo, pairs, runtime
 from facelib.datasets import DatasetError, PackedFaces
 from facelib.images import Crop
-from facelib.sources import normalised_source
 
 # The square of a 250 x 250 deep-funneled LFW photo that frames a face as a whole CelebA crop does:
 # eyes at a third and two thirds of the width, .365 of the height.
@@ -110,7 +109,7 @@ def source(name: str, progress: bool = True) -> Path:
 
 def _demo_folder(name: str) -> Path:
     # Other people, or people drawn otherwise, get another folder; its own name says what it holds.
-    drawn = f"{DEMO_SETS[name]} {normalised_source(Path(demo.__file__))}"
+    drawn = f"{DEMO_SETS[name]} {demo.RENDERER_VERSION}"
     return runtime.cache_dir() / "demo" / datasets.digest(drawn) / name
 
 

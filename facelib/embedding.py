@@ -16,6 +16,7 @@ from facelib.datasets import PackedFaces, to_input
 from facelib.runtime import paddle
 
 BACKENDS = ("dygraph", "inference")
+EMBEDDER_VERSION = 1  # raised when the same weights and faces give other features than before
 
 
 class Embedder:
@@ -96,7 +97,7 @@ def features(faces: PackedFaces, weights: Weights, progress: bool = True, mirror
     """
     if len(files := weights_files(weights)) > 1:
         return together([features(faces, file, progress, mirror) for file in files])
-    kind = faces.key + (" mirrored" if mirror else "")
+    kind = f"{faces.key}{' mirrored' if mirror else ''} {EMBEDDER_VERSION}"
     key = hashlib.sha256(files[0].read_bytes() + kind.encode()).hexdigest()[:16]
     path = runtime.cache_dir() / "features" / f"{key}.npy"
     if path.exists():

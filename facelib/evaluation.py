@@ -10,7 +10,7 @@ import pandas as pd
 
 from facelib import metrics, results, training
 from facelib.catalog import Experiment
-from facelib.embedding import features
+from facelib.embedding import EMBEDDER_VERSION, features
 from facelib.pairs import Pairs
 from facelib.recipe import Recipe
 
@@ -106,7 +106,8 @@ def over_seeds(
     """
     nothing = pd.DataFrame({"key": [], "test": []})
     known = pd.read_csv(path, dtype={"key": str, "test": str}) if path.exists() else nothing
-    test = f"{split.validation.key} {split.test.key} {len(chosen)}{' mirrored' if mirror else ''}"
+    kind = f"{' mirrored' if mirror else ''} v{EMBEDDER_VERSION}"
+    test = f"{split.validation.key} {split.test.key} {len(chosen)}{kind}"
     rows = []
     for name, recipes in combinations.items():
         for seed in seeds:

@@ -247,23 +247,18 @@ class Triplet(nn.Layer):
 
 
 class Distillation(nn.Layer):
-    """L = 1 - cos(x, t), t the teacher's feature of the clean photo (as the angle-wise term of Park et al. 2019 is
-    for single vectors; the regression of Hinton et al. 2015's logits, on the sphere).
+    """L = 1 - cos(x, t) with the teacher's feature t of the clean photo: hints (Romero et al. 2015) without length.
 
     ``forward(features, targets)`` takes targets (n, d) float32 in the place of labels. "Recognised" are images whose
-    own target is the nearest of the batch's.
+    own target is the nearest one in the batch.
     """
 
     def forward(self, x: paddle.Tensor, targets: paddle.Tensor):
-        x, t = (one.astype("float32") / norm(one.astype("float32"), 1) for one in (x, targets))
+        x, t = (one.astype("float32") for one in (x, targets))
+        x, t = x / norm(x, 1), t / norm(t, 1)
         with paddle.amp.auto_cast(enable=False):  # as in `Margin`
             cosine = paddle.matmul(x.detach(), t, transpose_y=True)  # (n, n)
         return 1 - (x * t).sum(1).mean(), recognised(cosine, paddle.arange(len(x)))
-
-
-def sources(name: str) -> list:
-    """The classes and functions that make up a loss of `LOSSES`, for keys that follow their code."""
-    return [kind for kind in LOSSES[name].__mro__ if kind.__module__ == __name__] + [norm, cross_entropy]
 
 
 def norm(x: paddle.Tensor, axis: int) -> paddle.Tensor:

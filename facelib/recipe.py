@@ -15,6 +15,8 @@ from facelib.augmentation import AUGMENTATIONS
 OPTIMIZERS = ("adam", "sgd")
 SCHEDULES = ("constant", "cosine")
 PRECISIONS = ("float32", "float16", "bfloat16")
+ALWAYS = ("epochs", "batch_size", "learning_rate", "seed")  # fields that a row of runs.csv always has
+RECIPE_VERSION = 1  # raised when the same recipe gives other weights than before; keys of runs hold it
 
 
 @dataclass(frozen=True)
@@ -96,8 +98,7 @@ class Recipe:
     def options(self) -> dict:
         """The fields that differ from the defaults, besides epochs, batch size, rate and seed."""
         plain, mine = asdict(Recipe()), asdict(self)
-        always = ("epochs", "batch_size", "learning_rate", "seed")
-        return {name: value for name, value in mine.items() if name not in always and value != plain[name]}
+        return {name: value for name, value in mine.items() if name not in ALWAYS and value != plain[name]}
 
     @classmethod
     def of_run(cls, row: dict) -> Recipe:

@@ -9,7 +9,6 @@ import os
 from pathlib import Path
 
 from facelib import catalog, datasets, release, results, runtime
-from facelib.sources import normalised_source
 
 PROFILES = ("demo", "lfw", "paper")
 OVERVIEW = "00_overview"
@@ -212,10 +211,15 @@ def _inputs(path: Path, parameters: dict) -> str:
     """Hash of what a notebook consumes: its code, parameters, the modules it uses, its data sets."""
     cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
     code = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
-    modules = {name: normalised_source(runtime.ROOT / "facelib" / f"{name}.py") for name in _used_modules(code)}
+    modules = {name: _code(runtime.ROOT / "facelib" / f"{name}.py") for name in _used_modules(code)}
     named = {name: value for name, value in parameters.items() if name.endswith("_set")}
     sets = {name: [_source_stamp(part) for part in catalog.parts_of(value)] for name, value in named.items()}
     return hashlib.sha256(json.dumps([code, parameters, modules, sets], sort_keys=True).encode()).hexdigest()
+
+
+def _code(path: Path) -> str:
+    """A module's code without comments and layout, which change no number."""
+    return ast.unparse(ast.parse(path.read_text(encoding="utf-8")))
 
 
 def _missing_sets(parameters: dict) -> list[str]:

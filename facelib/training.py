@@ -8,7 +8,7 @@ import json
 import os
 import shutil
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
@@ -20,13 +20,12 @@ from paddle import distributed
 from paddle.callbacks import Callback
 from paddle.io import DataLoader, Dataset
 
-from facelib import losses, metrics, models, pairs, processes, runtime
+from facelib import metrics, models, pairs, processes, runtime
 from facelib.augmentation import AUGMENTATIONS, Augmentation
 from facelib.datasets import PackedFaces, to_input
 from facelib.distillation import Targets
-from facelib.recipe import Recipe, build
+from facelib.recipe import ALWAYS, RECIPE_VERSION, Recipe, build
 from facelib.samplers import EpochSampler
-from facelib.sources import normalised_source
 
 KEPT_CHECKPOINTS = 2  # the newest, and the one before it in case the newest is damaged
 VALIDATION_PAIRS = 3000  # of each kind and source at most, for the AUC after each epoch
@@ -125,31 +124,28 @@ def run_key(
     validation: PackedFaces | None = None,
     targets: Targets | None = None,
 ) -> str:
-    """Hash of data, recipe and the code that shapes the weights; not of comments or docstrings.
+    """Hash of the data, the recipe, and the version of the code that makes weights of them.
 
     Options of the recipe count where they differ from the default, so that a new option leaves the
     keys of finished runs alone.
     """
-    fields = {name: getattr(recipe, name) for name in ("epochs", "batch_size", "learning_rate", "seed")}
-    shaping = [to_input, FaceDataset, EpochSampler, build, models.Embedding, *losses.sources(recipe.loss)]
     parts = [faces.key, held_out.key if held_out else "", validation.key if validation else ""]
-    parts += [fields | recipe.options(), *map(normalised_source, shaping)]
-    parts += [] if targets is None else [targets.key]
-    if recipe.keep == "best" or recipe.patience:
-        parts += [VALIDATION_PAIRS, *map(normalised_source, (auc_by_source, pairs.draw_by_source, pairs.draw_pairs))]
-    if recipe.augmentation != "none":
-        parts += [normalised_source(Augmentation), asdict(AUGMENTATIONS[recipe.augmentation])]
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
+    parts += [targets.key] if targets else []
+    always = {name: getattr(recipe, name) for name in ALWAYS}
+    content = json.dumps([*parts, always | recipe.options(), RECIPE_VERSION], sort_keys=True)
+    return hashlib.sha256(content.encode()).hexdigest()[:16]
 
 
 def find_run(name: str, key: str) -> Run | None:
-    """The finished run with this key, from the cache or from the committed ``data/weights``."""
-    folder = _run_folder(name, key)
-    if (folder / "row.json").exists():
-        row = json.loads((folder / "row.json").read_text())
-        return Run(folder / "weights.npz", pd.read_csv(folder / "history.csv"), row)
+    """The finished run with this key or former key, from the cache or from the committed ``data/weights``."""
+    rows = [row for row in read_runs() if key and key in (row["key"], row.get("former_key"))]
+    known = {key, *(row[column] for row in rows for column in ("key", "former_key") if row.get(column))}
+    for folder in (_run_folder(name, one) for one in sorted(known)):
+        if (folder / "row.json").exists():
+            row = json.loads((folder / "row.json").read_text())
+            keys = {column: rows[0].get(column, "") for column in ("key", "former_key")} if rows else {}
+            return Run(folder / "weights.npz", pd.read_csv(folder / "history.csv"), row | keys)
     shipped = runtime.ROOT / "data" / "weights" / f"{name}.npz"
-    rows = [row for row in read_runs() if row["key"] == key]
     if rows and shipped.exists() and _sha256(shipped) == rows[0]["weights_sha256"]:
         return Run(shipped, pd.read_csv(shipped.with_suffix(".csv")), rows[0])
     return None
@@ -325,6 +321,7 @@ def _finish(name, key, folder: Path, embedding: models.Embedding, faces: PackedF
     row = {
         "name": name,
         "key": key,
+        "former_key": "",
         "data": faces.key,
         "identities": len(faces.names),
         "images": len(faces),

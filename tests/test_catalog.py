@@ -154,8 +154,7 @@ class TestDemo:
         before = catalog.load("demo-test", progress=False)
         monkeypatch.setattr(catalog, "DEMO_SETS", {"demo-test": (range(7, 9), 3)})
         assert len(catalog.load("demo-test", progress=False).names) == 2
-        monkeypatch.setattr(catalog, "normalised_source", lambda path: "another renderer")
-        monkeypatch.setattr(demo, "normalised_source", lambda path: "another renderer")
+        monkeypatch.setattr(demo, "RENDERER_VERSION", "another")
         assert len(catalog.load("demo-test", progress=False)) == 6
         assert len(before) == 3
 

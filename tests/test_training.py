@@ -185,6 +185,19 @@ def test_the_committed_weights_stand_in_for_a_run(small, parts, tmp_path, monkey
     assert training.find_run("test", run.row["key"]) is None
 
 
+def test_a_former_key_finds_the_run_and_the_new_one_its_old_folder(small, parts, tmp_path):
+    run = train(parts)
+    key = run.row["key"]
+    table = tmp_path / "out" / "data" / "runs.csv"
+    rows = pd.read_csv(table, dtype=str, keep_default_na=False)
+    rows["key"], rows["former_key"] = "new", key
+    rows.to_csv(table, index=False)
+    for asked in ("new", key):
+        found = training.find_run("test", asked)
+        assert found.weights == run.weights and found.row["key"] == "new" and found.row["former_key"] == key
+    assert training.find_run("test", "") is None
+
+
 def test_the_key_follows_data_and_recipe_but_not_comments(parts):
     key = training.run_key(parts[0], RECIPE, parts[1])
     assert key == training.run_key(parts[0].select(range(len(parts[0]))), RECIPE, parts[1])

@@ -1,0 +1,68 @@
+"""Hashes of the code that shapes weights, features and rendered people: what `tests/test_versions.py` compares.
+
+Run as a program it writes them anew: ``python -m tests.versions``. Do so after a change that leaves every number as it
+was; else raise RECIPE_VERSION, EMBEDDER_VERSION or RENDERER_VERSION as well, so that nothing old is taken for new.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import inspect
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+RECORD = Path(__file__).with_name("versions.json")
+_WITH_DOCSTRING = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+
+
+def normalised_source(thing) -> str:
+    """Source of a function, class or file without comments, docstrings and layout."""
+    path = thing if isinstance(thing, Path) else Path(inspect.getsourcefile(thing))
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    if not isinstance(thing, Path):
+        for name in thing.__qualname__.split("."):
+            tree = next(n for n in tree.body[::-1] if isinstance(n, _WITH_DOCSTRING[1:]) and n.name == name)
+        tree = ast.Module([tree], [])
+    for node in ast.walk(tree):
+        if isinstance(node, _WITH_DOCSTRING) and ast.get_docstring(node, clean=False) is not None:
+            node.body = node.body[1:] or [ast.Pass()]
+    return ast.unparse(tree)
+
+
+def shaping() -> dict[str, list]:
+    """What each version vouches for: functions, classes and whole files, under the version's name."""
+    from facelib import augmentation, backbones, datasets, demo, embedding, losses, models, onednn, pairs, recipe
+    from facelib import samplers, training
+
+    weights = [recipe.build, recipe.rate_at, models.Embedding, models.Recogniser, models.resnet18_of_width]
+    weights += [models._scaled, models.save_weights, datasets.to_input, training.FaceDataset]
+    weights += [training.Recorder.on_epoch_begin, training.auc_by_source, pairs.draw_by_source, pairs.draw_pairs]
+    weights += [Path(module.__file__) for module in (augmentation, backbones, losses, onednn, samplers)]
+    features = [models.Embedding, models.load_weights, datasets.to_input, embedding.Embedder, embedding.together]
+    features += [Path(module.__file__) for module in (backbones, onednn)]
+    return {"RECIPE_VERSION": weights, "EMBEDDER_VERSION": features, "RENDERER_VERSION": [Path(demo.__file__)]}
+
+
+def hashes() -> dict[str, dict[str, str]]:
+    """The normalised hash of each piece, beside the version that it belongs to."""
+    from facelib import augmentation, demo, embedding, recipe
+
+    present = {
+        "RECIPE_VERSION": recipe.RECIPE_VERSION,
+        "EMBEDDER_VERSION": embedding.EMBEDDER_VERSION,
+        "RENDERER_VERSION": demo.RENDERER_VERSION,
+    }
+    found = {}
+    for version, pieces in shaping().items():
+        sources = {getattr(piece, "__qualname__", None) or piece.stem: normalised_source(piece) for piece in pieces}
+        if version == "RECIPE_VERSION":
+            sources["AUGMENTATIONS"] = repr({name: asdict(kind) for name, kind in augmentation.AUGMENTATIONS.items()})
+        found[version] = {name: hashlib.sha256(text.encode()).hexdigest()[:16] for name, text in sources.items()}
+        found[version]["version"] = str(present[version])
+    return found
+
+
+if __name__ == "__main__":
+    RECORD.write_text(json.dumps(hashes(), indent=1, sort_keys=True) + "\n")

@@ -64,8 +64,7 @@ class Augmentation:
         if self.blur and rng.random() < self.blur:
             image = image.filter(ImageFilter.GaussianBlur(rng.uniform(0.3, 1.5)))
         if self.low_resolution and rng.random() < self.low_resolution:
-            few = max(1, round(image.width * rng.uniform(0.35, 0.8)))
-            image = image.resize((few, few), Image.Resampling.BILINEAR).resize(image.size, Image.Resampling.BILINEAR)
+            image = self._coarse(image, rng.uniform(0.35, 0.8))
         changed = np.asarray(image)
         return (self._covered(changed, rng) if self.occlusion[1] else changed), flipped
 
@@ -77,6 +76,10 @@ class Augmentation:
         wide = F.pad(image, margin, padding_mode="reflect")
         moved = F.affine(wide, angle, shift, 1 + zoom, [0.0, 0.0], interpolation="bilinear")
         return F.crop(moved, margin, margin, image.height, size)
+
+    def _coarse(self, image: Image.Image, share: float) -> Image.Image:
+        few = [max(1, round(side * share)) for side in image.size]
+        return image.resize(few, Image.Resampling.BILINEAR).resize(image.size, Image.Resampling.BILINEAR)
 
     def _covered(self, face: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         height, width = face.shape[:2]

@@ -9,7 +9,7 @@ from facelib import augmentation, catalog, datasets, distillation, losses, model
 from facelib.runtime import paddle
 
 RECIPE = training.Recipe(epochs=3, batch_size=8, learning_rate=0.05, seed=5, loss="distillation", optimizer="sgd")
-RECIPE = replace(RECIPE, features=4, neck="linear", dropout=0.2, augmentation="distillation")
+RECIPE = replace(RECIPE, features=4, neck="plain", dropout=0.2, augmentation="distillation")
 
 
 @pytest.fixture
@@ -39,32 +39,31 @@ def drawn_targets(faces, seed=0):
     return distillation.Targets(features, f"seed {seed}")
 
 
-def by_definition(x, t):
-    """Mean of 1 - x.t / (|x| |t|), in float64."""
+def by_definition(x, t, scale=1):
+    """Mean of s (1 - x.t / (|x| |t|)), in float64."""
     x, t = np.float64(x), np.float64(t)
-    return np.mean([1 - a @ b / np.sqrt((a @ a) * (b @ b)) for a, b in zip(x, t, strict=True)])
+    return scale * np.mean([1 - a @ b / np.sqrt((a @ a) * (b @ b)) for a, b in zip(x, t, strict=True)])
 
 
 def test_the_loss_is_one_minus_the_cosine_and_its_gradient_the_slope():
     rng = np.random.default_rng(0)
     x, t = rng.normal(size=(2, 5, 4)).astype(np.float32)
     tensor = paddle.to_tensor(x, stop_gradient=False)
-    loss, _ = losses.Distillation()(tensor, paddle.to_tensor(t))
-    assert float(loss) == pytest.approx(by_definition(x, t), abs=1e-6)
+    loss, _ = losses.Distillation(scale=3)(tensor, paddle.to_tensor(t))
+    assert float(loss) == pytest.approx(by_definition(x, t, 3), abs=1e-6)
     loss.backward()
     step, slope = 1e-6, np.empty((5, 4))
     for place in np.ndindex(5, 4):
         moved = np.zeros((5, 4))
         moved[place] = step
-        slope[place] = (by_definition(x + moved, t) - by_definition(x - moved, t)) / (2 * step)
+        slope[place] = (by_definition(x + moved, t, 3) - by_definition(x - moved, t, 3)) / (2 * step)
     np.testing.assert_allclose(tensor.grad.numpy(), slope, atol=1e-5)
 
 
 def test_the_loss_knows_no_length_and_is_zero_and_two_at_its_ends():
     t = np.random.default_rng(0).normal(size=(3, 4)).astype(np.float32)
-    assert [float(losses.Distillation()(*map(paddle.to_tensor, (s * t, t)))[0]) for s in (3, -0.5)] == pytest.approx(
-        [0, 2], abs=1e-6
-    )
+    ends = [losses.Distillation(scale=1)(*map(paddle.to_tensor, (factor * t, t)))[0] for factor in (3, -0.5)]
+    assert list(map(float, ends)) == pytest.approx([0, 2], abs=1e-6)
 
 
 def test_recognised_are_images_nearest_to_their_own_target():

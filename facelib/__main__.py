@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from facelib import reproduce
+from facelib.paper import reproduce
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -33,13 +33,14 @@ def _train(profile: str, settings: dict) -> None:
     """The training of 02_train, without the notebook; under `paddle.distributed.launch` in all its processes."""
     [(_, given, _)] = reproduce.plan(profile, ["02"], settings)
 
-    from facelib import catalog, runtime, training
+    from facelib import runtime, training
+    from facelib.data import splits
 
-    from facelib.runtime import paddle  # isort: skip
+    from facelib._paddle import paddle  # isort: skip
 
     launched = paddle.distributed.ParallelEnv()
     runtime.use_device(f"gpu:{launched.device_id}" if launched.nranks > 1 and paddle.is_compiled_with_cuda() else None)
-    split = catalog.experiment(
+    split = splits.experiment(
         *(given[name] for name in ("train_set", "test_set", "min_images", "max_images")),
         *(given[name] for name in ("validation_share", "held_out_from", "seed")),
     )

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import importlib
-import io
 import logging
 import os
 import platform
@@ -41,7 +38,7 @@ def cores() -> int:
 
 def usual_processes() -> int:
     """Processes to train with: 2 on a CPU with two or more cores, most of whose kernels use one thread; else 1."""
-    import paddle
+    from facelib._paddle import paddle
 
     return 2 if paddle.get_device() == "cpu" and cores() > 1 else 1
 
@@ -92,21 +89,6 @@ def prepare() -> None:
     _silence_known_noise()
 
 
-def __getattr__(name: str):
-    # `from facelib.runtime import paddle`: Paddle prints advice about OMP_NUM_THREADS to stderr when
-    # it is imported with more than one thread; anything else it has to say is passed on.
-    if name != "paddle":
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    said = io.StringIO()
-    try:
-        with contextlib.redirect_stderr(said):
-            return importlib.import_module("paddle")
-    finally:
-        for line in said.getvalue().splitlines():
-            if "OMP_NUM_THREADS" not in line and "OpenBlas" not in line:
-                print(line, file=sys.stderr)
-
-
 def use_device(name: str | None = None) -> str:
     """Select the device for Paddle and return its name, ``"cpu"`` or ``"gpu:0"``.
 
@@ -120,7 +102,7 @@ def use_device(name: str | None = None) -> str:
     RuntimeError
         A GPU was asked for by name and none can be used.
     """
-    from facelib.runtime import paddle
+    from facelib._paddle import paddle
 
     built_for_gpu = paddle.is_compiled_with_cuda()
     # A driver without cuDNN, which Paddle's wheel does not bring, shows GPUs that no convolution can use.
@@ -142,7 +124,7 @@ def seed_everything(seed: int) -> None:
     """Seed Python, NumPy and Paddle."""
     import numpy as np
 
-    from facelib.runtime import paddle
+    from facelib._paddle import paddle
 
     random.seed(seed)
     np.random.seed(seed % 2**32)
@@ -165,7 +147,7 @@ def hardware() -> dict[str, str]:
     import numpy
     import psutil
 
-    from facelib.runtime import paddle
+    from facelib._paddle import paddle
 
     return {
         "cpu": cpu_model(),

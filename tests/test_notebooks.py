@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from facelib import release, reproduce, results, runtime, training
+from facelib import runtime
+from facelib.paper import release, reproduce, results
+from facelib.training import runs
 
 ROOT = runtime.ROOT
 NOTEBOOKS = reproduce.notebooks()
@@ -117,7 +119,7 @@ def test_readme_table_is_fresh(monkeypatch):
 @pytest.mark.parametrize(("notebook", "used"), [("02_train", "03_similarity"), ("06_losses", "06_losses")])
 def test_shipped_weights_are_those_of_recorded_runs_and_of_the_results(monkeypatch, tmp_path, notebook, used):
     monkeypatch.setenv("FACELIB_CACHE", str(tmp_path))
-    runs = [training.find_run(*run) for run in release.runs_of(LFW, notebook)]
+    runs = [runs.find_run(*run) for run in release.runs_of(LFW, notebook)]
     hashes = [run.row["weights_sha256"] for run in runs]
     assert LFW["_provenance"][used]["consumed"]["weights"] == " ".join(hashes)
     for run in runs:

@@ -93,9 +93,7 @@ class TestPrepare:
 
 
 class TestPaddleFirst:
-    CODE = (
-        "import sys, types; sys.modules['paddle'] = types.ModuleType('paddle'); import facelib; import facelib.images"
-    )
+    CODE = "import sys, types; sys.modules['paddle'] = types.ModuleType('paddle'); import facelib, facelib.data.images"
 
     def test_it_is_said_in_one_line(self):
         done = fresh(self.CODE)
@@ -124,14 +122,14 @@ class TestPaddleFirst:
 
 class TestImport:
     def test_the_data_modules_need_no_paddle(self):
-        code = "import sys; from facelib import archives, catalog, datasets, images; print('paddle' in sys.modules)"
+        code = "import sys; from facelib.data import archives, catalog, packing, images; print('paddle' in sys.modules)"
         done = fresh(code)
         assert (done.stdout, done.stderr) == ("False\n", "")
 
     def test_paddle_is_imported_and_used_quietly(self):
         code = (
             "import sys\n"
-            "from facelib.runtime import paddle\n"
+            "from facelib._paddle import paddle\n"
             "print('imported', flush=True); print('imported', file=sys.stderr, flush=True)\n"
             "from facelib import runtime\n"
             "device = runtime.use_device()\n"
@@ -152,14 +150,14 @@ class TestImport:
             "print('PLEASE USE OMP_NUM_THREADS WISELY.', file=sys.stderr)\n"
             "print('the library is damaged', file=sys.stderr)\n"
         )
-        done = fresh("from facelib.runtime import paddle; print(paddle.__name__)", tmp_path)
+        done = fresh("from facelib._paddle import paddle; print(paddle.__name__)", tmp_path)
         assert (done.stdout, done.stderr) == ("paddle\n", "the library is damaged\n")
 
     def test_what_a_failing_import_says_is_not_lost(self, tmp_path):
         (tmp_path / "paddle.py").write_text(
             "import sys; print('libfoo.so is missing', file=sys.stderr); raise ImportError"
         )
-        code = "try:\n    from facelib.runtime import paddle\nexcept ImportError:\n    print('not imported')"
+        code = "try:\n    from facelib._paddle import paddle\nexcept ImportError:\n    print('not imported')"
         done = fresh(code, tmp_path)
         assert (done.stdout, done.stderr) == ("not imported\n", "libfoo.so is missing\n")
 
@@ -231,7 +229,7 @@ class TestUseDevice:
             runtime.use_device("gpu")
 
     def test_with_paddle_itself(self, capfd):
-        from facelib.runtime import paddle
+        from facelib._paddle import paddle
 
         device = runtime.use_device()
         assert device == paddle.get_device()
@@ -245,7 +243,7 @@ class TestUseDevice:
 
 class TestSeeds:
     def draws(self):
-        from facelib.runtime import paddle
+        from facelib._paddle import paddle
 
         return random.random(), np.random.rand(3).tolist(), paddle.rand([3]).numpy().tolist()
 

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from facelib.training import recipe
 from tests import versions
 
 CODE = '''
@@ -42,8 +43,6 @@ def test_comments_docstrings_and_layout_do_not_count(tmp_path):
 
 
 def test_a_changed_schedule_is_noticed(monkeypatch, tmp_path):
-    from facelib import recipe
-
     before = versions.hashes()["RECIPE_VERSION"]
     edited = tmp_path / "recipe.py"
     text = open(recipe.__file__).read()

@@ -13,6 +13,12 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
+from facelib.data import packed, pairs, rendered
+from facelib.inference import embedder
+from facelib.metrics import protocol
+from facelib.models import backbones, embedding, losses, onednn
+from facelib.training import augmentation, loop, recipe, samplers
+
 RECORD = Path(__file__).with_name("versions.json")
 _WITH_DOCSTRING = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
@@ -33,26 +39,22 @@ def normalised_source(thing) -> str:
 
 def shaping() -> dict[str, list]:
     """What each version vouches for: functions, classes and whole files, under the version's name."""
-    from facelib import augmentation, backbones, datasets, demo, embedding, losses, models, onednn, pairs, recipe
-    from facelib import samplers, training
-
-    weights = [recipe.build, recipe.rate_at, models.Embedding, models.Recogniser, models.resnet18_of_width]
-    weights += [models._scaled, models.save_weights, datasets.to_input, training.FaceDataset]
-    weights += [training.Recorder.on_epoch_begin, training.auc_by_source, pairs.draw_by_source, pairs.draw_pairs]
+    weights = [recipe.build, recipe.rate_at, embedding.Embedding, embedding.Recogniser, embedding.resnet18_of_width]
+    weights += [embedding._scaled, embedding.save_weights, packed.to_input, loop.FaceDataset]
+    weights += [loop.Recorder.on_epoch_begin, protocol.auc_by_source, pairs.draw_by_source, pairs.draw_pairs]
     weights += [Path(module.__file__) for module in (augmentation, backbones, losses, onednn, samplers)]
-    features = [models.Embedding, models.load_weights, datasets.to_input, embedding.Embedder, embedding.together]
+    features = [embedding.Embedding, embedding.load_weights, packed.to_input, embedder.Embedder, embedder.together]
     features += [Path(module.__file__) for module in (backbones, onednn)]
-    return {"RECIPE_VERSION": weights, "EMBEDDER_VERSION": features, "RENDERER_VERSION": [Path(demo.__file__)]}
+    return {"RECIPE_VERSION": weights, "EMBEDDER_VERSION": features, "RENDERER_VERSION": [Path(rendered.__file__)]}
 
 
 def hashes() -> dict[str, dict[str, str]]:
     """The normalised hash of each piece, beside the version that it belongs to."""
-    from facelib import augmentation, demo, embedding, recipe
 
     present = {
         "RECIPE_VERSION": recipe.RECIPE_VERSION,
-        "EMBEDDER_VERSION": embedding.EMBEDDER_VERSION,
-        "RENDERER_VERSION": demo.RENDERER_VERSION,
+        "EMBEDDER_VERSION": embedder.EMBEDDER_VERSION,
+        "RENDERER_VERSION": rendered.RENDERER_VERSION,
     }
     found = {}
     for version, pieces in shaping().items():

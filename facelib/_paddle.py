@@ -1,0 +1,21 @@
+"""The one import of Paddle, which is quiet: ``from facelib._paddle import paddle``.
+
+Paddle prints advice about OMP_NUM_THREADS to stderr when it is imported with more than one thread; anything else it has
+to say is passed on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import io
+import sys
+
+_said = io.StringIO()
+try:
+    with contextlib.redirect_stderr(_said):
+        paddle = importlib.import_module("paddle")
+finally:
+    for _line in _said.getvalue().splitlines():
+        if "OMP_NUM_THREADS" not in _line and "OpenBlas" not in _line:
+            print(_line, file=sys.stderr)

@@ -1,0 +1,167 @@
+"""Training speed of one network in several engines: fresh processes, alternated."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+
+# Run by its path and not as a module, so that the package does not touch the settings that stock Paddle starts with.
+SCRIPT = Path(__file__).with_name("step.py")
+ENGINES = {
+    "stock": "Paddle as installed",
+    "stock_threads": "Paddle, all threads",
+    "ours": "oneDNN convolutions, one process",
+    "ours_processes": "oneDNN convolutions, a process per core",
+    "ours_bf16": "oneDNN convolutions, bfloat16",
+    "torch_fp32": "PyTorch",
+    "torch_bf16": "PyTorch, bfloat16",
+}
+
+
+def training_speed(
+    engines: list[str], batch_size: int = 128, size: int = 64, classes: int = 1333, steps: int = 6, rounds: int = 5
+) -> pd.DataFrame:
+    """Images per second of training steps of ResNet-18 (forward, backward, Adam) on random images.
+
+    Parameters
+    ----------
+    engines
+        Names of `ENGINES`; those of PyTorch are left out where it is not installed.
+    batch_size, size, classes
+        Images per step, their side in pixels, outputs of the network.
+    steps
+        Timed steps of each process, after two that are not; the median step counts.
+    rounds
+        How often all engines take their turn.
+
+    Returns
+    -------
+    One row per round and engine: ``round``, ``engine``, ``images_per_s``, ``peak_mib``.
+
+    Raises
+    ------
+    RuntimeError
+        A process failed; the message holds what it said last.
+    """
+    present = [name for name in engines if not name.startswith("torch") or _torch_is_installed()]
+    job = {"batch_size": batch_size, "size": size, "classes": classes, "steps": steps}
+    rows = []
+    for number in range(rounds):
+        turn = present if number % 2 == 0 else present[::-1]
+        rows += [{"round": number, "engine": name, **_measure(name, job)} for name in turn]
+    return pd.DataFrame(rows)
+
+
+def _measure(engine: str, job: dict) -> dict:
+    environment = dict(os.environ)
+    if engine.startswith("stock"):
+        for name in ("OMP_NUM_THREADS", "MKL_DEBUG_CPU_TYPE"):
+            environment.pop(name, None)
+    if engine == "stock_threads":
+        environment["OMP_NUM_THREADS"] = os.environ["OMP_NUM_THREADS"]
+    command = [sys.executable, str(SCRIPT), engine, json.dumps(job)]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        raise RuntimeError(f"The benchmark of '{engine}' failed: {last}")
+    return json.loads(done.stdout.strip().splitlines()[-1])
+
+
+def _torch_is_installed() -> bool:
+    from importlib.util import find_spec
+
+    return find_spec("torch") is not None
+
+
+def medians(speeds: pd.DataFrame) -> pd.Series:
+    """Median images per second of each engine, in the order of `ENGINES`."""
+    table = speeds.groupby("engine")["images_per_s"].median()
+    return table.reindex([name for name in ENGINES if name in table.index])
+
+
+def ratios(speeds: pd.DataFrame, engine: str, other: str) -> pd.Series:
+    """Speed of one engine over that of another, round by round."""
+    table = speeds.pivot(index="round", columns="engine", values="images_per_s")
+    return table[engine] / table[other]
+
+
+def layer_comparison(batch_size: int = 128, size: int = 64, repeats: int = 3, seed: int = 0) -> pd.DataFrame:
+    """Every distinct convolution of ResNet-18 in stock Paddle and through oneDNN, forward and backward.
+
+    Returns
+    -------
+    One row per layer shape: ``layer``, ``count`` in the network, ``difference`` (largest absolute difference of output
+    and both gradients over the largest absolute value), ``stock_ms``, ``ours_ms`` (medians).
+    """
+    from facelib import models
+    from facelib._paddle import paddle
+
+    paddle.seed(seed)
+    network = models.resnet18_of_width(64)
+    names = {id(layer): name for name, layer in network.named_sublayers()}
+    shapes: dict[tuple, list] = {}
+
+    def note(layer, inputs, _):
+        shape = tuple(inputs[0].shape)
+        shapes.setdefault((shape, tuple(layer.weight.shape)), []).append((names[id(layer)], layer))
+
+    for layer in network.sublayers():
+        if isinstance(layer, paddle.nn.Conv2D):
+            layer.register_forward_post_hook(note)
+    network(paddle.randn([batch_size, 3, size, size]))
+    return pd.DataFrame([_compare(shape, list(same), repeats) for (shape, _), same in shapes.items()])
+
+
+def _compare(shape: tuple, same: list, repeats: int) -> dict:
+    from facelib._paddle import paddle
+    from facelib.models.onednn import OneDNNConv2D
+
+    name, layer = same[0]
+    x = paddle.randn(list(shape))
+    x.stop_gradient = shape[1] == 3  # the image needs no gradient
+    gradient = paddle.randn(layer(x).shape)
+    results, times = [], []
+    for convolve in (layer, OneDNNConv2D(layer)):
+        durations = []
+        for _ in range(repeats + 1):
+            layer.weight.clear_gradient()
+            x.clear_gradient()
+            started = time.perf_counter()
+            out = convolve(x)
+            out.backward(gradient)
+            durations.append(1000 * (time.perf_counter() - started))
+        times.append(sorted(durations[1:])[repeats // 2])
+        results.append([tensor.numpy() for tensor in (out, layer.weight.grad, x.grad) if tensor is not None])
+    difference = max(float(abs(a - b).max() / abs(a).max()) for a, b in zip(*results, strict=True))
+    _, channels, height, width = shape
+    return {
+        "layer": f"{name}: {channels} x {height} x {width} to {layer.weight.shape[0]}",
+        "count": len(same),
+        "difference": difference,
+        "stock_ms": times[0],
+        "ours_ms": times[1],
+    }
+
+
+def augmentation_cost(source: str, images: int, seed: int = 0) -> pd.Series:
+    """Milliseconds per image of each of `augmentation.AUGMENTATIONS`, by name, on images of a set."""
+    import numpy as np
+
+    from facelib.data import catalog
+    from facelib.training.augmentation import AUGMENTATIONS
+
+    faces = catalog.load(source, progress=False)
+    faces = faces.take(np.arange(min(images, len(faces))))
+    costs = {}
+    for name, augment in AUGMENTATIONS.items():
+        started = time.perf_counter()
+        for number, face in enumerate(faces):
+            augment(face, np.random.default_rng([seed, number]))
+        costs[name] = 1000 * (time.perf_counter() - started) / len(faces)
+    return pd.Series(costs)

@@ -1,0 +1,21 @@
+"""Photos in, packed faces and pairs out.
+
+The table has the public names of each module; asking for one does not load the others.
+"""
+
+from facelib._rooms import hand_out
+
+__getattr__, __dir__, __all__ = hand_out(
+    __name__,
+    {
+        "images": "decode Unreadable",
+        "archives": "DatasetError members fingerprint digest",
+        "packed": "PackedFaces to_input",
+        "packing": "pack join",
+        "catalog": "load source find fetch lfw_variant lfw_pairs_file parts_of SETS DEMO_SETS",
+        "splits": "Experiment experiment split_people hold_out test_pairs",
+        "pairs": "Pairs draw_pairs draw_by_source read_lfw_pairs match_lfw_pairs",
+        "leaks": "check_disjoint near_duplicates",
+        "rendered": "write_people render_face",
+    },
+)

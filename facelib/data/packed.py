@@ -1,0 +1,151 @@
+"""Packed faces: one file of uint8 pixels with labels, names and a manifest, read by rows."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from facelib.data.archives import DatasetError
+
+FORMAT = 1  # raised when packed files of an older layout must not be read
+UTF8 = {"encoding": "utf-8", "errors": "surrogateescape"}  # file names need not be valid text
+
+
+@dataclass(frozen=True, eq=False)
+class PackedFaces:
+    """Faces of one set, or of a selection of it, in the order of their paths.
+
+    Attributes
+    ----------
+    pixels
+        (N, H, W, 3) uint8, RGB: the memory map of the whole packed set.
+    rows
+        (n,) int64: which images of ``pixels`` belong to this selection.
+    labels
+        (n,) int64: index into ``names``; 0 to k - 1 without gaps.
+    names
+        The k identities.
+    paths
+        The n paths, relative to the common folder of the set.
+    widths
+        (n,) int64: width in pixels of the original files, which tells sources apart.
+    manifest
+        Count, content hash, size, crop, skipped files with reasons.
+    """
+
+    pixels: np.ndarray
+    rows: np.ndarray
+    labels: np.ndarray
+    names: tuple[str, ...]
+    paths: tuple[str, ...]
+    widths: np.ndarray
+    manifest: dict
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def take(self, indices) -> np.ndarray:
+        """Read images: (m,) indices to (m, H, W, 3) uint8.
+
+        From the file and not through the memory map, whose pages, and large blocks around them, would count as this
+        process's memory: a pass over the whole set would seem to need as much as the set has.
+        """
+        rows = self.rows[indices]
+        taken = np.empty((len(rows), *self.pixels.shape[1:]), np.uint8)
+        with open(self.pixels.filename, "rb", buffering=0) as file:
+            for row, image in zip(rows.tolist(), taken, strict=True):
+                file.seek(row * image.nbytes)
+                if file.readinto(image) != image.nbytes:
+                    raise DatasetError(f"'{self.pixels.filename}' is cut off: delete its folder, it is packed again.")
+        return taken
+
+    def select(self, indices) -> PackedFaces:
+        """The same set restricted to some images, by indices or mask; identities without images are dropped."""
+        indices = np.arange(len(self))[np.asarray(indices) if len(indices) else []]
+        kept, labels = np.unique(self.labels[indices], return_inverse=True)
+        return replace(
+            self,
+            rows=self.rows[indices],
+            labels=labels.astype(np.int64),
+            names=tuple(self.names[k] for k in kept),
+            paths=tuple(self.paths[i] for i in indices),
+            widths=self.widths[indices],
+        )
+
+    def filter(self, min_images: int = 1, max_images: int | None = None) -> PackedFaces:
+        """Keep identities with at least ``min_images``, and of each the first ``max_images``."""
+        counts = self.images_per_identity
+        if max(counts, default=0) < min_images:
+            raise DatasetError(
+                f"No identity of '{self.manifest['source']}' has {min_images} images or more "
+                f"(the most is {max(counts, default=0)}). Lower min_images."
+            )
+        keep = counts[self.labels] >= min_images
+        if max_images is not None:
+            keep &= self.positions < max_images
+        return self.select(keep)
+
+    @property
+    def images_per_identity(self) -> np.ndarray:
+        """(k,) int64 number of images of each identity."""
+        return np.bincount(self.labels, minlength=len(self.names))
+
+    @property
+    def positions(self) -> np.ndarray:
+        """(n,) int64: 0 for the first image of each identity, 1 for its second, and so on."""
+        grouped = np.argsort(self.labels, kind="stable")
+        counts = self.images_per_identity
+        positions = np.empty(len(self), dtype=np.int64)
+        positions[grouped] = np.arange(len(self)) - np.repeat(np.cumsum(counts) - counts, counts)
+        return positions
+
+    @property
+    def sources(self) -> np.ndarray:
+        """(n,) int64 source of each image, told apart by the width of its file; 0 where widths are many."""
+        widths, source = np.unique(self.widths, return_inverse=True)
+        return source if len(widths) <= 4 else np.zeros(len(self), dtype=np.int64)
+
+    def __reduce__(self):  # another process opens the memory map itself
+        return _reopen, (Path(self.pixels.filename).parent, self.paths)
+
+    @cached_property
+    def key(self) -> str:
+        """Hash of the content and of the selection, the same on every machine and in every container."""
+        chosen = hashlib.sha256("\n".join(self.paths).encode(**UTF8)).hexdigest()
+        return hashlib.sha256(f"{self.manifest['content']} {chosen}".encode()).hexdigest()[:16]
+
+
+def to_input(faces: np.ndarray) -> np.ndarray:
+    """Turn (n, H, W, 3) uint8 into the network's input: (n, 3, H, W) float32 in [-1, 1].
+
+    The one place where pixels are scaled and the channel axis moves to the front.
+    """
+    return np.ascontiguousarray(faces.transpose(0, 3, 1, 2), dtype=np.float32) / 127.5 - 1.0
+
+
+def _reopen(home: Path, paths: tuple[str, ...]) -> PackedFaces:
+    faces = _open(home)
+    row_of = {path: row for row, path in enumerate(faces.paths)}
+    return faces.select([row_of[path] for path in paths])
+
+
+def _open(home: Path) -> PackedFaces:
+    manifest = json.loads((home / "manifest.json").read_text(**UTF8))
+    names = tuple(manifest.pop("names"))
+    size, count = manifest["size"], manifest["images"]
+    with open(home / "index.npz", "rb") as file, np.load(file) as index:
+        rows, labels, widths = index["rows"], index["labels"], index["widths"]
+    return PackedFaces(
+        pixels=np.memmap(home / "pixels.u8", np.uint8, "r", shape=(count, size, size, 3)),
+        rows=rows,
+        labels=labels,
+        names=names,
+        paths=tuple(json.loads((home / "paths.json").read_text())),
+        widths=widths,
+        manifest=manifest,
+    )

@@ -1,0 +1,150 @@
+"""Who trains, who chooses, who is tested: the parts of an experiment, and the pairs of its test set."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from facelib.data import pairs
+from facelib.data.archives import DatasetError
+from facelib.data.catalog import lfw_pairs_file, load
+from facelib.data.packed import PackedFaces
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """The four parts of an experiment; no person of one of the last two is in another part.
+
+    Attributes
+    ----------
+    train
+        What the classifier learns from.
+    held_out
+        Single other images of the people in ``train``.
+    validation
+        People whose pairs choose the threshold.
+    test
+        People whose pairs are scored.
+    """
+
+    train: PackedFaces
+    held_out: PackedFaces
+    validation: PackedFaces
+    test: PackedFaces
+
+
+def experiment(
+    train_set: str,
+    test_set: str,
+    min_images: int = 2,
+    max_images: int | None = None,
+    validation_share: float = 0.05,
+    held_out_from: int = 10,
+    seed: int = 0,
+    progress: bool = True,
+    without: Sequence[str] = (),
+    fewest_images: int | None = None,
+) -> Experiment:
+    """Load two sets and split the first into training, held-out and validation parts.
+
+    Parameters
+    ----------
+    train_set, test_set
+        Names for `load`.
+    min_images, max_images
+        Training people have at least this many images; of each person the first ``max_images`` count.
+    validation_share
+        Share of the training set's people that is set apart, stratified by source and by number of images.
+    held_out_from
+        One image is held out of every training person with at least this many.
+    without
+        People of the training set who are left out after the split, so that the others stay in their parts:
+        people of whom a photograph is in the test set too, for example.
+    fewest_images
+        Where it is below ``min_images``, people with at least so many images join the training part after the split;
+        a person's only image still tells the classifier whom it does not show.
+
+    Raises
+    ------
+    FileNotFoundError
+        A set is not there.
+    DatasetError
+        Both sets are the same, or there are too few people or images to split.
+    """
+    faces, test = load(train_set, progress), load(test_set, progress)
+    if faces.manifest["content"] == test.manifest["content"]:
+        raise DatasetError(
+            f"'{train_set}' and '{test_set}' hold the same images, so the test would score the people who were "
+            "trained on. Choose another test set."
+        )
+    kept, validation = split_people(faces.filter(min_images, max_images), validation_share, seed)
+    train, held_out = hold_out(kept, held_out_from, seed)
+    if fewest_images is not None and fewest_images < min_images:
+        more = faces.filter(fewest_images, max_images)
+        few = more.images_per_identity[more.labels] < min_images
+        train = faces.select(np.isin(faces.rows, np.concatenate([train.rows, more.rows[few]])))
+    parts = train, held_out, validation
+    if unknown := set(without) - {name for part in parts for name in part.names}:
+        some = ", ".join(sorted(unknown)[:5])
+        raise DatasetError(f"{len(unknown)} people to leave out are not in '{train_set}', such as {some}.")
+    return Experiment(*(_without(part, without) for part in parts), test)
+
+
+def _without(faces: PackedFaces, names: Sequence[str]) -> PackedFaces:
+    return faces.select(~np.isin(np.array(faces.names)[faces.labels], list(names)))
+
+
+def split_people(faces: PackedFaces, share: float, seed: int) -> tuple[PackedFaces, PackedFaces]:
+    """Set apart a share of the people: (rest, part), identity-disjoint.
+
+    People are ordered by source and number of images (random among equals) and taken at even steps
+    from a random start, so that the part has the mix of the whole.
+    """
+    count = round(share * len(faces.names))
+    if not 0 < count < len(faces.names):
+        raise DatasetError(
+            f"A share of {share:g} of {len(faces.names)} people leaves one part empty: "
+            "use more people or another share."
+        )
+    rng = np.random.default_rng(seed)
+    first = np.unique(faces.labels, return_index=True)[1]
+    order = np.lexsort((rng.random(len(first)), faces.images_per_identity, faces.sources[first]))
+    step = len(order) / count
+    chosen = order[np.floor(rng.uniform(0, step) + step * np.arange(count)).astype(int)]
+    apart = np.isin(faces.labels, chosen)
+    return faces.select(~apart), faces.select(apart)
+
+
+def hold_out(faces: PackedFaces, min_images: int, seed: int) -> tuple[PackedFaces, PackedFaces]:
+    """Set one random image apart of every person with at least ``min_images``: (rest, held out).
+
+    Raises a `DatasetError` where nobody has so many.
+    """
+    rng = np.random.default_rng(seed)
+    counts = faces.images_per_identity
+    many = np.flatnonzero(counts >= max(min_images, 2))
+    if not len(many):
+        raise DatasetError(
+            f"No person has {min_images} images or more, so none can be held out (the most is {counts.max()})."
+        )
+    drawn = np.full(len(counts), -1)
+    drawn[many] = rng.integers(0, counts[many])
+    apart = faces.positions == drawn[faces.labels]
+    return faces.select(~apart), faces.select(apart)
+
+
+def test_pairs(faces: PackedFaces, name: str, count: int, seed: int) -> pairs.Pairs:
+    """The pair list of a test set: LFW's View 2 for LFW, else ``count`` + ``count`` seeded random pairs.
+
+    Raises
+    ------
+    FileNotFoundError
+        LFW's ``pairs.txt`` is missing, or the set lacks images that it names.
+    ValueError
+        The set has too few pairs, or the list is malformed.
+    """
+    if not name.startswith("lfw"):
+        return pairs.draw_pairs(faces.labels, count, count, seed)
+    return pairs.match_lfw_pairs(pairs.read_lfw_pairs(lfw_pairs_file()), faces.paths)

@@ -1,0 +1,163 @@
+"""Weights and faces in, features out."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from facelib import metrics, models, runtime
+from facelib._paddle import paddle
+from facelib.data.packed import PackedFaces, to_input
+
+BACKENDS = ("dygraph", "inference")
+EMBEDDER_VERSION = 1  # raised when the same weights and faces give other features than before
+
+
+class Embedder:
+    """The trained network without its last layer, or several such networks as one.
+
+    Parameters
+    ----------
+    weights
+        A file written by `models.save_weights`, or several. Of several, each network's features are brought to
+        length one and laid side by side: the cosine of two faces is then the mean of the networks' cosines (the sum
+        rule of Kittler et al. 1998, "On combining classifiers").
+    backend
+        ``"dygraph"`` runs the network as it is trained; ``"inference"`` runs Paddle's inference
+        engine, which also joins layers; features are equal to about 1e-5 of their size. Having run it
+        changes the last bits of a training in the same process (Paddle 3.3).
+    batch_size
+        Faces per pass.
+    mirror
+        Add the features of the mirrored face, at twice the time. The sum is longer than one feature, so that a
+        threshold of Euclidean distances holds with or without mirroring, not with both.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is no such file of weights.
+    ValueError
+        The backend is not one of `BACKENDS`.
+    """
+
+    def __init__(self, weights, backend: str = "dygraph", batch_size: int = 64, mirror: bool = False):
+        if backend not in BACKENDS:
+            raise ValueError(f"Unknown backend '{backend}': expected one of {', '.join(BACKENDS)}.")
+        self.batch_size, self.mirror = batch_size, mirror
+        load = _dygraph if backend == "dygraph" else _inference
+        self._networks = [load(file) for file in weights_files(weights)]
+
+    def __call__(self, faces: np.ndarray) -> np.ndarray:
+        """Features of (n, H, W, 3) uint8 RGB faces: (n, d) float32; of the paper's network d = 512, non-negative.
+
+        Of several networks d is the sum of theirs. The networks were trained on 64 x 64; those with a linear end take
+        no other size. Faces of another shape or type raise a ValueError.
+        """
+        if faces.ndim != 4 or faces.shape[-1] != 3 or faces.dtype != np.uint8:
+            raise ValueError(f"Expected uint8 faces of shape (n, H, W, 3), got {faces.dtype} {faces.shape}.")
+        if not len(faces):
+            return self(np.zeros((1, *faces.shape[1:]), np.uint8))[:0]
+        starts = range(0, len(faces), self.batch_size)
+        parts = [self._features(to_input(faces[start : start + self.batch_size])) for start in starts]
+        return np.concatenate(parts)
+
+    def _features(self, batch: np.ndarray) -> np.ndarray:
+        found = [network(batch) for network in self._networks]
+        if self.mirror:
+            mirrored = np.ascontiguousarray(batch[..., ::-1])
+            found = [one + network(mirrored) for one, network in zip(found, self._networks, strict=True)]
+        return together(found)
+
+
+def together(found: Sequence[np.ndarray]) -> np.ndarray:
+    """Features of the same faces by several networks, (n, d) float32 each, as one, as `Embedder` says."""
+    if len(found) == 1:
+        return found[0]
+    return np.concatenate([metrics.l2_normalise(one).astype(np.float32) for one in found], axis=1)
+
+
+Weights = str | os.PathLike | Sequence[str | os.PathLike]
+
+
+def weights_files(weights: Weights) -> list[Path]:
+    """The files of one network or of several."""
+    return [Path(weights)] if isinstance(weights, str | os.PathLike) else [Path(file) for file in weights]
+
+
+def features(faces: PackedFaces, weights: Weights, progress: bool = True, mirror: bool = False) -> np.ndarray:
+    """Features of a packed set, (n, d) float32, computed once per set and network and then reused.
+
+    ``weights`` and ``mirror`` as in `Embedder`.
+    """
+    if len(files := weights_files(weights)) > 1:
+        return together([features(faces, file, progress, mirror) for file in files])
+    kind = f"{faces.key}{' mirrored' if mirror else ''} {EMBEDDER_VERSION}"
+    key = hashlib.sha256(files[0].read_bytes() + kind.encode()).hexdigest()[:16]
+    path = runtime.cache_dir() / "features" / f"{key}.npy"
+    if path.exists():
+        return np.load(path)
+    embedder = Embedder(files, mirror=mirror)
+    parts = []
+    step = 16 * embedder.batch_size
+    with tqdm(total=len(faces), desc="embedding", unit=" faces", disable=not progress, file=sys.stdout) as bar:
+        for start in range(0, len(faces), step):
+            parts.append(embedder(faces.take(np.arange(start, min(start + step, len(faces))))))
+            bar.update(len(parts[-1]))
+    result = np.concatenate(parts) if parts else embedder(faces.take([]))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(f".tmp-{os.getpid()}.npy")
+    np.save(temporary, result)
+    os.replace(temporary, path)
+    return result
+
+
+def _dygraph(weights):
+    network = models.on_this_device(models.load_weights(weights))
+
+    def run(batch: np.ndarray) -> np.ndarray:
+        with paddle.no_grad():
+            return network(paddle.to_tensor(batch)).numpy()
+
+    return run
+
+
+def _inference(weights):
+    from paddle import inference
+
+    prefix = _export(weights)
+    program = next(path for path in prefix.parent.iterdir() if path.suffix in (".json", ".pdmodel"))  # Paddle 3, 2
+    config = inference.Config(str(program), f"{prefix}.pdiparams")
+    config.disable_glog_info()
+    if paddle.get_device().startswith("gpu"):
+        config.enable_use_gpu(256, int(paddle.get_device().partition(":")[2] or 0))
+    else:
+        config.enable_mkldnn()
+        config.set_cpu_math_library_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+    predictor = inference.create_predictor(config)
+    source = predictor.get_input_handle(predictor.get_input_names()[0])
+    target = predictor.get_output_handle(predictor.get_output_names()[0])
+
+    def run(batch: np.ndarray) -> np.ndarray:
+        source.copy_from_cpu(batch)
+        predictor.run()
+        return target.copy_to_cpu()
+
+    return run
+
+
+def _export(weights) -> Path:
+    """Static form of the network for the inference engine, made once per weights and Paddle version."""
+    key = hashlib.sha256(Path(weights).read_bytes() + paddle.__version__.encode()).hexdigest()[:16]
+    folder = runtime.cache_dir() / "exported" / key
+    if not folder.exists():
+        temporary = folder.with_name(f"{key}.tmp-{os.getpid()}")
+        spec = [paddle.static.InputSpec([None, 3, None, None], "float32")]
+        paddle.jit.save(models.load_weights(weights), str(temporary / "model"), input_spec=spec)
+        os.replace(temporary, folder)
+    return folder / "model"

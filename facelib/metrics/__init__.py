@@ -1,0 +1,19 @@
+"""From features to numbers with their intervals.
+
+The table has the public names of each module; asking for one does not load the others.
+"""
+
+from facelib._rooms import hand_out
+
+__getattr__, __dir__, __all__ = hand_out(
+    __name__,
+    {
+        "distances": "distance cosine_distance cosine_similarity euclidean_distance l2_normalise nearest",
+        "curves": "roc precision_recall auc average_precision equal_error_rate confusion Confusion "
+        "best_threshold tar_at_far TarAtFar ten_fold TenFold RATES",
+        "intervals": "Estimate Comparison wilson_interval bootstrap paired_bootstrap identity_weights "
+        "precision_recall_band accuracy_curves",
+        "draws": "small_draws second_peak",
+        "protocol": "scores fold_distances own_fold centred auc_by_source METRICS FARS VALIDATION_PAIRS",
+    },
+)

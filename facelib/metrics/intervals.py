@@ -1,0 +1,212 @@
+"""How sure a number is: intervals, resampled identities, paired comparisons.
+
+`distances`, `genuine`, `weights` and the rates are those of `facelib.metrics`; `people_left` and
+`people_right` (n,) are the identities of a pair's two images.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy import ndarray as Array
+
+from facelib.metrics import curves
+from facelib.metrics.distances import CHUNK
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A value with its interval; n is the number of pairs it rests on."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+
+
+def wilson_interval(successes: int, n: int, confidence: float = 0.95) -> Estimate:
+    """Share of successes in n independent trials, with its score interval (Wilson 1927)."""
+    from scipy.stats import binomtest
+
+    interval = binomtest(successes, n).proportion_ci(confidence, method="wilson")
+    return Estimate(successes / n, float(interval.low), float(interval.high), n)
+
+
+def _resampled(people_left, people_right, replicates: int, seed: int) -> Iterator[Array]:
+    people, index = np.unique(np.concatenate([people_left, people_right]), return_inverse=True)
+    left, right = np.split(index, 2)
+    rng = np.random.default_rng(seed)
+    step = max(1, CHUNK // len(index))
+    for start in range(0, replicates, step):
+        rows = np.arange(min(step, replicates - start))[:, None]
+        drawn = len(people) * rows + rng.integers(len(people), size=(len(rows), len(people)))
+        counts = np.bincount(drawn.ravel(), minlength=drawn.size).reshape(drawn.shape)
+        yield np.where(left == right, counts[:, left], counts[:, left] * counts[:, right])
+
+
+def identity_weights(people_left, people_right, replicates: int, seed: int) -> Array:
+    """How often each pair counts if identities are drawn with replacement: (replicates, n) int.
+
+    An identity drawn c times gives its genuine pairs the weight c, and two identities give their
+    impostor pairs the product of their counts, so that pairs with a person in common rise and fall
+    together: the subset bootstrap of Bolle, Ratha and Pankanti (2004), which is the vertex
+    bootstrap of Snijders and Borgatti (1999) on the graph whose edges are the pairs. Where few
+    pairs share a person the products vary more than need be, and intervals err on the wide side.
+    """
+    return np.concatenate(list(_resampled(people_left, people_right, replicates, seed)))
+
+
+_CURVE_STATISTICS = {f.__name__: f for f in (curves.average_precision, curves.auc, curves.equal_error_rate)}
+STATISTICS = (*_CURVE_STATISTICS, *curves.RATES, "tar_at_far")
+
+
+def _statistic(name: str, distances, genuine, weights: Array, at: float | None) -> Array:
+    if name not in STATISTICS:
+        raise ValueError(f"unknown statistic {name!r}: expected one of {', '.join(STATISTICS)}")
+    if (at is None) != (name in _CURVE_STATISTICS):
+        raise ValueError(f"{name} {'needs a' if at is None else 'has no'} threshold or FAR as `at`")
+    if name in _CURVE_STATISTICS:
+        return _CURVE_STATISTICS[name](distances, genuine, weights)
+    if name == "tar_at_far":
+        return curves.tar_at_far(distances, genuine, at, weights).tar
+    return getattr(curves.confusion(distances, genuine, at, weights), name)
+
+
+def _replicates(genuine, people_left, people_right, replicates: int, seed: int) -> Iterator[Array]:
+    """Weights (r, n) in chunks: first the pairs as they are (r = 1), then resampled."""
+    if not np.array_equal(np.asarray(people_left) == np.asarray(people_right), genuine):
+        raise ValueError("a pair must be genuine exactly if its two people are the same")
+    yield np.ones((1, len(genuine)), dtype=int)
+    yield from _resampled(people_left, people_right, replicates, seed)
+
+
+def _estimate(values: Array, confidence: float, n: int) -> Estimate:
+    low, high = np.nanquantile(values[1:], [(1 - confidence) / 2, (1 + confidence) / 2])
+    return Estimate(float(values[0]), float(low), float(high), n)
+
+
+def bootstrap(
+    statistic: str,
+    distances,
+    genuine,
+    people_left,
+    people_right,
+    at: float | None = None,
+    replicates: int = 2000,
+    seed: int = 0,
+    confidence: float = 0.95,
+) -> Estimate:
+    """One of `STATISTICS`, with its percentile interval over resampled identities.
+
+    `at` is the threshold for the `metrics.RATES`, the FAR for "tar_at_far", None for the others. Replicates
+    that leave the statistic undefined are left out. See `identity_weights`.
+    """
+    chunks = _replicates(genuine, people_left, people_right, replicates, seed)
+    values = np.concatenate([_statistic(statistic, distances, genuine, w, at) for w in chunks])
+    return _estimate(values, confidence, len(genuine))
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The difference a - b, its two-sided p-value, and the verdict on 'a is better than b'."""
+
+    difference: Estimate
+    p_value: float
+    verdict: str  # "holds", "fails" or "undecided"
+
+
+def paired_bootstrap(
+    statistic: str,
+    distances_a,
+    distances_b,
+    genuine,
+    people_left,
+    people_right,
+    at=None,
+    replicates: int = 2000,
+    seed: int = 0,
+    confidence: float = 0.95,
+) -> Comparison:
+    """Compare two distances on the same pairs and replicates.
+
+    As `bootstrap`; `at` may be a tuple with a value for a and one for b. 'a is better' holds if the
+    whole interval of the difference lies on the better side of 0 (below it for error rates), fails
+    if it lies on the worse side, and is undecided otherwise.
+    """
+    at_a, at_b = at if isinstance(at, tuple) else (at, at)
+    values = np.concatenate(
+        [
+            _statistic(statistic, distances_a, genuine, weights, at_a)
+            - _statistic(statistic, distances_b, genuine, weights, at_b)
+            for weights in _replicates(genuine, people_left, people_right, replicates, seed)
+        ]
+    )
+    difference = _estimate(values, confidence, len(genuine))
+    drawn = values[1:][np.isfinite(values[1:])]
+    tail = min((drawn <= 0).sum(), (drawn >= 0).sum())
+    p_value = min(1.0, 2 * float(1 + tail) / (1 + len(drawn)))
+    sign = -1 if statistic in ("far", "frr", "equal_error_rate") else 1
+    worst, best = sorted((sign * difference.low, sign * difference.high))
+    verdict = "holds" if worst > 0 else "fails" if best < 0 else "undecided"
+    return Comparison(difference, p_value, verdict)
+
+
+def precision_recall_band(
+    distances,
+    genuine,
+    people_left,
+    people_right,
+    recall_grid: Array,
+    replicates: int = 1000,
+    seed: int = 0,
+    confidence: float = 0.95,
+) -> tuple[Array, Array, Array]:
+    """Low, median and high precision over resampled identities, at recalls in (0, 1]: (k,) each.
+
+    The precision at recall r is that of the smallest threshold whose recall reaches r: the steps
+    whose area is the average precision.
+    """
+    if np.min(recall_grid) <= 0 or np.max(recall_grid) > 1:
+        raise ValueError("recall_grid must lie in (0, 1]")
+    drawn = []
+    for weights in _replicates(genuine, people_left, people_right, replicates, seed):
+        _, tp, fp = curves.cumulative(distances, genuine, weights)
+        for recall, precision in zip(curves.ratio(tp, tp[:, -1:]), curves.ratio(tp, tp + fp), strict=True):
+            if recall[-1] == 1:  # else no genuine pair was drawn
+                drawn.append(precision[np.searchsorted(recall, recall_grid)])
+    return tuple(np.quantile(drawn[1:], [(1 - confidence) / 2, 0.5, (1 + confidence) / 2], axis=0))
+
+
+def accuracy_curves(
+    distances: Array,
+    genuine: Array,
+    people: tuple[Array, Array],
+    thresholds: Array,
+    replicates: int = 500,
+    seed: int = 0,
+) -> tuple[Array, Array]:
+    """Accuracy over thresholds, as measured and over resampled identities.
+
+    Parameters
+    ----------
+    distances, genuine
+        (n,) distances and whether the pair is genuine.
+    people
+        The (n,) identities of the pairs' left and right images.
+    thresholds
+        (k,) ascending.
+
+    Returns
+    -------
+    (k,) measured accuracies and (replicates, k) resampled ones.
+    """
+    weights = np.vstack([np.ones(len(distances)), identity_weights(*people, replicates, seed)])
+    order = np.argsort(distances)
+    kept = np.searchsorted(distances[order], thresholds, side="right")  # pairs accepted at each threshold
+    right = np.where(genuine[order], 1, -1) * weights[:, order]  # accepting a genuine pair is right, an impostor wrong
+    gained = np.concatenate([np.zeros((len(weights), 1)), np.cumsum(right, axis=1)], axis=1)[:, kept]
+    impostors = (weights * ~genuine).sum(axis=1, keepdims=True)  # right at a threshold that accepts nothing
+    accuracies = (impostors + gained) / weights.sum(axis=1, keepdims=True)
+    return accuracies[0], accuracies[1:]

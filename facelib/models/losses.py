@@ -1,0 +1,305 @@
+"""The losses of the field, one class each: the equation, its paper, and the tensor shapes.
+
+Each is a layer that ends a network in training: ``forward(features, labels)`` takes features (n, d)
+float32 and labels (n,) or (n, 1) int64 and returns the mean loss, a scalar, and which images were
+recognised, (n, 1) float32 of 0 and 1. Its weights are parameters of the layer, saved with the run;
+they are not part of the embedding that is kept afterwards.
+
+Notation: x a feature, y its label, W_j the weight of class j, theta_j the angle between x and W_j,
+s a scale, m a margin.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from facelib._paddle import paddle  # isort: skip  (first, so that its import is quiet)
+import paddle.nn.functional as F
+from paddle import nn
+
+NEAR_ONE = 1 - 1e-6  # a cosine is kept within this where an angle or a sine is taken of it
+
+
+class Softmax(nn.Layer):
+    """Cross-entropy of a linear layer: L = -log softmax(W x + b)_y (the paper's equation 4.1).
+
+    With label smoothing e (Szegedy et al. 2016) the target is (1 - e) at y plus e / C everywhere.
+    """
+
+    def __init__(self, features: int, classes: int, label_smoothing: float = 0.0):
+        super().__init__()
+        self.linear = nn.Linear(features, classes)
+        self.label_smoothing = label_smoothing
+
+    def forward(self, x: paddle.Tensor, labels: paddle.Tensor):
+        logits = self.linear(x)  # (n, C)
+        return cross_entropy(logits, labels, self.label_smoothing).mean(), recognised(logits, labels)
+
+
+class Focal(Softmax):
+    """L = -(1 - p)^gamma log p, p = softmax(W x + b)_y (Lin et al. 2017, equation 4); gamma = 0: `Softmax`."""
+
+    def __init__(self, features: int, classes: int, gamma: float = 2.0, label_smoothing: float = 0.0):
+        super().__init__(features, classes, label_smoothing)
+        self.gamma = gamma
+
+    def forward(self, x: paddle.Tensor, labels: paddle.Tensor):
+        logits = self.linear(x)
+        log_p = -cross_entropy(logits, labels)
+        loss = cross_entropy(logits, labels, self.label_smoothing)
+        # Not quite zero, so that 0^gamma is differentiable for gamma below 1.
+        weight = paddle.clip(1 - paddle.exp(log_p), min=1e-12) ** self.gamma
+        return (weight * loss).mean(), recognised(logits, labels)
+
+
+class Center(Softmax):
+    """L = L_softmax + weight / 2 |x - c_y|^2 (Wen et al. 2016, equation 5); weight = 0: `Softmax`.
+
+    The centres c (C, d) follow the features by the paper's equation 4, c_j -= rate * sum(c_j - x) / (1 + n_j)
+    over the n_j images of class j in the batch, not by the optimiser.
+    """
+
+    def __init__(self, features: int, classes: int, weight: float = 0.003, rate: float = 0.5):
+        super().__init__(features, classes)
+        self.weight, self.rate = weight, rate
+        self.register_buffer("centers", paddle.zeros([classes, features]))
+
+    def forward(self, x: paddle.Tensor, labels: paddle.Tensor):
+        loss, right = super().forward(x, labels)
+        labels = labels.flatten()
+        offset = x - paddle.gather(self.centers, labels)  # (n, d)
+        if self.training:
+            self._move(offset.detach(), labels)
+        return loss + self.weight / 2 * (offset**2).sum(1).mean(), right
+
+    def _move(self, offset: paddle.Tensor, labels: paddle.Tensor) -> None:
+        with paddle.no_grad():
+            classes = self.centers.shape[0]
+            total = paddle.scatter(paddle.zeros_like(self.centers), labels, offset, overwrite=False)
+            count = paddle.scatter(paddle.zeros([classes]), labels, paddle.ones([len(labels)]), overwrite=False)
+            self.centers.set_value(self.centers + self.rate * total / (1 + count).unsqueeze(1))
+
+
+class Margin(nn.Layer):
+    """Base of the losses with a margin: logits of the angles, that of the right class made smaller.
+
+    Parameters
+    ----------
+    features, classes
+        Length of a feature and number of identities.
+    scale, margin
+        s and m of the equation.
+    """
+
+    def __init__(self, features: int, classes: int, scale: float, margin: float, label_smoothing: float = 0.0):
+        super().__init__()
+        self.scale, self.margin, self.label_smoothing = scale, margin, label_smoothing
+        # Directions uniform on the sphere; the length counts in L-Softmax alone.
+        normal = nn.initializer.Normal(0.0, 1 / math.sqrt(features))
+        self.weight = self.create_parameter([features, classes], default_initializer=normal)
+
+    def forward(self, x: paddle.Tensor, labels: paddle.Tensor):
+        x = x.astype("float32")  # angles in float16 lose the margin
+        labels = labels.flatten()
+        length, lengths = norm(x, 1), norm(self.weight, 0)  # (n, 1), (1, C)
+        with paddle.amp.auto_cast(enable=False):  # mixed precision would multiply in float16 all the same
+            cosine = paddle.matmul(x, self.weight) / length / lengths  # (n, C)
+        factor = self.factor(length, lengths)
+        right = F.one_hot(labels, cosine.shape[1])  # (n, C)
+        own = (cosine * right).sum(1, keepdim=True)  # (n, 1)
+        logits = factor * (cosine + (self.target(own) - own) * right)
+        return cross_entropy(logits, labels, self.label_smoothing).mean(), recognised(factor * cosine, labels)
+
+    def target(self, cosine: paddle.Tensor) -> paddle.Tensor:
+        """What stands in the place of cos theta_y: (n, 1) to (n, 1)."""
+        raise NotImplementedError
+
+    def factor(self, length: paddle.Tensor, lengths: paddle.Tensor) -> paddle.Tensor | float:
+        """What the cosines are multiplied with: s, or lengths of features (n, 1) and of weights (1, C)."""
+        return self.scale
+
+
+class NormFace(Margin):
+    """Logits s cos theta_j (Wang et al. 2017, equation 6): features and weights of length one, no margin."""
+
+    def __init__(self, features: int, classes: int, scale: float = 32.0, label_smoothing: float = 0.0):
+        super().__init__(features, classes, scale, 0.0, label_smoothing)
+
+    def target(self, cosine):
+        return cosine
+
+
+class CosFace(Margin):
+    """The right class's logit is s (cos theta_y - m) (CosFace, Wang et al. 2018, equation 4; AM-Softmax).
+
+    m = 0: `NormFace`.
+    """
+
+    def __init__(self, features: int, classes: int, scale=32.0, margin=0.35, label_smoothing=0.0):
+        super().__init__(features, classes, scale, margin, label_smoothing)
+
+    def target(self, cosine):
+        return cosine - self.margin
+
+
+class ArcFace(Margin):
+    """The right class's logit is s cos(theta_y + m) (Deng et al. 2019, equation 3); m = 0: `NormFace`.
+
+    Beyond theta_y = pi - m, where cos(theta + m) would rise again, it goes on as cos theta - m sin m,
+    as in the authors' code.
+    """
+
+    def __init__(self, features: int, classes: int, scale=32.0, margin=0.5, label_smoothing=0.0):
+        super().__init__(features, classes, scale, margin, label_smoothing)
+
+    def target(self, cosine):
+        inside = paddle.clip(cosine, -NEAR_ONE, NEAR_ONE)
+        sine = paddle.sqrt(1 - inside**2)
+        moved = cosine * math.cos(self.margin) - sine * math.sin(self.margin)
+        beyond = cosine - self.margin * math.sin(self.margin)
+        return paddle.where(cosine > math.cos(math.pi - self.margin), moved, beyond)
+
+
+class SphereFace(Margin):
+    """The right class's logit is |x| psi(theta_y), psi = (-1)^k cos(m theta) - 2 k for theta in [k pi/m, (k + 1) pi/m].
+
+    Liu et al. 2017, equation 7 (A-Softmax): weights of length one, no bias, m a whole number from 1 to 4.
+    psi is mixed with cos theta as (psi + l cos theta) / (1 + l), where l = ``annealing`` (the authors
+    start at 1000 and end at 5). m = 1: softmax over |x| cos theta_j.
+    """
+
+    def __init__(self, features: int, classes: int, margin: int = 4, annealing: float = 5.0, label_smoothing=0.0):
+        if margin not in (1, 2, 3, 4):
+            raise ValueError(f"The margin multiplies an angle: expected 1, 2, 3 or 4, got {margin}.")
+        super().__init__(features, classes, 1.0, margin, label_smoothing)
+        self.annealing = annealing
+
+    def factor(self, length, lengths):
+        return length
+
+    def target(self, cosine):
+        m, c = self.margin, cosine
+        of_multiple = {1: c, 2: 2 * c**2 - 1, 3: 4 * c**3 - 3 * c, 4: 8 * c**4 - 8 * c**2 + 1}[m]  # cos(m theta)
+        k = sum(((c < math.cos(i * math.pi / m)).astype("float32") for i in range(1, m)), paddle.zeros_like(c))
+        psi = (1 - 2 * (k % 2)) * of_multiple - 2 * k
+        return (psi + self.annealing * c) / (1 + self.annealing)
+
+
+class LSoftmax(SphereFace):
+    """As `SphereFace`, with the weights' own lengths: |W_j| |x| psi(theta_y) (Liu et al. 2016, equation 6)."""
+
+    def factor(self, length, lengths):
+        return length * lengths
+
+
+class Triplet(nn.Layer):
+    """L = max(0, |a - p|^2 - |a - n|^2 + margin) on features of length one (FaceNet, Schroff et al. 2015, equation 2).
+
+    Triplets are chosen within the batch, for every ordered pair (a, p) of one identity:
+    ``"random"`` takes any negative; ``"hard"`` the nearest negative; ``"semi-hard"`` the nearest of those
+    that are farther than p, or, where there is none, the farthest (FaceNet, section 3.2). The mean is over the
+    pairs. Batches should hold several images per identity (``sampling="identities"`` of a `Recipe`). "Recognised"
+    are images whose nearest neighbour in the batch has their identity.
+    """
+
+    MINING = ("random", "hard", "semi-hard")
+
+    def __init__(self, margin: float = 0.2, mining: str = "semi-hard"):
+        super().__init__()
+        if mining not in self.MINING:
+            raise ValueError(f"Unknown mining '{mining}': expected one of {', '.join(self.MINING)}.")
+        self.margin, self.mining = margin, mining
+
+    def forward(self, x: paddle.Tensor, labels: paddle.Tensor):
+        x = F.normalize(x.astype("float32"), axis=1)
+        with paddle.amp.auto_cast(enable=False):  # as in `Margin`
+            squared = 2 - 2 * paddle.matmul(x, x, transpose_y=True)  # (n, n), of features of length one
+        distances, labels = squared.detach().numpy(), labels.numpy().reshape(-1)
+        anchors, positives, negatives = self.mine(distances, labels)
+        right = paddle.to_tensor(_nearest_is_own(distances, labels))
+        if not len(anchors):
+            return squared.sum() * 0, right
+        n = len(labels)
+        flat = squared.flatten()
+        near = paddle.gather(flat, paddle.to_tensor(anchors * n + positives))
+        far = paddle.gather(flat, paddle.to_tensor(anchors * n + negatives))
+        return F.relu(near - far + self.margin).mean(), right
+
+    def mine(self, squared: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Rows of anchors, positives and negatives, (t,) int64 each, from (n, n) squared distances."""
+        same = labels[:, None] == labels[None, :]
+        anchors, positives = np.nonzero(same & ~np.eye(len(labels), dtype=bool))
+        usable = (~same).any(1)[anchors]
+        anchors, positives = anchors[usable], positives[usable]
+        others = np.where(same, np.inf, squared)[anchors]  # (t, n)
+        if self.mining == "random":
+            rng = np.random.default_rng(paddle.randint(0, 2**31 - 1, [1]).item())  # from Paddle's seed
+            others = np.where(np.isinf(others), np.inf, rng.random(others.shape))
+        elif self.mining == "semi-hard":
+            farther = others > squared[anchors, positives][:, None]
+            farthest = np.where(np.isinf(others), -np.inf, others).argmax(1)
+            nearest = np.where(farther, others, np.inf).argmin(1)
+            none_left = ~(farther & np.isfinite(others)).any(1)
+            return anchors, positives, np.where(none_left, farthest, nearest)
+        return anchors, positives, others.argmin(1)
+
+
+class Distillation(nn.Layer):
+    """L = s (1 - cos(x, t)), t the teacher's feature of the clean photo: hints (Romero et al. 2015) without length.
+
+    Without s its gradients are a twentieth of `CosFace`'s at the start, too small for the same learning rate. The
+    neck should be without batch norm: few images far from all others then meet the loss with features that are alike.
+    ``forward(features, targets)`` takes targets (n, d) float32 in the place of labels. "Recognised" are images whose
+    own target is the nearest one in the batch.
+    """
+
+    def __init__(self, scale: float = 10.0):
+        super().__init__()
+        self.scale = scale
+
+    def forward(self, x: paddle.Tensor, targets: paddle.Tensor):
+        x, t = (one.astype("float32") for one in (x, targets))
+        x, t = x / norm(x, 1), t / norm(t, 1)
+        with paddle.amp.auto_cast(enable=False):  # as in `Margin`
+            cosine = paddle.matmul(x.detach(), t, transpose_y=True)  # (n, n)
+        return self.scale * (1 - (x * t).sum(1).mean()), recognised(cosine, paddle.arange(len(x)))
+
+
+def norm(x: paddle.Tensor, axis: int) -> paddle.Tensor:
+    """Euclidean lengths along an axis, which stays with size 1; never zero. Several times faster than Paddle's."""
+    return paddle.sqrt((x * x).sum(axis, keepdim=True) + 1e-12)
+
+
+def cross_entropy(logits: paddle.Tensor, labels: paddle.Tensor, label_smoothing: float = 0.0) -> paddle.Tensor:
+    """(n,) cross-entropies of logits (n, C)."""
+    logits = logits.astype("float32")
+    own = F.cross_entropy(logits, labels.reshape([-1, 1]), reduction="none").squeeze(1)
+    if not label_smoothing:
+        return own
+    return (1 - label_smoothing) * own - label_smoothing * F.log_softmax(logits, axis=1).mean(1)
+
+
+def recognised(scores: paddle.Tensor, labels: paddle.Tensor) -> paddle.Tensor:
+    """(n, 1) float32: 1 where the highest of the scores (n, C), without a margin, is the label's."""
+    return (scores.detach().argmax(1) == labels.flatten()).astype("float32").unsqueeze(1)
+
+
+def _nearest_is_own(squared: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    nearest = np.where(np.eye(len(labels), dtype=bool), np.inf, squared).argmin(1)
+    return (labels[nearest] == labels).astype(np.float32)[:, None]
+
+
+LOSSES = {
+    "softmax": Softmax,
+    "focal": Focal,
+    "center": Center,
+    "l-softmax": LSoftmax,
+    "sphereface": SphereFace,
+    "normface": NormFace,
+    "cosface": CosFace,
+    "arcface": ArcFace,
+    "triplet": Triplet,
+    "distillation": Distillation,
+}

@@ -1,0 +1,20 @@
+"""From faces to weights.
+
+The table has the public names of each module; asking for one does not load the others.
+"""
+
+from facelib._rooms import hand_out
+
+__getattr__, __dir__, __all__ = hand_out(
+    __name__,
+    {
+        "recipe": "Recipe build rate_at",
+        "augmentation": "Augmentation AUGMENTATIONS",
+        "samplers": "EpochSampler",
+        "loop": "train FaceDataset",
+        "runs": "Run run_key find_run read_runs",
+        "distillation": "Targets targets split teacher_features",
+        "seeds": "over_seeds trained run_keys",
+        "processes": "Bar",
+    },
+)

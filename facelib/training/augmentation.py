@@ -1,0 +1,101 @@
+"""Random changes of a training image; Paddle's own image operations do the work."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image, ImageFilter
+
+from facelib._paddle import paddle  # noqa: F401  isort: skip  (first, so that its import is quiet)
+from paddle.vision.transforms import functional as F
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """Ranges from which the changes of one image are drawn, uniformly; the defaults change nothing.
+
+    Attributes
+    ----------
+    flip
+        Probability of a mirrored image.
+    rotation
+        Degrees either way.
+    scale, shift, brightness, contrast
+        Share of the size, of the width, of the light and of the contrast, either way.
+    grey
+        Probability of a greyscale image.
+    occlusion
+        Lowest and highest share of the area that a grey rectangle covers; (0, 0) covers nothing.
+    blur, low_resolution
+        Probability of a Gaussian blur of 0.3 to 1.5 pixels, and of a loss of pixels: down to 0.35 to 0.8 of
+        the sides and up again.
+    """
+
+    flip: float = 0.0
+    rotation: float = 0.0
+    scale: float = 0.0
+    shift: float = 0.0
+    brightness: float = 0.0
+    contrast: float = 0.0
+    grey: float = 0.0
+    occlusion: tuple[float, float] = (0.0, 0.0)
+    blur: float = 0.0
+    low_resolution: float = 0.0
+
+    def __call__(self, face: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """A changed copy of a face, (H, W, 3) uint8; beyond the border the image is mirrored."""
+        return self.change(face, rng)[0]
+
+    def change(self, face: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, bool]:
+        """As a call, and whether the face was flipped."""
+        image = Image.fromarray(face)
+        flipped = bool(self.flip and rng.random() < self.flip)
+        if flipped:
+            image = F.hflip(image)
+        if self.rotation or self.scale or self.shift:
+            image = self._moved(image, rng)
+        if self.brightness:
+            image = F.adjust_brightness(image, 1 + rng.uniform(-self.brightness, self.brightness))
+        if self.contrast:
+            image = F.adjust_contrast(image, 1 + rng.uniform(-self.contrast, self.contrast))
+        if self.grey and rng.random() < self.grey:
+            image = F.to_grayscale(image, 3)
+        if self.blur and rng.random() < self.blur:
+            image = image.filter(ImageFilter.GaussianBlur(rng.uniform(0.3, 1.5)))
+        if self.low_resolution and rng.random() < self.low_resolution:
+            image = self._coarse(image, rng.uniform(0.35, 0.8))
+        changed = np.asarray(image)
+        return (self._covered(changed, rng) if self.occlusion[1] else changed), flipped
+
+    def _moved(self, image: Image.Image, rng: np.random.Generator) -> Image.Image:
+        size = image.width
+        angle, zoom = rng.uniform(-1, 1, 2) * (self.rotation, self.scale)
+        shift = tuple(rng.uniform(-1, 1, 2) * self.shift * size)
+        margin = size // 3  # more than a corner moves at 15 degrees and 0.8 of the size
+        wide = F.pad(image, margin, padding_mode="reflect")
+        moved = F.affine(wide, angle, shift, 1 + zoom, [0.0, 0.0], interpolation="bilinear")
+        return F.crop(moved, margin, margin, image.height, size)
+
+    def _coarse(self, image: Image.Image, share: float) -> Image.Image:
+        few = [max(1, round(side * share)) for side in image.size]
+        return image.resize(few, Image.Resampling.BILINEAR).resize(image.size, Image.Resampling.BILINEAR)
+
+    def _covered(self, face: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        height, width = face.shape[:2]
+        area, aspect = rng.uniform(*self.occlusion), np.exp(rng.uniform(-0.7, 0.7))  # sides up to 1 : 2
+        h, w = (max(1, round(side)) for side in (height * np.sqrt(area * aspect), width * np.sqrt(area / aspect)))
+        h, w = min(h, height), min(w, width)
+        top, left = rng.integers(height - h + 1), rng.integers(width - w + 1)
+        return F.erase(face, top, left, h, w, np.full((h, w, 3), 128, np.uint8))
+
+
+AUGMENTATIONS = {
+    "none": Augmentation(),
+    "flip": Augmentation(flip=0.5),
+    "moderate": Augmentation(0.5, rotation=10, scale=0.1, shift=0.06, brightness=0.2, contrast=0.2, grey=0.15),
+    "strong": Augmentation(0.5, 15, 0.15, 0.08, 0.3, 0.3, grey=0.2, occlusion=(0.02, 0.2)),
+    # The ranges of the training guide (claim G01), with a flip.
+    "guide": Augmentation(0.5, rotation=15, scale=0.2, brightness=0.2, contrast=0.15, occlusion=(0.05, 0.2)),
+    "distillation": Augmentation(0.5, 16, 0.16, 0.05, 0.2, 0.2, grey=0.15, blur=0.1, low_resolution=0.1),
+}

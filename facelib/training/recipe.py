@@ -1,0 +1,159 @@
+"""What a training run does, apart from its data: the recipe, and the model that it makes."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict, dataclass, field
+
+from facelib._paddle import paddle  # isort: skip  (first, so that its import is quiet)
+from paddle.static import InputSpec
+
+from facelib import models, runtime
+from facelib.models import losses
+from facelib.training.augmentation import AUGMENTATIONS
+
+OPTIMIZERS = ("adam", "sgd")
+SCHEDULES = ("constant", "cosine")
+PRECISIONS = ("float32", "float16", "bfloat16")
+ALWAYS = ("epochs", "batch_size", "learning_rate", "seed")  # fields that a row of runs.csv always has
+RECIPE_VERSION = 1  # raised when the same recipe gives other weights than before; keys of runs hold it
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that shapes a run but its data. The defaults are the paper's, or fill its gaps.
+
+    Attributes
+    ----------
+    epochs, batch_size, learning_rate, seed
+        Batches count over all processes and parts; the rate is the highest of the run.
+    optimizer, momentum, weight_decay
+        ``"adam"``, or ``"sgd"`` with Nesterov-free momentum; weight decay is an L2 penalty on all parameters.
+    schedule, warmup_epochs, final_rate
+        ``"constant"``, or ``"cosine"`` decay to ``final_rate``, after a linear rise from a hundredth of the rate.
+    accumulate
+        Parts that each batch is computed in; their gradients add up to that of the whole batch, but
+        batch norm sees each part alone.
+    backbone, width, neck, dropout, features
+        See `models.Embedding`.
+    loss, loss_options
+        A name of `losses.LOSSES` and arguments for it; ``"distillation"`` learns from a teacher's features and not
+        from labels (see `training.train`).
+    augmentation
+        A name of `augmentation.AUGMENTATIONS`.
+    sampling, images_each
+        See `samplers.EpochSampler`.
+    precision
+        ``"float16"``: mixed precision (Micikevicius et al. 2018) on a GPU; ``"bfloat16"``: convolutions multiply in it
+        on a CPU with instructions for it (see `onednn`). Where the device has neither, float32 all the same.
+    processes
+        Processes on this machine that share each batch; batch norm sees each share alone. None becomes
+        `runtime.usual_processes`.
+    keep, patience
+        ``"last"`` keeps the weights of the last epoch, ``"best"`` those with the highest AUC on the validation
+        people; with a patience, training stops after so many epochs without a better one.
+    """
+
+    epochs: int = 20
+    batch_size: int = 128
+    learning_rate: float = 1e-3
+    seed: int = 0
+    optimizer: str = "adam"
+    momentum: float = 0.9
+    weight_decay: float = 0.0
+    schedule: str = "constant"
+    warmup_epochs: float = 0.0
+    final_rate: float = 0.0
+    accumulate: int = 1
+    backbone: str = "resnet18"
+    width: int = 64
+    neck: str = "pool"
+    dropout: float = 0.0
+    features: int = models.FEATURES
+    loss: str = "softmax"
+    loss_options: dict = field(default_factory=dict)
+    augmentation: str = "none"
+    sampling: str = "shuffle"
+    images_each: int = 4
+    precision: str = "float32"
+    processes: int | None = 1
+    keep: str = "last"
+    patience: int | None = None
+
+    def __post_init__(self):
+        if self.processes is None:
+            object.__setattr__(self, "processes", runtime.usual_processes())
+        known = {
+            "optimizer": OPTIMIZERS,
+            "schedule": SCHEDULES,
+            "loss": losses.LOSSES,
+            "augmentation": AUGMENTATIONS,
+            "precision": PRECISIONS,
+            "keep": ("last", "best"),
+        }
+        for name, values in known.items():
+            if getattr(self, name) not in values:
+                raise ValueError(f"Unknown {name} '{getattr(self, name)}': expected one of {', '.join(values)}.")
+
+    def options(self) -> dict:
+        """The fields that differ from the defaults, besides epochs, batch size, rate and seed."""
+        plain, mine = asdict(Recipe()), asdict(self)
+        return {name: value for name, value in mine.items() if name not in ALWAYS and value != plain[name]}
+
+    @classmethod
+    def of_run(cls, row: dict) -> Recipe:
+        """The recipe of a finished run, from its row of ``runs.csv``."""
+        numbers = {name: int(row[name]) for name in ("epochs", "batch_size", "seed")}
+        return cls(**numbers, learning_rate=float(row["learning_rate"]), **json.loads(row["options"]))
+
+
+def rate_at(step: int, steps_per_epoch: int, recipe: Recipe) -> float:
+    """Learning rate of a step as a share of the recipe's: linear warm-up, then constant or cosine decay.
+
+    Cosine: final + (1 - final) (1 + cos(pi t)) / 2, where t goes from 0 to 1 after the warm-up
+    (Loshchilov and Hutter 2017, equation 5, without restarts).
+    """
+    warmup, total = recipe.warmup_epochs * steps_per_epoch, recipe.epochs * steps_per_epoch
+    if step < warmup:
+        return 0.01 + 0.99 * step / warmup
+    if recipe.schedule == "constant":
+        return 1.0
+    final = recipe.final_rate / recipe.learning_rate
+    t = min(1.0, (step - warmup) / max(1.0, total - warmup))
+    return final + (1 - final) * (1 + math.cos(math.pi * t)) / 2
+
+
+class RecognisedShare(paddle.metric.Accuracy):
+    """Accuracy of the losses' second output: the share of images recognised."""
+
+    def compute(self, loss, recognised, *_):
+        return recognised
+
+
+def build(num_classes: int, size: int, steps_per_epoch: int, recipe: Recipe) -> paddle.Model:
+    """The network with its loss, optimiser and schedule, seeded, for images (3, size, size).
+
+    With the defaults this is the paper's model: ResNet-18, cross-entropy (equation 4.1), Adam, accuracy.
+    """
+    runtime.seed_everything(recipe.seed)
+    embedding = models.Embedding(recipe.backbone, recipe.width, recipe.neck, recipe.dropout, size, recipe.features)
+    without_weights = recipe.loss in ("triplet", "distillation")
+    of_embedding = {} if without_weights else {"features": embedding.features, "classes": num_classes}
+    head = losses.LOSSES[recipe.loss](**of_embedding, **recipe.loss_options)
+    image, label = InputSpec([None, 3, size, size], "float32", "image"), InputSpec([None, 1], "int64", "label")
+    if recipe.loss == "distillation":
+        label = InputSpec([None, embedding.features], "float32", "target")
+    model = paddle.Model(models.Recogniser(embedding, head, recipe.precision), [image, label])
+    rate = recipe.learning_rate
+    if recipe.schedule != "constant" or recipe.warmup_epochs:
+        rate = paddle.optimizer.lr.LambdaDecay(rate, lambda step: rate_at(step, steps_per_epoch, recipe))
+    decay = {"weight_decay": paddle.regularizer.L2Decay(recipe.weight_decay)} if recipe.weight_decay else {}
+    if recipe.optimizer == "adam":
+        optimizer = paddle.optimizer.Adam(rate, parameters=model.parameters(), **decay)
+    else:
+        optimizer = paddle.optimizer.Momentum(rate, recipe.momentum, parameters=model.parameters(), **decay)
+    on_gpu = paddle.get_device().startswith("gpu")
+    mixed = {"amp_configs": "O1"} if recipe.precision == "float16" and on_gpu else {}
+    model.prepare(optimizer, lambda loss, _: loss / recipe.accumulate, RecognisedShare(), **mixed)
+    return model

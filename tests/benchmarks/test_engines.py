@@ -1,0 +1,103 @@
+import numpy as np
+import pytest
+from PIL import Image
+
+from facelib.benchmarks import engines, scale
+from facelib.data import catalog
+from facelib.models import onednn
+from facelib.training.augmentation import AUGMENTATIONS
+
+
+def test_engines_take_turns_and_the_numbers_are_medians_and_ratios_of_a_round(monkeypatch):
+    told = iter([10, 20, 30, 40, 50, 60])
+    asked = []
+
+    def measure(engine, job):
+        asked.append(engine)
+        return {"images_per_s": next(told), "peak_mib": 1.0}
+
+    monkeypatch.setattr(engines, "_measure", measure)
+    table = engines.training_speed(["stock", "ours"], rounds=3)
+    assert asked == ["stock", "ours", "ours", "stock", "stock", "ours"]
+    assert engines.medians(table).to_dict() == {"stock": 40, "ours": 30}
+    assert engines.ratios(table, "ours", "stock").tolist() == pytest.approx([2, 0.75, 1.2])
+
+
+def test_engines_of_pytorch_are_left_out_where_it_is_missing(monkeypatch):
+    monkeypatch.setattr(engines, "_torch_is_installed", lambda: False)
+    monkeypatch.setattr(engines, "_measure", lambda *_: {"images_per_s": 1.0, "peak_mib": 1.0})
+    assert list(engines.training_speed(["ours", "torch_fp32"], rounds=1)["engine"]) == ["ours"]
+
+
+def test_a_real_measurement_of_each_engine_here():
+    engines = ["stock", "ours", "ours_processes", "ours_bf16", "torch_fp32"]
+    table = engines.training_speed(engines, batch_size=4, size=32, classes=5, steps=1, rounds=1)
+    assert {"stock", "ours", "ours_processes", "ours_bf16"} <= set(table["engine"])
+    assert (table["images_per_s"] > 0).all() and (table["peak_mib"] > 100).all()
+
+
+def test_a_failing_measurement_says_why(monkeypatch):
+    with pytest.raises(RuntimeError, match="'unknown' failed: KeyError"):
+        engines.training_speed(["unknown"], rounds=1)
+
+
+@pytest.mark.skipif(not onednn.available(), reason="this build of Paddle brings no oneDNN")
+def test_every_convolution_of_resnet18_is_compared_and_equal():
+    layers = engines.layer_comparison(batch_size=2, repeats=1)
+    assert layers["count"].sum() == 20 and layers["difference"].max() < 1e-5
+    assert (layers[["stock_ms", "ours_ms"]] > 0).all(axis=None)
+
+
+@pytest.fixture
+def photos(tmp_path, monkeypatch):
+    rng = np.random.default_rng(0)
+    for person in range(2):
+        (tmp_path / "photos" / f"p{person}").mkdir(parents=True)
+        for shot in range(5):
+            pixels = rng.integers(0, 256, (80, 80, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "photos" / f"p{person}" / f"{shot}.jpg")
+    monkeypatch.setenv("FACELIB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(catalog, "source", lambda name: tmp_path / "photos")
+    return tmp_path
+
+
+def test_the_tree_has_as_many_folders_and_files_as_asked_for(photos):
+    real = sorted((photos / "photos").rglob("*.jpg"))
+    scale.link_tree(real, photos / "tree", people=7, images=50)
+    counts = [len(list(person.iterdir())) for person in sorted((photos / "tree").iterdir())]
+    assert len(counts) == 7 and sum(counts) == 50 and max(counts) - min(counts) <= 1
+    assert {path.stat().st_ino for path in (photos / "tree").rglob("*.jpg")} == {path.stat().st_ino for path in real}
+
+
+def test_paper_scale_packs_and_trains_and_leaves_nothing(photos):
+    numbers = scale.paper_scale("any", people=4, images=60, steps=2, batch_size=8, sample=10)
+    assert {name: unit for name, (_, unit) in numbers.items()} == {
+        "pack_images_per_s": "images/s",
+        "pack_ratio": "",
+        "pack_peak_mib": "MiB",
+        "train_peak_mib": "MiB",
+        "first_batch_s": "s",
+    }
+    assert all(value > 0 for value, _ in numbers.values())
+    assert not list((photos / "cache" / "scale").iterdir()) and not (photos / "cache" / "packed").exists()
+
+
+def test_a_photograph_that_cannot_be_packed_stops_the_measurement(photos):
+    (photos / "photos" / "p0" / "0.jpg").write_bytes(b"no image")
+    with pytest.raises(RuntimeError):
+        scale.paper_scale("any", people=2, images=20, steps=1, batch_size=4, sample=10)
+
+
+def test_cost_of_augmentation_is_per_image(photos, monkeypatch):
+    clock = iter(np.arange(0, 100, 0.5))
+    monkeypatch.setattr(engines.time, "perf_counter", lambda: next(clock))
+    monkeypatch.setattr(catalog, "load", lambda *_, **__: Ten())
+    assert engines.augmentation_cost("any", 10).to_dict() == pytest.approx(dict.fromkeys(AUGMENTATIONS, 50.0))
+
+
+class Ten:
+    def __len__(self):
+        return 10
+
+    def take(self, indices):
+        return np.zeros((len(indices), 16, 16, 3), np.uint8)

@@ -1,0 +1,90 @@
+import json
+
+import pytest
+
+from facelib.paper import release, results
+
+
+@pytest.fixture
+def measured(tmp_path, monkeypatch):
+    monkeypatch.setenv("FACELIB_OUTPUT", str(tmp_path))
+    record = results.Recorder("03_similarity", "lfw")
+    record("features.dimensions", 512)
+    record("all.euclidean_minus_cosine", 0.02, 0.01, 0.03, 6000)
+    record.save({}, {})
+
+
+def test_table_goes_between_the_markers_and_nothing_else_changes(measured):
+    text = f"before\n{release.BEGIN}\nstale row\n{release.END}\nafter\n"
+    fresh = release.with_table(text)
+    assert fresh.startswith(f"before\n{release.BEGIN}\n") and fresh.endswith(f"\n{release.END}\nafter\n")
+    assert "stale row" not in fresh and release.with_table(fresh) == fresh
+
+
+def test_table_holds_what_was_measured_and_counts_the_rest(measured):
+    table = release.results_table("lfw")
+    rows = [line for line in table.splitlines() if line.startswith("| P")]
+    assert [row.split(" | ")[0] for row in rows] == ["| P07", "| P10"]
+    assert "| 0.020 [0.010, 0.030] | `all.euclidean_minus_cosine` | 6,000 | holds |" in rows[1]
+    assert f"{len(results.claims()) - 2} further claims" in table
+
+
+def test_a_readme_without_markers_is_refused(measured):
+    with pytest.raises(ValueError, match="results:begin"):
+        release.with_table("no markers")
+
+
+@pytest.fixture
+def trained(measured, tmp_path, monkeypatch):
+    """A finished run and a repository to publish it in; returns the folder of shipped weights."""
+    weights = tmp_path / "cache" / "weights.npz"
+    weights.parent.mkdir()
+    weights.write_bytes(b"weights")
+    weights.with_name("history.csv").write_text("epoch\n1\n")
+    record = results.Recorder("02_train", "lfw")
+    record("train.accuracy", 0.998, 0.997, 0.999, 13442)
+    record.save({}, {"run": "net", "run key": "abc"})
+    row = {"weights_sha256": "f00", "images": "12524", "identities": "2906", "learning_rate": "0.001"}
+    row |= {"batch_size": "128", "epochs": "20", "seed": "0", "options": "{}", "best_epoch": "20"}
+    from facelib.training import runs
+
+    monkeypatch.setattr(runs, "find_run", lambda name, key: runs.Run(weights, None, row))
+    monkeypatch.setattr(results.runtime, "ROOT", tmp_path)
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "claims.csv").write_bytes(
+        (release.Path(__file__).parent.parent.parent / "data" / "claims.csv").read_bytes()
+    )
+    (tmp_path / "README.md").write_text(f"{release.BEGIN}\n{release.END}\n")
+    return tmp_path / "data" / "weights"
+
+
+def test_publish_ships_weights_card_and_table(trained, tmp_path):
+    release.publish()
+    assert (trained / "net.npz").read_bytes() == b"weights" and (trained / "net.csv").exists()
+    card = (trained / "net.md").read_text()
+    assert "f00" in card and "12,524 images of 2,906 people" in card and "0.998 [0.997, 0.999]" in card
+    assert "the paper's" in card and "non-negative" in card
+    assert "P07" in (tmp_path / "README.md").read_text()
+    assert json.loads(results.results_path("lfw").read_text())
+
+
+def test_publish_ships_the_networks_of_the_better_recipe_with_their_own_numbers(trained, monkeypatch):
+    from facelib.training import runs
+
+    record = results.Recorder("06_losses", "lfw")
+    record("best.lfw.view2.cosine.accuracy", 0.84, 0.83, 0.85, 6000)
+    record("best.lfw.view2.seeds", 3)
+    record.save({}, {"run": "better other", "run key": "def ghi"})
+    paper = runs.find_run("net", "abc")
+    options = '{"loss": "cosface", "neck": "linear"}'
+    better = runs.Run(paper.weights, None, paper.row | {"options": options, "best_epoch": "17"})
+    other = runs.Run(paper.weights, None, paper.row | {"options": '{"width": 32}'})
+    monkeypatch.setattr(runs, "find_run", lambda name, key: {"abc": paper, "def": better, "ghi": other}[key])
+    release.publish()
+    card = (trained / "better.md").read_text()
+    assert "0.840 [0.830, 0.850]" in card and "0.998" not in card
+    assert "loss cosface" in card and "epoch 17" in card and "non-negative" not in card
+    assert "over 3 seeds" in card
+    assert 'Embedder(["data/weights/better.npz", "data/weights/other.npz"], mirror=True)' in card
+    second = (trained / "other.md").read_text()
+    assert "ResNet-18 of width 32 without its last layer" in second and "256 non-negative features" in second

@@ -1,0 +1,140 @@
+import json
+
+import pandas as pd
+import pytest
+
+from facelib.metrics import intervals
+from facelib.paper import claims, results
+
+
+@pytest.fixture(autouse=True)
+def output(tmp_path, monkeypatch):
+    monkeypatch.setenv("FACELIB_OUTPUT", str(tmp_path))
+    return tmp_path
+
+
+@pytest.fixture
+def claim(monkeypatch):
+    """Replace ``claims.csv`` by one claim whose fields the test gives."""
+
+    def make(**fields):
+        blank = dict.fromkeys(("id", "claim", "value", "unit", "kind", "result", "notebook", "reason"), "")
+        table = pd.DataFrame([{**blank, "id": "X1", "result": "x", **fields}])
+        monkeypatch.setattr(claims, "read_claims", lambda: table)
+
+    return make
+
+
+def record(profile="demo", notebook="04_threshold", **entries):
+    recorder = results.Recorder(notebook, profile)
+    for key, value in entries.items():
+        recorder(key, *value) if isinstance(value, tuple) else recorder(key, value)
+    recorder.save({"seed": 0}, {"test": "abc"})
+
+
+def verdict(profile="demo"):
+    return claims.verdicts(profile)["verdict"].item()
+
+
+def test_file_is_flat_and_holds_value_interval_n_unit_notebook(output):
+    recorder = results.Recorder("04_threshold", "demo")
+    recorder("threshold.accuracy", intervals.wilson_interval(183, 200))
+    recorder.save({"seed": 0}, {"test": "abc"})
+    stored = json.loads((output / "figures" / "demo" / "results.json").read_text())
+    entry = stored["threshold.accuracy"]
+    assert entry.pop("low") == pytest.approx(0.868, abs=5e-4) and entry.pop("high") == pytest.approx(0.946, abs=5e-4)
+    assert entry == {"value": 0.915, "n": 200, "unit": "", "notebook": "04_threshold"}
+    provenance = stored["_provenance"]["04_threshold"]
+    assert provenance["consumed"] == {"test": "abc"} and provenance["parameters"] == {"seed": 0}
+    assert {"cpu", "threads", "paddle", "python"} <= set(provenance["hardware"])
+
+
+def test_saving_again_replaces_the_notebooks_own_entries_only():
+    record(notebook="03_similarity", a=1.0, b=2.0)
+    record(notebook="04_threshold", c=3.0)
+    record(notebook="03_similarity", a=5.0)
+    assert {key: entry["value"] for key, entry in results.load("demo").items()} == {"a": 5.0, "c": 3.0}
+
+
+def test_where_a_notebooks_numbers_come_from():
+    with pytest.raises(FileNotFoundError, match="no numbers of 04_threshold yet: run that notebook first"):
+        results.provenance("demo", "04_threshold")
+    record(x=1)
+    assert results.provenance("demo", "04_threshold")["consumed"] == {"test": "abc"}
+    with pytest.raises(FileNotFoundError, match="no numbers of 06_losses"):
+        results.provenance("demo", "06_losses")
+
+
+def test_what_is_not_a_number_becomes_null(output):
+    record(a=float("nan"))
+    assert results.load("demo")["a"]["value"] is None
+    assert "NaN" not in (output / "figures" / "demo" / "results.json").read_text()
+
+
+def test_results_show_the_interval():
+    assert str(results.Result(0.915, 0.868, 0.946, 200)) == "0.915 [0.868, 0.946]"
+    assert str(results.Result(1333, unit="people")) == "1,333 people"
+    assert str(results.Result(14.25, unit="ms")) == "14.25 ms"
+
+
+@pytest.mark.parametrize(("low", "high", "expected"), [(0.9, 0.95, "agrees"), (0.93, 0.99, "differs")])
+def test_a_number_is_judged_by_the_interval_on_the_papers_own_data(claim, low, high, expected):
+    claim(value="92", unit="%", kind="value")
+    record("paper", x=(0.94, low, high))
+    assert verdict("paper") == expected
+
+
+def test_a_number_on_other_data_is_neither_confirmed_nor_refuted(claim):
+    claim(value="92", unit="%", kind="value")
+    record("lfw", x=(0.92, 0.9, 0.94))
+    assert verdict("lfw") == "other data"
+
+
+def test_a_bound_gives_the_claimed_number_in_the_results_unit(claim):
+    claim(value="0.014", unit="s", kind="value:14")
+    record("paper", x=(13.0, 12.0, 15.0))
+    assert verdict("paper") == "agrees"
+
+
+@pytest.mark.parametrize(
+    ("kind", "interval", "expected"),
+    [
+        ("positive", (0.01, 0.03), "holds"),
+        ("positive", (-0.03, -0.01), "fails"),
+        ("positive", (-0.01, 0.01), "undecided"),
+        ("below:0.001", (0.005, 0.07), "fails"),
+        ("below:0.01", (0.0, 0.004), "holds"),
+        ("above:0.9", (0.88, 0.95), "undecided"),
+        ("above:0.9", (0.91, 0.95), "holds"),
+    ],
+)
+def test_a_direction_is_judged_by_the_whole_interval(claim, kind, interval, expected):
+    claim(kind=kind)
+    record(x=(sum(interval) / 2, *interval))
+    assert verdict() == expected
+
+
+@pytest.mark.parametrize(("value", "expected"), [(512, "agrees"), (511, "differs")])
+def test_an_exact_claim_is_judged_on_any_data(claim, value, expected):
+    claim(value="512", kind="exact")
+    record(x=value)
+    assert verdict() == expected
+
+
+def test_a_claim_without_a_result_is_not_run_and_says_why(claim):
+    claim(value="1", reason="waits for 10_deploy")
+    row = claims.verdicts("demo").iloc[0]
+    assert (row["verdict"], row["where"]) == ("not run", "waits for 10_deploy")
+
+
+def test_every_claim_names_a_known_kind_a_notebook_or_a_reason():
+    for claim in claims.read_claims().to_dict("records"):
+        assert bool(claim["kind"]) == bool(claim["result"]), claim["id"]
+        assert claim["kind"].partition(":")[0] in ("", "value", "exact", "positive", "above", "below"), claim["id"]
+        assert claim["result"] or claim["reason"], claim["id"]
+
+
+def test_all_claims_of_the_sources_are_there():
+    ids = list(claims.read_claims()["id"])
+    expected = {"P": 24, "F": 10, "V": 3, "M": 7, "G": 15}
+    assert sorted(ids) == sorted(f"{letter}{k:02d}" for letter, count in expected.items() for k in range(1, count + 1))

@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import pytest
 
@@ -52,7 +53,7 @@ def trained(measured, tmp_path, monkeypatch):
     monkeypatch.setattr(results.runtime, "ROOT", tmp_path)
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "claims.csv").write_bytes(
-        (release.Path(__file__).parent.parent.parent / "data" / "claims.csv").read_bytes()
+        (Path(__file__).parent.parent.parent / "data" / "claims.csv").read_bytes()
     )
     (tmp_path / "README.md").write_text(f"{release.BEGIN}\n{release.END}\n")
     return tmp_path / "data" / "weights"
@@ -88,3 +89,18 @@ def test_publish_ships_the_networks_of_the_better_recipe_with_their_own_numbers(
     assert 'Embedder(["data/weights/better.npz", "data/weights/other.npz"], mirror=True)' in card
     second = (trained / "other.md").read_text()
     assert "ResNet-18 of width 32 without its last layer" in second and "256 non-negative features" in second
+
+
+def test_a_distilled_network_names_its_teacher_and_claims_no_training_accuracy(trained, monkeypatch):
+    from facelib.training import distillation, runs
+
+    paper = runs.find_run("net", "abc")
+    options = '{"loss": "distillation", "neck": "plain", "features": 128}'
+    student = runs.Run(paper.weights, None, paper.row | {"options": options, "validation_auc": "0.95"})
+    monkeypatch.setattr(runs, "find_run", lambda name, key: student)
+    release.ship("student", "abc")
+    card = (trained / "student.md").read_text()
+    assert "SFace" in card and distillation.TEACHER_SHA256 in card and "no labels" in card
+    assert "0.998" not in card and "0.9500" in card
+    assert "linear layer at its end:\na 64 x 64 RGB face to 128 features" in card
+    assert (trained / "student.npz").exists() and (trained / "student.csv").exists()

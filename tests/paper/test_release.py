@@ -94,12 +94,13 @@ def test_publish_ships_the_networks_of_the_better_recipe_with_their_own_numbers(
 
 
 def test_a_distilled_network_names_its_teacher_and_claims_no_training_accuracy(trained, monkeypatch):
+    from facelib import training
     from facelib.training import distillation, runs
 
-    paper = runs.find_run("net", "abc")
+    paper = training.find_run("net", "abc")
     options = '{"loss": "distillation", "neck": "plain", "features": 128}'
     student = runs.Run(paper.weights, None, paper.row | {"options": options, "validation_auc": "0.95"})
-    monkeypatch.setattr(runs, "find_run", lambda name, key: student)
+    monkeypatch.setattr(training, "find_run", lambda name, key: student)
     release.ship("student", "abc")
     card = (trained / "student.md").read_text()
     assert "SFace" in card and distillation.TEACHER_SHA256 in card and "no labels" in card

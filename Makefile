@@ -1,6 +1,7 @@
 # Each target sets up what it needs in .venv and nowhere else; the variables can be given on the command line:
 #   PROFILE       demo (default), lfw or paper: the scale at which `make reproduce` runs
-#   ARGS          further arguments of `python -m facelib reproduce`
+#   ARGS          further arguments of `python -m facelib reproduce` or `compare`
+#   A, B          the two photos of `compare`
 #   PYTHON        the interpreter to build .venv with; by default the first suitable one of CANDIDATES
 #   REQUIREMENTS  what to install; by default requirements.txt with a working GPU driver, else requirements-cpu.txt
 
@@ -33,10 +34,14 @@ endif
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help reproduce test lab clean
+.PHONY: help compare reproduce test lab clean
 
 reproduce: $(STAMP)  ## run the notebooks in order and write every figure and number again (PROFILE=demo, lfw or paper)
 	$(PY) -m facelib reproduce --profile $(PROFILE) $(ARGS)
+
+compare: $(STAMP)  ## say whether two photos show one person (A=one.jpg B=other.jpg)
+	$(if $(and $(A),$(B)),,$(error Name two photos: make compare A=one.jpg B=other.jpg))
+	@$(PY) -m facelib compare "$(A)" "$(B)" $(ARGS) || [ $$? -eq 1 ]  # 1: different people, which is an answer
 
 test: $(STAMP)  ## check the style, run the tests and compare the committed notebooks with a fresh run
 	$(PY) -m ruff check .

@@ -69,15 +69,18 @@ def as_record(found) -> dict:
 
 
 def as_text(found) -> str:
-    """A comparison in three lines, and one more where other faces were left out."""
+    """A comparison in three lines; one more where the answers disagree, or other faces were left out."""
     sign = "<=" if found.same else ">"
+    far, low, high = (f"{100 * rate:.3g}" for rate in (found.far, found.far_low, found.far_high))
     lines = [
         "same person" if found.same else "different people",
-        f"{found.metric} distance {found.distance:.3f} {sign} threshold {found.threshold:.3f}, at which "
-        f"{found.far:.3%} [{found.far_low:.3%}, {found.far_high:.3%}] of pairs of two people pass",
-        f"probability of one person {found.probability:.1%}, where {found.prior:.0%} of all pairs show one; "
+        f"{found.metric} distance {found.distance:.3f} {sign} {found.threshold:.3f}, the threshold that takes {far} % "
+        f"[{low}, {high}] of pairs of two people for one",
+        f"probability of one person {found.probability:.1%} if {found.prior:.0%} of the pairs you ask about show one; "
         f"network {found.network}",
     ]
+    if found.same is not (found.probability > 0.5):
+        lines.append("the threshold and the probability disagree: take the pair for undecided, or compare other photos")
     for name, faces in zip("AB", found.faces, strict=True):
         if len(faces) > 1:
             lines.append(f"{len(faces) - 1} other face(s) in {name} left out")

@@ -167,7 +167,8 @@ def test_the_command_says_so_in_words_json_and_exit_code(photos, tmp_path):
     out = tmp_path / "boxes.png"
     done = _run(photos["ann"], photos["bob"], "--boxes", str(out))
     assert done.returncode == (cli.SAME if found.same else cli.DIFFERENT) and not done.stderr
-    first, second, third = done.stdout.splitlines()
+    first, second, third, *rest = done.stdout.splitlines()
+    assert bool(rest) is (found.same is not (found.probability > 0.5))
     assert first == ("same person" if found.same else "different people")
     assert f"{found.distance:.3f}" in second and f"{found.threshold:.3f}" in second
     assert f"{found.probability:.1%}" in third and found.network in third

@@ -65,11 +65,6 @@ def mkl_cpu_type(vendor: str, flags: str) -> str | None:
     return "5" if "avx2" in present else None
 
 
-def has_bfloat16() -> bool:
-    """Whether the CPU multiplies bfloat16 numbers by instructions of its own (AVX512_BF16 or AMX)."""
-    return bool({"avx512_bf16", "amx_bf16"} & set(_cpuinfo().get("flags", "").split()))
-
-
 def prepare() -> None:
     """Set what Paddle reads at import, without overriding anything the user has set.
 

@@ -144,15 +144,16 @@ def seed_everything(seed: int) -> None:
     paddle.seed(seed)
 
 
-def peak_memory() -> int:
-    """Largest resident memory of this process so far, in bytes."""
+def peak_memory(process: int | None = None) -> int:
+    """Largest resident memory of a process so far, by default of this one, in bytes."""
     import psutil
 
     try:  # unlike getrusage's figure, the kernel's does not include what the parent process had
-        status = Path("/proc/self/status").read_text()
+        status = Path(f"/proc/{process or 'self'}/status").read_text()
         return 1024 * int(status.partition("VmHWM:")[2].split()[0])
     except (OSError, IndexError):
-        return psutil.Process().memory_info().rss
+        memory = psutil.Process(process).memory_info()
+        return getattr(memory, "peak_wset", memory.rss)
 
 
 def hardware() -> dict[str, str]:

@@ -91,7 +91,7 @@ def train(
         ``held_out`` shows people that ``faces`` lacks, a loss is no longer finite, or the best weights
         are asked for without validation people.
     RuntimeError
-        One of several processes ended early; what the last whole epoch left can be resumed.
+        One of several processes ended early; the message says what is kept.
     """
     if validation is None and (recipe.keep == "best" or recipe.patience):
         raise ValueError("Choosing the best epoch needs validation people: pass them, or use keep='last'.")
@@ -101,7 +101,10 @@ def train(
     labels = None if held_out is None else _matching_labels(faces, held_out)
     with processes.Bar(recipe.epochs, progress and distributed.get_rank() == 0) as bar:
         if recipe.processes > 1 and distributed.get_world_size() == 1:
-            processes.run(train, (name, faces, recipe, held_out, validation), recipe.processes, bar)
+            try:
+                processes.run(train, (name, faces, recipe, held_out, validation), recipe.processes, bar)
+            except RuntimeError as error:
+                raise RuntimeError(f"{error} {_what_is_kept(_run_folder(name, key))}") from None
         else:
             _fit(name, key, faces, recipe, (held_out, labels), validation, bar)
     return find_run(name, key)
@@ -333,6 +336,13 @@ def _finish(name, key, folder: Path, embedding: models.Embedding, faces: PackedF
     (folder / "row.json").write_text(json.dumps(row, indent=1))
     for checkpoint in folder.glob("epoch_[0-9]*"):
         shutil.rmtree(checkpoint, ignore_errors=True)
+
+
+def _what_is_kept(folder: Path) -> str:
+    kept = sorted(folder.glob("epoch_[0-9]*"))
+    if not kept:
+        return "No epoch was finished: the next run starts from the beginning."
+    return f"The checkpoint of epoch {int(kept[-1].name.removeprefix('epoch_'))} is kept: run again to go on from it."
 
 
 def _append_run(row: dict) -> None:

@@ -12,8 +12,7 @@ from facelib._paddle import paddle  # isort: skip  (first, so that its import is
 from paddle import nn
 from paddle.vision.models import resnet18
 
-from facelib import runtime
-from facelib.models import backbones, onednn
+from facelib.models import backbones, dnnl, onednn
 
 FEATURES = 512
 BACKBONES = {
@@ -87,11 +86,11 @@ class Recogniser(nn.Layer):
 def on_this_device(network: nn.Layer, precision: str = "float32") -> nn.Layer:
     """The network with the fastest convolutions for Paddle's present device; parameters and their names stay.
 
-    With ``precision`` ``"bfloat16"`` they multiply in it, if the CPU has instructions for it.
+    With ``precision`` ``"bfloat16"`` they multiply in it, if oneDNN has the CPU's instructions for it.
     """
     if paddle.get_device() != "cpu" or not onednn.available():
         return network
-    return onednn.accelerate(network, "bfloat16" if precision == "bfloat16" and runtime.has_bfloat16() else "float32")
+    return onednn.accelerate(network, "bfloat16" if precision == "bfloat16" and dnnl.has_bfloat16() else "float32")
 
 
 def resnet18_of_width(width: int = 64, fine: bool = False) -> nn.Layer:

@@ -88,7 +88,7 @@ def train(
         ``held_out`` shows people that ``faces`` lacks, a loss is no longer finite, the best weights
         are asked for without validation people, or targets and loss do not go together.
     RuntimeError
-        One of several processes ended early; what the last whole epoch left can be resumed.
+        One of several processes ended early; the message says what is kept.
     """
     if validation is None and (recipe.keep == "best" or recipe.patience):
         raise ValueError("Choosing the best epoch needs validation people: pass them, or use keep='last'.")
@@ -101,7 +101,10 @@ def train(
     with processes.Bar(recipe.epochs, progress and distributed.get_rank() == 0) as bar:
         if recipe.processes > 1 and distributed.get_world_size() == 1:
             arguments = (name, faces, recipe, held_out, validation, True, targets)
-            processes.run(train, arguments, recipe.processes, bar)
+            try:
+                processes.run(train, arguments, recipe.processes, bar)
+            except RuntimeError as error:
+                raise RuntimeError(f"{error} {_what_is_kept(_run_folder(name, key))}") from None
         else:
             _fit(name, key, faces, recipe, (held_out, labels), validation, targets, bar)
     return find_run(name, key)
@@ -292,6 +295,13 @@ def _check_targets(targets: Targets | None, faces: PackedFaces, recipe: Recipe, 
     if targets.features.shape != (len(faces), 2, recipe.features):
         expected = f"({len(faces)}, 2, {recipe.features})"
         raise ValueError(f"Targets of shape {targets.features.shape} do not fit the run: expected {expected}.")
+
+
+def _what_is_kept(folder: Path) -> str:
+    kept = sorted(folder.glob("epoch_[0-9]*"))
+    if not kept:
+        return "No epoch was finished: the next run starts from the beginning."
+    return f"The checkpoint of epoch {int(kept[-1].name.removeprefix('epoch_'))} is kept: run again to go on from it."
 
 
 def _matching_labels(faces: PackedFaces, held_out: PackedFaces) -> np.ndarray:

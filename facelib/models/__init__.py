@@ -11,7 +11,8 @@ __getattr__, __dir__, __all__ = hand_out(
         "embedding": "Embedding Recogniser save_weights load_weights on_this_device resnet18_of_width BACKBONES NECKS",
         "backbones": "mobilefacenet resnet50 iresnet nn1 nn2 FrozenTrunk GlobalDepthwise",
         "costs": "count table",
-        "losses": "Softmax Focal Center NormFace CosFace ArcFace SphereFace LSoftmax Triplet LOSSES",
+        "losses": "Softmax Focal Center NormFace CosFace ArcFace SphereFace LSoftmax LOSSES WITHOUT_CLASSES",
+        "triplet": "Triplet",
         "onednn": "accelerate available OneDNNConv2D",
     },
 )

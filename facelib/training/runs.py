@@ -5,15 +5,24 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import pandas as pd
 
 from facelib import runtime
 from facelib.data.packed import PackedFaces
+from facelib.files import locked, write_atomically
 from facelib.training.recipe import ALWAYS, RECIPE_VERSION, Recipe
+
+
+class Accuracy(NamedTuple):
+    """A share of ``n`` training images that a network recognises, and which network and images that means."""
+
+    share: float
+    n: int
+    measured: str
 
 
 @dataclass(frozen=True)
@@ -23,6 +32,23 @@ class Run:
     weights: Path
     history: pd.DataFrame
     row: dict
+
+    @property
+    def accuracy(self) -> Accuracy:
+        """Accuracy on the training images: that of the network after the last epoch on all of them, as they are.
+
+        Rows without ``final_accuracy`` (runs of an older version, losses without classes) have the running one of the
+        last epoch: over batches as they were augmented, while the weights changed; of several processes the first's.
+        """
+        images = int(self.row["images"])
+        share = float(self.row.get("final_accuracy") or "nan")
+        if share == share:
+            return Accuracy(share, images, "the network after the last epoch, on all training images")
+        ranks = json.loads(self.row["options"]).get("processes", 1)
+        measured = "the last epoch's batches, while the weights changed" + f", in one of {ranks} processes" * (
+            ranks > 1
+        )
+        return Accuracy(float(self.row["accuracy"]), images // ranks, measured)
 
 
 def run_key(
@@ -66,14 +92,11 @@ def read_runs() -> list[dict]:
 
 def _append_run(row: dict) -> None:
     path = runtime.output_dir() / "data" / "runs.csv"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    known = pd.read_csv(path, dtype=str) if path.exists() else pd.DataFrame()
-    if len(known) and row["key"] in set(known["key"]):
-        return
-    rows = pd.concat([known, pd.DataFrame([row])], ignore_index=True)
-    temporary = path.with_suffix(".csv.tmp")
-    rows.to_csv(temporary, index=False)
-    os.replace(temporary, path)
+    with locked(path):
+        known = pd.read_csv(path, dtype=str).to_dict("records") if path.exists() else []
+        if all(row["key"] != other["key"] for other in known):
+            table = pd.DataFrame([*known, row], columns=list(row | dict(*known[:1])))
+            write_atomically(path, table.to_csv(index=False))
 
 
 def _run_folder(name: str, key: str) -> Path:

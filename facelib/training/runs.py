@@ -70,13 +70,26 @@ def find_run(name: str, key: str) -> Run | None:
     rows = [row for row in read_runs() if key and key in (row["key"], row.get("former_key"))]
     known = {key, *(row[column] for row in rows for column in ("key", "former_key") if row.get(column))}
     for folder in (_run_folder(name, one) for one in sorted(known)):
-        if (folder / "row.json").exists():
-            row = json.loads((folder / "row.json").read_text())
+        if row := _whole_row(folder):
             keys = {column: rows[0].get(column, "") for column in ("key", "former_key")} if rows else {}
             return Run(folder / "weights.npz", pd.read_csv(folder / "history.csv"), row | keys)
     shipped = runtime.ROOT / "data" / "weights" / f"{name}.npz"
     if rows and shipped.exists() and _sha256(shipped) == rows[0]["weights_sha256"]:
         return Run(shipped, pd.read_csv(shipped.with_suffix(".csv")), rows[0])
+    return None
+
+
+def _whole_row(folder: Path) -> dict | None:
+    if not (folder / "row.json").exists():
+        return None
+    try:
+        row = json.loads((folder / "row.json").read_text())
+        if _sha256(folder / "weights.npz") == row["weights_sha256"]:
+            return row
+        fault = "its weights have changed"
+    except (OSError, KeyError, ValueError) as error:
+        fault = str(error)
+    print(f"The finished run in '{folder}' is damaged ({fault}) and not used.")
     return None
 
 

@@ -237,6 +237,17 @@ def test_a_finished_run_is_loaded_and_not_trained_again(small, parts, monkeypatc
     assert train(parts).row == first.row
 
 
+@pytest.mark.parametrize(("name", "keep"), [("weights.npz", 0.5), ("row.json", 0.5), ("weights.npz", None)])
+def test_a_damaged_finished_run_is_named_and_made_again(small, parts, capsys, name, keep):
+    run = train(parts)
+    before, file = arrays(run), run.weights.parent / name
+    content = file.read_bytes()
+    file.unlink() if keep is None else file.write_bytes(content[: int(keep * len(content))])
+    assert_same_bits(arrays(train(parts)), before)
+    assert "damaged" in (said := capsys.readouterr().out) and str(file.parent) in said
+    assert file.exists() and runs.find_run("test", run.row["key"]) and not capsys.readouterr().out
+
+
 def test_a_finished_run_appends_one_row_to_runs_csv(small, parts, tmp_path):
     run = train(parts)
     train(parts, Recipe(epochs=1, batch_size=8))

@@ -89,7 +89,8 @@ def experiment(
     if unknown := set(without) - {name for part in parts for name in part.names}:
         some = ", ".join(sorted(unknown)[:5])
         raise DatasetError(f"{len(unknown)} people to leave out are not in '{train_set}', such as {some}.")
-    return Experiment(*(_without(part, without) for part in parts), test)
+    train, held_out, validation = (_without(part, without) for part in parts)
+    return Experiment(train, held_out, validation, test)
 
 
 def _without(faces: PackedFaces, names: Sequence[str]) -> PackedFaces:

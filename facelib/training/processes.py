@@ -127,7 +127,12 @@ def _start(folder: str, rank: int, ports: list[int]) -> subprocess.Popen:
 def _lines(stream) -> queue.SimpleQueue:
     """Lines of a stream as they come, so that waiting for one can end."""
     lines = queue.SimpleQueue()
-    threading.Thread(target=lambda: [lines.put(line) for line in stream], daemon=True).start()
+
+    def read():
+        for line in stream:
+            lines.put(line)
+
+    threading.Thread(target=read, daemon=True).start()
     return lines
 
 

@@ -102,8 +102,8 @@ class Recipe:
     @classmethod
     def of_run(cls, row: dict) -> Recipe:
         """The recipe of a finished run, from its row of ``runs.csv``."""
-        numbers = {name: int(row[name]) for name in ("epochs", "batch_size", "seed")}
-        return cls(**numbers, learning_rate=float(row["learning_rate"]), **json.loads(row["options"]))
+        epochs, batch_size, seed = (int(row[name]) for name in ("epochs", "batch_size", "seed"))
+        return cls(epochs, batch_size, float(row["learning_rate"]), seed, **json.loads(row["options"]))
 
 
 def rate_at(step: int, steps_per_epoch: int, recipe: Recipe) -> float:

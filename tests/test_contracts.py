@@ -102,6 +102,10 @@ class TestLoss:
             column = loss_of(layer, x, flat.unsqueeze(1))
             assert float(column[0]) == float(loss) and np.array_equal(column[1].numpy(), right.numpy())
 
+    def test_it_has_classes_or_is_listed_without(self, name):
+        has_classes = "classes" in inspect.signature(losses.LOSSES[name]).parameters
+        assert has_classes != (name in losses.WITHOUT_CLASSES)
+
     def test_the_room_hands_it_out(self, name):
         assert getattr(models, losses.LOSSES[name].__name__) is losses.LOSSES[name]
         assert losses.LOSSES[name].__doc__

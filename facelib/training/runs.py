@@ -14,6 +14,7 @@ import pandas as pd
 from facelib import runtime
 from facelib.data.packed import PackedFaces
 from facelib.files import locked, write_atomically
+from facelib.training.distillation import Targets
 from facelib.training.recipe import ALWAYS, RECIPE_VERSION, Recipe
 
 
@@ -45,14 +46,17 @@ class Run:
         if share == share:
             return Accuracy(share, images, "the network after the last epoch, on all training images")
         ranks = json.loads(self.row["options"]).get("processes", 1)
-        measured = "the last epoch's batches, while the weights changed" + f", in one of {ranks} processes" * (
-            ranks > 1
-        )
+        part = f", in one of {ranks} processes" if ranks > 1 else ""
+        measured = f"the last epoch's batches, while the weights changed{part}"
         return Accuracy(float(self.row["accuracy"]), images // ranks, measured)
 
 
 def run_key(
-    faces: PackedFaces, recipe: Recipe, held_out: PackedFaces | None = None, validation: PackedFaces | None = None
+    faces: PackedFaces,
+    recipe: Recipe,
+    held_out: PackedFaces | None = None,
+    validation: PackedFaces | None = None,
+    targets: Targets | None = None,
 ) -> str:
     """Hash of the data, the recipe, and the version of the code that makes weights of them.
 
@@ -60,6 +64,7 @@ def run_key(
     keys of finished runs alone.
     """
     parts = [faces.key, held_out.key if held_out else "", validation.key if validation else ""]
+    parts += [targets.key] if targets else []
     always = {name: getattr(recipe, name) for name in ALWAYS}
     content = json.dumps([*parts, always | recipe.options(), RECIPE_VERSION], sort_keys=True)
     return hashlib.sha256(content.encode()).hexdigest()[:16]

@@ -138,9 +138,8 @@ def build(num_classes: int, size: int, steps_per_epoch: int, recipe: Recipe) -> 
     """
     runtime.seed_everything(recipe.seed)
     embedding = models.Embedding(recipe.backbone, recipe.width, recipe.neck, recipe.dropout, size, recipe.features)
-    sizes = (
-        {"features": embedding.features, "classes": num_classes} if recipe.loss not in losses.WITHOUT_CLASSES else {}
-    )
+    without = recipe.loss in losses.WITHOUT_CLASSES
+    sizes = {} if without else {"features": embedding.features, "classes": num_classes}
     head = losses.LOSSES[recipe.loss](**sizes, **recipe.loss_options)
     image, label = InputSpec([None, 3, size, size], "float32", "image"), InputSpec([None, 1], "int64", "label")
     if recipe.loss == "distillation":

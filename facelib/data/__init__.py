@@ -13,7 +13,7 @@ __getattr__, __dir__, __all__ = hand_out(
         "packed": "PackedFaces to_input",
         "packing": "pack join",
         "catalog": "load source find fetch lfw_variant lfw_pairs_file parts_of SETS DEMO_SETS",
-        "splits": "Experiment experiment split_people hold_out test_pairs",
+        "splits": "Experiment experiment split_people hold_out pairs_of",
         "pairs": "Pairs draw_pairs draw_by_source read_lfw_pairs match_lfw_pairs",
         "leaks": "check_disjoint near_duplicates",
         "framing": "FRAME similarity crop",

@@ -155,7 +155,7 @@ class Step:
     def __call__(self, memories: dict[int, Handle], workspace: int) -> None:
         if self.scratch:
             memories |= {_SCRATCHPAD: memory(self._scratchpad, workspace)}
-        arguments = (_Argument * len(memories))(*memories.items())
+        arguments = (_Argument * len(memories))(*[_Argument(index, held) for index, held in memories.items()])
         _check(library.dnnl_primitive_execute(self._primitive, thread.stream, len(memories), arguments))
 
 

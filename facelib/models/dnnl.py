@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import threading
+from collections.abc import Callable
 from ctypes import byref, c_int, c_int64, c_size_t, c_void_p
 from functools import cached_property
 from pathlib import Path
@@ -56,6 +57,8 @@ def has_bfloat16() -> bool:
 
 class Handle(c_void_p):
     """Something of oneDNN's that is destroyed with this object."""
+
+    destroy: Callable
 
     def __del__(self):
         if self.value:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from facelib import runtime
 from facelib.data import archives, packing, rendered
-from facelib.data.archives import DatasetError
+from facelib.data.fetching import Remote, fetch
 from facelib.data.images import Crop
 from facelib.data.packed import PackedFaces
 
@@ -17,16 +17,28 @@ LFW_CROP = (62 / 250, 66 / 250, 190 / 250, 194 / 250)
 # The funneled variant is aligned otherwise: a square of the same size around the centre of the
 # slice (rows 70-195, columns 78-172) that scikit-learn's `fetch_lfw_pairs` takes from it.
 LFW_FUNNELED_CROP = (61 / 250, 68.5 / 250, 189 / 250, 196.5 / 250)
-# File name, address and sha256, as scikit-learn's `fetch_lfw_pairs` has them.
-LFW_FUNNELED = (
+# Addresses and hashes as in scikit-learn's `fetch_lfw_pairs`.
+LFW_FUNNELED = Remote(
     "lfw-funneled.tgz",
     "https://ndownloader.figshare.com/files/5976015",
     "b47c8422c8cded889dc5a13418c4bc2abbda121092b3533a83306f90d900100a",
 )
-LFW_PAIRS = (
-    "pairs.txt",
-    "https://ndownloader.figshare.com/files/5976006",
-    "ea42330c62c92989f9d7c03237ed5d591365e89b3e649747777b70e692dc1592",
+LFW_LISTS = (  # View 2, and the two parts of View 1
+    Remote(
+        "pairs.txt",
+        "https://ndownloader.figshare.com/files/5976006",
+        "ea42330c62c92989f9d7c03237ed5d591365e89b3e649747777b70e692dc1592",
+    ),
+    Remote(
+        "pairsDevTrain.txt",
+        "https://ndownloader.figshare.com/files/5976012",
+        "1d454dada7dfeca0e7eab6f65dc4e97a6312d44cf142207be28d688be92aabfa",
+    ),
+    Remote(
+        "pairsDevTest.txt",
+        "https://ndownloader.figshare.com/files/5976009",
+        "7cb06600ea8b2814ac26e946201cdb304296262aad67d046a16a7ec85d0ff87c",
+    ),
 )
 
 
@@ -65,7 +77,7 @@ SETS = {
     "celebfaces-tight": KnownSet(_places("celebfaces"), CELEBFACES_TIGHT_CROP, _OPEN_SET),
     "lfw": KnownSet(_places("lfw-deepfunneled"), LFW_CROP, _OPEN_SET),
     "lfw-tight": KnownSet(_places("lfw-deepfunneled"), LFW_TIGHT_CROP, _OPEN_SET),
-    "lfw-funneled": KnownSet(_places("lfw-funneled"), LFW_FUNNELED_CROP, _OPEN_SET),
+    "lfw-funneled": KnownSet((*_places("lfw-funneled"), "lfw_funneled"), LFW_FUNNELED_CROP, _OPEN_SET),
     "families": KnownSet(_places("families"), None, _OPEN_SET),
     "vggface2": KnownSet(_places("vggface2"), None, _PAPER_SET.replace("{number}", "107435")),
     "facecap": KnownSet(_places("facecap"), None, _PAPER_SET.replace("{number}", "104646")),
@@ -102,7 +114,7 @@ def source(name: str, progress: bool = True) -> Path:
     if name == "lfw" and lfw_variant() == "lfw-funneled":
         name = "lfw-funneled"
     if name == "lfw-funneled" and not _place(name):
-        return fetch(*LFW_FUNNELED, progress)
+        return fetch(LFW_FUNNELED, progress)
     return find(name)
 
 
@@ -125,32 +137,14 @@ def lfw_variant() -> str:
     return "lfw" if _place("lfw") else "lfw-funneled"
 
 
-def lfw_pairs_file() -> Path:
-    """LFW's ``pairs.txt`` (View 2): ``lfw/pairs.txt`` of the data folder, else fetched."""
-    local = runtime.data_dir() / "lfw" / LFW_PAIRS[0]
-    return local if local.exists() else fetch(*LFW_PAIRS)
+def lfw_pairs_file(name: str = "pairs.txt") -> Path:
+    """One of LFW's pair lists: in the data folder or its folder ``lfw``, else fetched.
 
-
-def fetch(name: str, url: str, sha256: str, progress: bool = True) -> Path:
-    """Download a file once into the cache and check its hash.
-
-    Raises
-    ------
-    DatasetError
-        The download failed, or is not the expected file; the message says how to do it by hand.
+    ``pairs.txt`` is View 2; ``pairsDevTrain.txt`` and ``pairsDevTest.txt`` are View 1.
     """
-    import pooch
-
-    folder = runtime.cache_dir() / "downloads"
-    pooch.get_logger().setLevel("WARNING")
-    try:
-        return Path(pooch.retrieve(url, f"sha256:{sha256}", name, folder, progressbar=progress))
-    except (OSError, ValueError) as error:
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise DatasetError(
-            f"'{name}' could not be fetched ({reason}). Download {url} by hand, "
-            f"check that its sha256 is {sha256}, and put it into '{folder}'."
-        ) from error
+    places = (runtime.data_dir() / "lfw" / name, runtime.data_dir() / name)
+    remote = next(remote for remote in LFW_LISTS if remote.name == name)
+    return next((place for place in places if place.exists()), None) or fetch(remote)
 
 
 def find(name: str) -> Path:

@@ -10,10 +10,12 @@ __getattr__, __dir__, __all__ = hand_out(
     {
         "images": "decode Unreadable",
         "archives": "DatasetError members fingerprint digest",
+        "layouts": "read_table write_table folder_of_archives vggface2_names",
         "packed": "PackedFaces to_input",
         "packing": "pack join",
         "fetching": "Remote fetch",
-        "catalog": "load source find lfw_variant lfw_pairs_file parts_of SETS DEMO_SETS",
+        "catalog": "load source find missing lfw_variant lfw_pairs_file parts_of SETS DEMO_SETS",
+        "copies": "without_copies",
         "splits": "Experiment experiment split_people hold_out test_pairs",
         "pairs": "Pairs draw_pairs draw_by_source read_lfw_pairs match_lfw_pairs",
         "leaks": "check_disjoint near_duplicates",

@@ -69,12 +69,29 @@ class TestFinding:
         readme = (ROOT / "data" / "README.md").read_text(encoding="utf-8")
         assert f"data set {number}" in readme and link in readme and layout in readme
 
-    @pytest.mark.parametrize("name, folder", [("celebfaces",) * 2, ("families",) * 2, ("lfw", "lfw-deepfunneled")])
+    @pytest.mark.parametrize("name, folder", [("families",) * 2, ("digiface",) * 2, ("lfw", "lfw-deepfunneled")])
     def test_where_the_open_sets_belong(self, data, name, folder):
         with pytest.raises(FileNotFoundError) as error:
             catalog.find(name)
         for part in (f"'{name}' is not under '{data}'", f"'{folder}'", f"'{folder}.tar'", "'.zip'", "FACELIB_DATA"):
             assert part in str(error.value)
+
+    def test_where_vggface2_belongs(self, data):
+        with pytest.raises(
+            FileNotFoundError, match="the folder 'vggface2/train' .* its archive 'vggface2_train.tar.gz'"
+        ):
+            catalog.find("vggface2-train")
+
+    def test_what_is_missing_is_told_before_work_starts(self, data, tree, encode):
+        tree(["1/1.png"], name="families").rename(data / "families")
+        assert catalog.missing("families") == catalog.missing("lfw") == catalog.missing("demo-train") == []
+        assert catalog.missing("celebfaces-tight+families") == ["celebfaces-tight"]
+        assert catalog.missing("celeba") == ["celeba"] and catalog.missing(str(data)) == []
+        assert catalog.missing(f"{data}/no") == [f"{data}/no"]
+        (data / "img_align_celeba").mkdir()
+        (data / "identity_CelebA.txt").touch()
+        assert catalog.missing("celebfaces+families") == catalog.missing("celeba") == []
+        assert list(data.parent.glob("**/celebfaces.tar")) == []
 
     def test_known_sets_with_a_plus_between_them_are_one(self, data, encode):
         for name, colour in (("celebfaces", (9, 0, 0)), ("families", (0, 9, 0))):

@@ -19,6 +19,8 @@ __getattr__, __dir__, __all__ = hand_out(
         "splits": "Experiment experiment split_people hold_out test_pairs",
         "pairs": "Pairs draw_pairs draw_by_source read_lfw_pairs match_lfw_pairs",
         "leaks": "check_disjoint near_duplicates",
+        "protocols": "PhotoPair view1 view2_outside_view1 outside_view2",
+        "bins": "read_bin",
         "rendered": "write_people render_face",
     },
 )

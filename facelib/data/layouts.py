@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import os
+import posixpath
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -29,7 +30,7 @@ def read_table(table: Path) -> dict[str, str]:
     Returns
     -------
     ``<identity>/<file name>`` of each photo, and its path as in the table. Where an identity has two files of one
-    name, the folders of their paths, joined by ``_``, stand before the name.
+    name, their folders below the common one of all photos, joined by ``_``, stand before the name.
 
     Raises
     ------
@@ -38,11 +39,11 @@ def read_table(table: Path) -> dict[str, str]:
     """
     rows = dict(_rows(table))
     plain = Counter(f"{identity}/{_name(path)}" for path, identity in rows.items())
-    photos = {}
+    common, photos = _common(rows) if max(plain.values(), default=1) > 1 else "", {}
     for path, identity in rows.items():
         name = f"{identity}/{_name(path)}"
         if plain[name] > 1:
-            name = f"{identity}/{path.strip('/').replace('/', '_')}"
+            name = f"{identity}/{path.removeprefix(common).strip('/').replace('/', '_')}"
         if name in photos:
             raise archives.DatasetError(f"'{table}': '{path}' and '{photos[name]}' of one identity need other names.")
         photos[name] = path
@@ -151,6 +152,13 @@ def _rows(table: Path) -> Iterator[tuple[str, str]]:
                 yield path, identity
     except (csv.Error, UnicodeDecodeError) as error:
         raise archives.DatasetError(f"'{table}' is no CSV table in UTF-8 ({error}).") from None
+
+
+def _common(paths: Iterable[str]) -> str:
+    try:
+        return posixpath.commonpath([posixpath.dirname(path) for path in paths])
+    except ValueError:  # some are absolute, some are not
+        return ""
 
 
 def _name(path: str) -> str:

@@ -82,10 +82,10 @@ def fingerprint(source: str | os.PathLike) -> str:
     source = Path(source)
     if not source.exists():
         raise FileNotFoundError(f"'{source}' does not exist: expected a folder or an archive of identity folders.")
-    if source.suffix == ".csv":
+    if source.is_file() and source.suffix.lower() == ".csv":
         from facelib.data import layouts
 
-        return digest([_state(source), *layouts.table_states(source)])
+        return digest(sorted(layouts.table_states(source)))
     return digest(sorted(_states(source)) if source.is_dir() else _state(source)[0])
 
 

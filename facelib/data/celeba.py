@@ -199,7 +199,8 @@ def _photos() -> tuple[dict[int, str], Callable]:
 
 def _home() -> Path:
     """Folder in the cache for what is made of the files that are there."""
-    parts = [[str(place.absolute()), *archives._state(place)] for place in (_images(), _identities())]
+    places = [(place.absolute(), place.stat()) for place in (_images(), _identities())]
+    parts = [[str(place), found.st_size, found.st_mtime_ns] for place, found in places]
     return runtime.cache_dir() / "celeba" / archives.digest([VERSION, parts])
 
 

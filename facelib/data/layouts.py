@@ -79,14 +79,15 @@ def list_table(table: Path) -> tuple[dict[str, str], Callable[[Iterable[str]], a
     return dict.fromkeys(photos, ""), read
 
 
-def table_states(table: Path) -> Iterator[tuple[str, ...]]:
-    """Name, size and time of each photo of a table, or of the archive that it is in."""
-    states = {}
+def table_states(table: Path) -> Iterator[tuple[str, str, str]]:
+    """Size and time of a table; and of each of its photos by name, or of the archive that it is in."""
+    states = {table: _state(table)}
+    yield "", "", states[table]
     for name, path in read_table(table).items():
         place, inner = _split(table.parent / path)
         if place not in states:
-            states[place] = archives._state(place)
-        yield name, inner, *states[place]
+            states[place] = _state(place)
+        yield name, inner, states[place]
 
 
 def folder_of_archives(folder: Path, table: Path) -> Path:
@@ -163,6 +164,14 @@ def _common(paths: Iterable[str]) -> str:
 
 def _name(path: str) -> str:
     return path.rpartition("/")[2]
+
+
+def _state(path: Path) -> str:
+    try:
+        found = path.stat()
+    except OSError as error:  # reading it tells the reason
+        return type(error).__name__
+    return f"{found.st_size} {found.st_mtime_ns}"
 
 
 def _split(path: Path) -> tuple[Path, str]:

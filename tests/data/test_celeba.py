@@ -7,8 +7,10 @@ import zipfile
 
 import numpy as np
 import pytest
+import yaml
 from PIL import Image, ImageDraw
 
+from facelib import runtime
 from facelib.data import catalog, celeba, copies, splits
 from facelib.data.archives import DatasetError
 
@@ -220,6 +222,17 @@ class TestCelebA:
         (data / "list_landmarks_align_celeba.txt").write_text("1\nx y\n000001.jpg 1 2 3 4\n")
         with pytest.raises(DatasetError, match="expected lines of '000001.jpg' and the x and y of five landmarks"):
             celeba.crop()
+
+
+def test_its_profile_says_what_it_needs_and_trains_on_it():
+    path = runtime.ROOT / "notebooks" / "profiles" / "celeba.yaml"
+    head = path.read_text().splitlines()[1:6]
+    assert [line[2:].partition(":")[0] for line in head] == ["Source", "Command", "Hardware", "Duration", "Expect"]
+    assert "not run here" in head[3] and "not run here" in head[4]
+    values, like = (yaml.safe_load(file.read_text()) for file in (path, path.with_name("lfw.yaml")))
+    assert (values["profile"], values["train_set"], values["test_set"]) == ("celeba", "celeba", "lfw")
+    assert not values.keys() - like.keys() and not values["show_training_faces"]
+    assert catalog.SETS["celeba"].apart_from == "lfw"
 
 
 class TestCopies:

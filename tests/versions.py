@@ -16,7 +16,7 @@ from pathlib import Path
 from facelib.data import packed, pairs, rendered
 from facelib.inference import embedder
 from facelib.metrics import protocol
-from facelib.models import backbones, embedding, losses, onednn
+from facelib.models import backbones, dnnl, embedding, losses, onednn
 from facelib.training import augmentation, loop, recipe, samplers
 
 RECORD = Path(__file__).with_name("versions.json")
@@ -42,9 +42,9 @@ def shaping() -> dict[str, list]:
     weights = [recipe.build, recipe.rate_at, embedding.Embedding, embedding.Recogniser, embedding.resnet18_of_width]
     weights += [embedding._scaled, embedding.save_weights, packed.to_input, loop.FaceDataset]
     weights += [loop.Recorder.on_epoch_begin, protocol.auc_by_source, pairs.draw_by_source, pairs.draw_pairs]
-    weights += [Path(module.__file__) for module in (augmentation, backbones, losses, onednn, samplers)]
+    weights += [Path(module.__file__) for module in (augmentation, backbones, dnnl, losses, onednn, samplers)]
     features = [embedding.Embedding, embedding.load_weights, packed.to_input, embedder.Embedder, embedder.together]
-    features += [Path(module.__file__) for module in (backbones, onednn)]
+    features += [Path(module.__file__) for module in (backbones, dnnl, onednn)]
     return {"RECIPE_VERSION": weights, "EMBEDDER_VERSION": features, "RENDERER_VERSION": [Path(rendered.__file__)]}
 
 

@@ -6,7 +6,6 @@ import json
 import shutil
 import textwrap
 from collections.abc import Sequence
-from pathlib import Path
 
 import pandas as pd
 
@@ -25,11 +24,22 @@ def publish() -> None:
         if notebook in stored["_provenance"]:
             runs = runs_of(stored, notebook)
             for name, key in runs:
-                _ship(name, key)
-                others = [other for other, _ in runs if other != name]
-                files.write_atomically(_weights_folder() / f"{name}.md", model_card(name, key, prefix, others))
+                ship(name, key, prefix, [other for other, _ in runs if other != name])
     readme = runtime.ROOT / "README.md"
     files.write_atomically(readme, with_table(readme.read_text()))
+
+
+def ship(name: str, key: str, prefix: str = "", others: Sequence[str] = ()) -> None:
+    """Put a finished run's weights and history into ``data/weights``, and its `model_card` beside them."""
+    from facelib import training
+
+    weights = training.find_run(name, key).weights
+    target = runtime.ROOT / "data" / "weights" / f"{name}.npz"
+    if weights != target:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(weights, target)
+        shutil.copyfile(weights.with_name("history.csv"), target.with_suffix(".csv"))
+    files.write_atomically(target.with_suffix(".md"), model_card(name, key, prefix, others))
 
 
 def runs_of(stored: dict, notebook: str) -> list[tuple[str, str]]:
@@ -145,12 +155,15 @@ def model_card(name: str, key: str, prefix: str = "", others: Sequence[str] = ()
         for label, number in (("accuracy", "accuracy"), ("TAR at FAR 1e-2", "tar_at_far_1e-2"))
         for metric in ("Euclidean", "cosine")
     }
-    if not prefix:
+    options = json.loads(row["options"])
+    if not prefix and options.get("loss") != "distillation":
         measured["training accuracy"] = "train.accuracy"
         measured["accuracy on held-out images of the training people"] = "train.held_out_accuracy"
     found = {label: entries[result] for label, result in measured.items() if result in entries}
     numbers = [f"| {label} | {results.show(entry)} |" for label, entry in found.items()]
-    options = json.loads(row["options"])
+    if options.get("loss") == "distillation":
+        auc = float(row["validation_auc"])
+        numbers.append(f"| AUC of people held out, mean over the sources, cosine without mirroring | {auc:.4f} |")
     use, mean = "`facelib.embedding.Embedder` loads it.", ""
     if seeds := entries.get(f"{prefix}lfw.view2.seeds"):
         loaded = ", ".join(f'"data/weights/{file}.npz"' for file in (name, *others))
@@ -170,7 +183,7 @@ def model_card(name: str, key: str, prefix: str = "", others: Sequence[str] = ()
   Training history: `{name}.csv`.
 - **Data**: {int(row["images"]):,} images of {int(row["identities"]):,} people of celebfaces, a subset of CelebA
   (Liu et al. 2015), as aligned crops: eyes at a third and two thirds of the width, .365 of the height. Other
-  framings cost accuracy.
+  framings cost accuracy.{_outside(options)}
 {_recipe(row, options)}
   Run `{key}` of `data/runs.csv`.{mean}
 
@@ -190,9 +203,23 @@ def _network(options: dict) -> str:
     text = "ResNet-18" + (f" of width {width}" if width != 64 else "")
     if options.get("backbone") == "resnet18-fine":
         text += ", with 3 x 3 filters first and no max-pooling,"
-    if options.get("neck") == "linear":
-        return f"{text} with a linear layer and batch norm at its end:\na 64 x 64 RGB face to 512 features."
+    if (neck := options.get("neck")) in ("linear", "plain"):
+        end = "a linear layer" + (" and batch norm" if neck == "linear" else "")
+        return f"{text} with {end} at its end:\na 64 x 64 RGB face to {options.get('features', 512)} features."
     return f"{text} without its last layer: a 64 x 64 RGB face to {8 * width} non-negative features."
+
+
+def _outside(options: dict) -> str:
+    """What a network knows that its photos did not tell it."""
+    if options.get("loss") != "distillation":
+        return ""
+    from facelib.training import distillation
+
+    return f"""
+- **Outside knowledge**: it learned to give the features of a teacher, SFace (Zhong et al. 2021), and no labels. The
+  teacher is `{distillation.TEACHER}` of OpenCV's model zoo (Apache-2.0, sha256
+  `{distillation.TEACHER_SHA256}`). What photos it saw, and whether
+  LFW's people are among them, is not known here."""
 
 
 def _recipe(row: dict, options: dict) -> str:
@@ -205,18 +232,3 @@ def _recipe(row: dict, options: dict) -> str:
     if options:
         text += f" Weights of epoch {row['best_epoch']}."
     return textwrap.fill(text, 110, initial_indent="- **Recipe**: ", subsequent_indent="  ")
-
-
-def _ship(name: str, key: str) -> None:
-    from facelib import training
-
-    weights = training.find_run(name, key).weights
-    target = _weights_folder() / f"{name}.npz"
-    if weights != target:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(weights, target)
-        shutil.copyfile(weights.with_name("history.csv"), target.with_suffix(".csv"))
-
-
-def _weights_folder() -> Path:
-    return runtime.ROOT / "data" / "weights"

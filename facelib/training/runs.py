@@ -13,6 +13,7 @@ import pandas as pd
 
 from facelib import runtime
 from facelib.data.packed import PackedFaces
+from facelib.training.distillation import Targets
 from facelib.training.recipe import ALWAYS, RECIPE_VERSION, Recipe
 
 
@@ -26,7 +27,11 @@ class Run:
 
 
 def run_key(
-    faces: PackedFaces, recipe: Recipe, held_out: PackedFaces | None = None, validation: PackedFaces | None = None
+    faces: PackedFaces,
+    recipe: Recipe,
+    held_out: PackedFaces | None = None,
+    validation: PackedFaces | None = None,
+    targets: Targets | None = None,
 ) -> str:
     """Hash of the data, the recipe, and the version of the code that makes weights of them.
 
@@ -34,6 +39,7 @@ def run_key(
     keys of finished runs alone.
     """
     parts = [faces.key, held_out.key if held_out else "", validation.key if validation else ""]
+    parts += [targets.key] if targets else []
     always = {name: getattr(recipe, name) for name in ALWAYS}
     content = json.dumps([*parts, always | recipe.options(), RECIPE_VERSION], sort_keys=True)
     return hashlib.sha256(content.encode()).hexdigest()[:16]

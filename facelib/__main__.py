@@ -1,15 +1,21 @@
-"""Command line: ``python -m facelib reproduce --profile demo``, ``python -m facelib train --profile paper``."""
+"""Command line: ``python -m facelib reproduce --profile demo``, ``... train --profile paper``, ``... compare A B``."""
 
 from __future__ import annotations
 
 import argparse
 import sys
 
-from facelib.paper import reproduce
+from facelib import cli
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run a command and return the exit status: 0 done, 1 failed, 2 wrong arguments, 130 interrupted."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if arguments[:1] == ["compare"]:
+        return cli.main(arguments)
+
+    from facelib.paper import reproduce  # which takes a second to import
+
     options = _parser().parse_args(arguments)
     try:
         settings = dict(map(reproduce.parse_setting, options.set))
@@ -31,6 +37,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _train(profile: str, settings: dict) -> None:
     """The training of 02_train, without the notebook; under `paddle.distributed.launch` in all its processes."""
+    from facelib.paper import reproduce
+
     [(_, given, _)] = reproduce.plan(profile, ["02"], settings)
 
     from facelib import runtime, training
@@ -55,6 +63,8 @@ def _train(profile: str, settings: dict) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
+    from facelib.paper import reproduce
+
     parser = argparse.ArgumentParser(prog="python -m facelib", description=__import__("facelib").__doc__)
     commands = parser.add_subparsers(required=True, metavar="command", dest="command")
     command = commands.add_parser("reproduce", help="run the notebooks in order and write every figure and number")
@@ -65,6 +75,7 @@ def _parser() -> argparse.ArgumentParser:
         each.add_argument(
             "--set", action="append", default=[], metavar="NAME=VALUE", help="change a parameter; may be repeated"
         )
+    cli.add_compare(commands)
     command.add_argument("--only", action="append", metavar="NN", help="run this notebook alone; may be repeated")
     command.add_argument("--force", action="store_true", help="run notebooks again that are up to date")
     return parser

@@ -119,19 +119,25 @@ def test_readme_table_is_fresh(monkeypatch):
 @pytest.mark.parametrize(("notebook", "used"), [("02_train", "03_similarity"), ("06_losses", "06_losses")])
 def test_shipped_weights_are_those_of_recorded_runs_and_of_the_results(monkeypatch, tmp_path, notebook, used):
     monkeypatch.setenv("FACELIB_CACHE", str(tmp_path))
-    runs = [runs.find_run(*run) for run in release.runs_of(LFW, notebook)]
-    hashes = [run.row["weights_sha256"] for run in runs]
+    shipped = [runs.find_run(*run) for run in release.runs_of(LFW, notebook)]
+    hashes = [run.row["weights_sha256"] for run in shipped]
     assert LFW["_provenance"][used]["consumed"]["weights"] == " ".join(hashes)
-    for run in runs:
+    for run in shipped:
         assert run.weights.parent == ROOT / "data" / "weights" and run.weights.stat().st_size < 30e6
         card = run.weights.with_suffix(".md").read_text()
         assert run.row["weights_sha256"] in card and "non-commercial" in card
 
 
-def test_readme_links_exist():
-    for target in re.findall(r"\]\(([^)#]+)\)", (ROOT / "README.md").read_text()):
+@pytest.mark.parametrize("text", [*ROOT.glob("*.md"), ROOT / "data" / "README.md"], ids=label)
+def test_links_lead_to_files(text):
+    for target in re.findall(r"\]\(([^)#]+)\)", text.read_text()):
         if not target.startswith("http"):
-            assert (ROOT / target).exists(), target
+            assert (text.parent / target).exists(), target
+
+
+def test_names_of_files_in_the_contributors_guide_exist():
+    for name in re.findall(r"`((?:facelib|tests|data|notebooks)/[\w./-]+)`", (ROOT / "CONTRIBUTING.md").read_text()):
+        assert (ROOT / name).exists() or "NN_name" in name or "<" in name, name
 
 
 def test_requirements_differ_in_the_paddle_line_only():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 
@@ -60,7 +61,7 @@ def _tell(job: dict) -> None:
     print(json.dumps(measured), flush=True)
 
 
-def ours_processes(**job) -> dict | None:
+def ours_processes(**job) -> None:
     from facelib import runtime
     from facelib.benchmarks import step
     from facelib.training import processes
@@ -112,8 +113,9 @@ def torch_bf16(**job) -> dict:
 if __name__ == "__main__":
     # Python puts this file's folder first, where `runtime` or `datasets` would hide other packages.
     sys.path[0] = str(Path(__file__).resolve().parent.parent.parent)
-    measures = {"stock": stock, "stock_threads": stock, "ours": ours, "ours_processes": ours_processes}
-    measures |= {"ours_bf16": ours_bf16, "torch_fp32": torch, "torch_bf16": torch_bf16}
+    measures: dict[str, Callable] = {"stock": stock, "stock_threads": stock, "ours": ours}
+    measures |= {"ours_processes": ours_processes, "ours_bf16": ours_bf16}
+    measures |= {"torch_fp32": torch, "torch_bf16": torch_bf16}
     measured = measures[sys.argv[1]](**json.loads(sys.argv[2]))
     if measured is not None:
         print(json.dumps(measured))

@@ -8,7 +8,7 @@ from facelib._rooms import hand_out
 __getattr__, __dir__, __all__ = hand_out(
     __name__,
     {
-        "images": "decode Unreadable",
+        "images": "decode decode_whole Unreadable",
         "archives": "DatasetError members fingerprint digest",
         "layouts": "read_table write_table folder_of_archives vggface2_names",
         "packed": "PackedFaces to_input",
@@ -16,11 +16,13 @@ __getattr__, __dir__, __all__ = hand_out(
         "fetching": "Remote fetch",
         "catalog": "load source find missing lfw_variant lfw_pairs_file parts_of SETS DEMO_SETS",
         "copies": "without_copies",
-        "splits": "Experiment experiment split_people hold_out test_pairs",
+        "splits": "Experiment experiment split_people hold_out pairs_of",
         "pairs": "Pairs draw_pairs draw_by_source read_lfw_pairs match_lfw_pairs",
         "leaks": "check_disjoint near_duplicates",
         "protocols": "PhotoPair view1 view2_outside_view1 outside_view2",
         "bins": "read_bin",
+        "framing": "FRAME similarity crop",
+        "detection": "Face FaceError read_photo align choose refine drawn",
         "rendered": "write_people render_face",
     },
 )

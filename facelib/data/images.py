@@ -101,15 +101,34 @@ def _plain_jpeg(data: bytes) -> tuple[str, int, int] | None:
 
 
 def _decode_any(data: bytes, size: int, crop: Crop | None) -> Decoded:
+    with _upright(data, _jpeg_wanted(size, crop)) as (image, width, height):
+        return Decoded(_resize(image, size, crop), width, height)
+
+
+def decode_whole(data: bytes, longest: int) -> np.ndarray:
+    """Decode an image file as a whole: (H, W, 3) uint8 RGB, its longer side at most ``longest`` pixels.
+
+    Rotation, transparency, modes and errors are those of `decode`.
+    """
+    if not data:
+        raise Unreadable("empty file")
+    with quiet_about_size(), _upright(data, longest // 2) as (image, _, _):  # a JPEG is halved fastest while decoded
+        if max(image.size) > longest:
+            image.thumbnail((longest, longest), INTERPOLATION)
+        return np.array(image)
+
+
+@contextmanager
+def _upright(data: bytes, wanted: int):
+    """The image of a file as RGB and upright, of ``wanted`` pixels at least where it has them; its width and height."""
     try:
         with Image.open(io.BytesIO(data)) as image:
             width, height = image.size
             if width * height > MAX_PIXELS:
                 raise Unreadable(f"{width} x {height} pixels: over the limit of {MAX_PIXELS:,}")
             if image.format == "JPEG":
-                image.draft(None, (_jpeg_wanted(size, crop),) * 2)
-            upright = ImageOps.exif_transpose(image)
-            return Decoded(_resize(_to_rgb(upright), size, crop), width, height)
+                image.draft(None, (wanted,) * 2)
+            yield _to_rgb(ImageOps.exif_transpose(image)), width, height
     except Unreadable:
         raise
     except Image.DecompressionBombError:

@@ -100,7 +100,7 @@ def _impostor(person: Array, group: Array, count: int, rng: np.random.Generator)
     return _distinct(draw, count, exist, len(person), "impostor")
 
 
-def draw_pairs(labels: Array, genuine: int, impostor: int, seed: int, groups=None) -> Pairs:
+def draw_pairs(labels: Array, genuine: int, impostor: int, seed: int | list[int], groups=None) -> Pairs:
     """Draw pairs without repetition, the genuine ones first; ValueError if fewer exist.
 
     A genuine pair takes an identity, uniformly among those with two images or more, and two of its
@@ -114,7 +114,8 @@ def draw_pairs(labels: Array, genuine: int, impostor: int, seed: int, groups=Non
     group = 0 * person if groups is None else np.unique(groups, return_inverse=True)[1]
     rng = np.random.default_rng(seed)
     drawn = _genuine(person, genuine, rng), _impostor(person, group, impostor, rng)
-    return Pairs(*np.concatenate(drawn, axis=1), np.arange(genuine + impostor) < genuine)
+    left, right = np.concatenate(drawn, axis=1)
+    return Pairs(left, right, np.arange(genuine + impostor) < genuine)
 
 
 def draw_by_source(labels: Array, sources: Array, count: int, seed: int) -> Pairs:
@@ -168,8 +169,8 @@ def read_lfw_pairs(path: str | Path) -> list[LfwPair]:
     for k, line in enumerate(lines):
         genuine = k // size % 2 == 0
         try:
-            name, i, *other, j = line.split("\t")
-            (other,) = [name, *other] if genuine else other
+            name, i, *rest, j = line.split("\t")
+            (other,) = [name, *rest] if genuine else rest
             pairs.append(LfwPair(name, int(i), other, int(j), genuine, k // (2 * size)))
         except ValueError:
             form = "name, number, number" if genuine else "name, number, name, number"

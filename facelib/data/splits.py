@@ -89,7 +89,8 @@ def experiment(
     if unknown := set(without) - {name for part in parts for name in part.names}:
         some = ", ".join(sorted(unknown)[:5])
         raise DatasetError(f"{len(unknown)} people to leave out are not in '{train_set}', such as {some}.")
-    return Experiment(*(_without(part, without) for part in parts), test)
+    train, held_out, validation = (_without(part, without) for part in parts)
+    return Experiment(train, held_out, validation, test)
 
 
 def _without(faces: PackedFaces, names: Sequence[str]) -> PackedFaces:
@@ -135,7 +136,7 @@ def hold_out(faces: PackedFaces, min_images: int, seed: int) -> tuple[PackedFace
     return faces.select(~apart), faces.select(apart)
 
 
-def test_pairs(faces: PackedFaces, name: str, count: int, seed: int) -> pairs.Pairs:
+def pairs_of(faces: PackedFaces, name: str, count: int, seed: int) -> pairs.Pairs:
     """The pair list of a test set: LFW's View 2 for LFW, else ``count`` + ``count`` seeded random pairs.
 
     Raises
@@ -148,3 +149,6 @@ def test_pairs(faces: PackedFaces, name: str, count: int, seed: int) -> pairs.Pa
     if not name.startswith("lfw"):
         return pairs.draw_pairs(faces.labels, count, count, seed)
     return pairs.match_lfw_pairs(pairs.read_lfw_pairs(lfw_pairs_file()), faces.paths)
+
+
+test_pairs = pairs_of  # as the notebooks call it

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -154,13 +156,16 @@ def load_weights(path: str | os.PathLike) -> Embedding:
     FileNotFoundError
         The file does not exist.
     ValueError
-        It does not hold exactly the arrays of its network.
+        It is damaged, or does not hold exactly the arrays of its network.
     """
     if not Path(path).exists():
         raise FileNotFoundError(f"No weights at '{path}'. Train them with notebook 02_train.")
-    with np.load(path, allow_pickle=False) as archive:
-        arrays = dict(archive)
-    network = Embedding(**json.loads(str(arrays.pop("architecture", "{}"))))
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            arrays = dict(archive)
+        network = Embedding(**json.loads(str(arrays.pop("architecture", "{}"))))
+    except (zipfile.BadZipFile, zlib.error, EOFError, AttributeError, TypeError, ValueError) as error:
+        raise ValueError(f"'{path}' is damaged, or holds no weights ({error}): restore it, or train anew.") from error
     expected = {name.removeprefix("backbone."): name for name in network.state_dict()}
     if set(arrays) != set(expected):
         raise ValueError(f"'{path}' does not hold the weights of its network: expected {len(expected)} named arrays.")

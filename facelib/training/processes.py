@@ -20,6 +20,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from facelib import runtime
+from facelib._paddle import paddle
 
 _MARK = "facelib-progress "  # opens a line of a worker's output that is meant for the bar
 
@@ -106,8 +107,6 @@ def _end(workers: list[subprocess.Popen], reader: threading.Thread | None) -> No
 def _start(folder: str, rank: int, ports: list[int]) -> subprocess.Popen:
     count = len(ports)
     endpoints = [f"127.0.0.1:{port}" for port in ports]
-    from facelib._paddle import paddle
-
     on_gpu = paddle.get_device().startswith("gpu")
     environment = {
         **os.environ,

@@ -5,16 +5,25 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import pandas as pd
 
 from facelib import runtime
 from facelib.data.packed import PackedFaces
+from facelib.files import locked, write_atomically
 from facelib.training.distillation import Targets
 from facelib.training.recipe import ALWAYS, RECIPE_VERSION, Recipe
+
+
+class Accuracy(NamedTuple):
+    """A share of ``n`` training images that a network recognises, and which network and images that means."""
+
+    share: float
+    n: int
+    measured: str
 
 
 @dataclass(frozen=True)
@@ -24,6 +33,22 @@ class Run:
     weights: Path
     history: pd.DataFrame
     row: dict
+
+    @property
+    def accuracy(self) -> Accuracy:
+        """Accuracy on the training images: that of the network after the last epoch on all of them, as they are.
+
+        Rows without ``final_accuracy`` (runs of an older version, losses without classes) have the running one of the
+        last epoch: over batches as they were augmented, while the weights changed; of several processes the first's.
+        """
+        images = int(self.row["images"])
+        share = float(self.row.get("final_accuracy") or "nan")
+        if share == share:
+            return Accuracy(share, images, "the network after the last epoch, on all training images")
+        ranks = json.loads(self.row["options"]).get("processes", 1)
+        part = f", in one of {ranks} processes" if ranks > 1 else ""
+        measured = f"the last epoch's batches, while the weights changed{part}"
+        return Accuracy(float(self.row["accuracy"]), images // ranks, measured)
 
 
 def run_key(
@@ -50,13 +75,26 @@ def find_run(name: str, key: str) -> Run | None:
     rows = [row for row in read_runs() if key and key in (row["key"], row.get("former_key"))]
     known = {key, *(row[column] for row in rows for column in ("key", "former_key") if row.get(column))}
     for folder in (_run_folder(name, one) for one in sorted(known)):
-        if (folder / "row.json").exists():
-            row = json.loads((folder / "row.json").read_text())
+        if row := _whole_row(folder):
             keys = {column: rows[0].get(column, "") for column in ("key", "former_key")} if rows else {}
             return Run(folder / "weights.npz", pd.read_csv(folder / "history.csv"), row | keys)
     shipped = runtime.ROOT / "data" / "weights" / f"{name}.npz"
     if rows and shipped.exists() and _sha256(shipped) == rows[0]["weights_sha256"]:
         return Run(shipped, pd.read_csv(shipped.with_suffix(".csv")), rows[0])
+    return None
+
+
+def _whole_row(folder: Path) -> dict | None:
+    if not (folder / "row.json").exists():
+        return None
+    try:
+        row = json.loads((folder / "row.json").read_text())
+        if _sha256(folder / "weights.npz") == row["weights_sha256"]:
+            return row
+        fault = "its weights have changed"
+    except (OSError, KeyError, ValueError) as error:
+        fault = str(error)
+    print(f"The finished run in '{folder}' is damaged ({fault}) and not used.")
     return None
 
 
@@ -72,14 +110,11 @@ def read_runs() -> list[dict]:
 
 def _append_run(row: dict) -> None:
     path = runtime.output_dir() / "data" / "runs.csv"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    known = pd.read_csv(path, dtype=str) if path.exists() else pd.DataFrame()
-    if len(known) and row["key"] in set(known["key"]):
-        return
-    rows = pd.concat([known, pd.DataFrame([row])], ignore_index=True)
-    temporary = path.with_suffix(".csv.tmp")
-    rows.to_csv(temporary, index=False)
-    os.replace(temporary, path)
+    with locked(path):
+        known = pd.read_csv(path, dtype=str).to_dict("records") if path.exists() else []
+        if all(row["key"] != other["key"] for other in known):
+            table = pd.DataFrame([*known, row], columns=list(row | dict(*known[:1])))
+            write_atomically(path, table.to_csv(index=False))
 
 
 def _run_folder(name: str, key: str) -> Path:

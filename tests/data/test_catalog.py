@@ -225,7 +225,7 @@ class TestLfw:
         known = Remote("pairs.txt", f"{mirror.address}/pairs", hashlib.sha256(pairs).hexdigest())
         monkeypatch.setattr(catalog, "LFW_LISTS", (known,))
         faces = catalog.load("lfw", progress=False)
-        listed = splits.test_pairs(faces, "lfw", 600, 0)
+        listed = splits.pairs_of(faces, "lfw", 600, 0)
         chosen = [
             (faces.paths[left][-8:-4], faces.paths[right][-11:-4])
             for left, right in zip(listed.left, listed.right, strict=True)
@@ -245,9 +245,9 @@ class TestLfw:
 
     def test_other_sets_have_drawn_pairs(self):
         faces = people([5] * 10)
-        pairs = splits.test_pairs(faces, "facecap", 20, 3)
+        pairs = splits.pairs_of(faces, "facecap", 20, 3)
         assert (faces.labels[pairs.left] == faces.labels[pairs.right]).tolist() == [True] * 20 + [False] * 20
-        again = splits.test_pairs(faces, "facecap", 20, 3)
+        again = splits.pairs_of(faces, "facecap", 20, 3)
         assert np.array_equal(pairs.left, again.left) and np.array_equal(pairs.right, again.right)
 
 

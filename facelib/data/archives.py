@@ -82,6 +82,10 @@ def fingerprint(source: str | os.PathLike) -> str:
     source = Path(source)
     if not source.exists():
         raise FileNotFoundError(f"'{source}' does not exist: expected a folder or an archive of identity folders.")
+    if source.is_file() and source.suffix.lower() == ".csv":
+        from facelib.data import layouts
+
+        return digest(sorted(layouts.table_states(source)))
     return digest(sorted(_states(source)) if source.is_dir() else _state(source)[0])
 
 
@@ -98,7 +102,11 @@ def _lister(source: Path):
         return _list_tar
     if name.endswith(".zip"):
         return _list_zip
-    raise DatasetError(f"'{source}' is neither a folder nor a .tar, .tar.gz, .tgz or .zip archive.")
+    if name.endswith(".csv"):
+        from facelib.data import layouts
+
+        return layouts.list_table
+    raise DatasetError(f"'{source}' is neither a folder nor a .tar, .tar.gz, .tgz or .zip archive, nor a .csv table.")
 
 
 def _hidden(name: str) -> bool:

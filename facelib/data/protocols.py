@@ -100,7 +100,7 @@ def load(
             f"{len(missing)} photos of {protocol} are missing or cannot be read below '{folder / inner}', such as "
             f"{', '.join(missing[:3])}."
         )
-    left, right = ([found[record[side]] for record in records] for side in (0, 1))
+    left, right = [found[r.left] for r in records], [found[r.right] for r in records]
     return faces, Pairs(left, right, [r.genuine for r in records], [r.fold for r in records])
 
 

@@ -70,6 +70,7 @@ SETS = {
     "vggface2": KnownSet(_places("vggface2"), None, _PAPER_SET.replace("{number}", "107435")),
     "facecap": KnownSet(_places("facecap"), None, _PAPER_SET.replace("{number}", "104646")),
 }
+LFW_SETS = ("lfw", "lfw-tight", "lfw-funneled")  # those whose test pairs are the protocol's
 # Rendered people: identities and shots each. Training and test people never share a number.
 DEMO_SETS = {"demo-train": (range(0, 60), 16), "demo-test": (range(100, 160), 12), "demo-more": (range(200, 240), 12)}
 
@@ -86,7 +87,13 @@ def load(name: str, progress: bool = True) -> PackedFaces:
     """
     if len(parts := parts_of(name)) > 1:
         return packing.join({part: load(part, progress) for part in parts})
-    return packing.pack(source(name, progress), crop=_crop(name), progress=progress)
+    try:
+        return packing.pack(source(name, progress), crop=_crop(name), progress=progress)
+    except archives.DamagedArchive as error:
+        if name not in SETS:
+            raise
+        again = "Fetch it again and compare its sha256 with data/README.md."
+        raise DatasetError(f"{error.what} {again}") from error
 
 
 def parts_of(name: str) -> list[str]:

@@ -34,12 +34,10 @@ FLOORS = {  # height of each room, or module of none, above the ground
 }
 
 MODULE, ROOM, ALL = 250, 2000, 9600  # lines
-ROOMS = {"data": 3500}  # 500 of them one drawing, 850 readers of published layouts and protocols
+ROOMS = {"data": 3600}  # 500 of them one drawing, 850 readers of published layouts and protocols
 MODULES = {"data/rendered.py": 500}  # one long drawing
 # Longer than they should be until what is being written beside them arrives; an entry that is no longer needed fails.
 MODULES_SO_FAR = {
-    "data/_workers.py": 258,
-    "data/archives.py": 277,
     "paper/plots.py": 318,
     "paper/reproduce.py": 286,
 }

@@ -146,7 +146,7 @@ def _list_folder(root: Path):
 
 def _walk(root: Path) -> Iterator[tuple[str, os.DirEntry | OSError]]:
     """The visible files below a folder, by relative paths; of a folder that cannot be listed, the error."""
-    folders: list[tuple[str, str | os.PathLike]] = [("", root)]
+    folders = [("", os.fspath(root))]
     while folders:
         above, folder = folders.pop()
         try:

@@ -100,8 +100,8 @@ def load(
             f"{len(missing)} photos of {protocol} are missing or cannot be read below '{folder / inner}', such as "
             f"{', '.join(missing[:3])}."
         )
-    left, right = ([found[record[side]] for record in records] for side in (0, 1))
-    return faces, Pairs(left, right, [r.genuine for r in records], [r.fold for r in records])
+    left, right, genuine, fold = zip(*records, strict=True)
+    return faces, Pairs([found[path] for path in left], [found[path] for path in right], list(genuine), list(fold))
 
 
 def read(protocol: str, folder: Path) -> list[PhotoPair]:

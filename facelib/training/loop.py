@@ -104,7 +104,7 @@ def _fit(name, key, faces, recipe, held_out, validation, bar) -> None:
     sampler = EpochSampler(faces.labels, recipe.batch_size, recipe.seed, *sampling)
     augment = None if recipe.augmentation == "none" else AUGMENTATIONS[recipe.augmentation]
     dataset = FaceDataset(faces, faces.labels, augment, recipe.seed)
-    recorder = Recorder(folder, recipe, sampler, dataset, held_out, validation, bar)
+    recorder = EpochLog(folder, recipe, sampler, dataset, held_out, validation, bar)
     loader = DataLoader(dataset, batch_sampler=sampler, num_workers=0)
     # Paddle finds the optimiser's moments in a checkpoint by parameter names, which it numbers through
     # within a process; inside the guard the numbers start anew, so that a resume finds them all.
@@ -125,7 +125,7 @@ def _fit(name, key, faces, recipe, held_out, validation, bar) -> None:
         distributed.barrier()  # so that all of them find the finished run
 
 
-class Recorder(Callback):
+class EpochLog(Callback):
     """Progress, loss and accuracy to CSV and TensorBoard, and a checkpoint after each epoch."""
 
     def __init__(self, folder, recipe: Recipe, sampler: EpochSampler, dataset: FaceDataset, held_out, validation, bar):

@@ -5,13 +5,12 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
-from facelib import runtime
+from facelib import files, runtime
 from facelib.data.packed import PackedFaces
 from facelib.training.recipe import ALWAYS, RECIPE_VERSION, Recipe
 
@@ -55,25 +54,37 @@ def find_run(name: str, key: str) -> Run | None:
 
 
 def read_runs() -> list[dict]:
-    """Rows of the committed ``data/runs.csv``, and of the output folder's where that is another one."""
+    """Rows of the committed ``data/runs.csv``, and of the output folder's where that is another one.
+
+    Raises
+    ------
+    ValueError
+        A file is damaged, as by a merge that left its marks; the message names it.
+    """
     rows = {}
     for folder in (runtime.output_dir(), runtime.ROOT):
-        if (path := folder / "data" / "runs.csv").exists():
-            with open(path, newline="") as file:
-                rows |= {row["key"]: row for row in csv.DictReader(file)}
+        rows |= {row["key"]: row for row in _rows(folder / "data" / "runs.csv")}
     return list(rows.values())
+
+
+def _rows(path: Path) -> list[dict]:
+    if not path.exists():
+        return []
+    with open(path, newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    for number, row in enumerate(rows, 2):
+        if not row.get("key") or None in row or None in row.values():
+            raise ValueError(f"'{path}', row {number}: not a row of this table. Mend it, or restore it with git.")
+    return rows
 
 
 def _append_run(row: dict) -> None:
     path = runtime.output_dir() / "data" / "runs.csv"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    known = pd.read_csv(path, dtype=str) if path.exists() else pd.DataFrame()
-    if len(known) and row["key"] in set(known["key"]):
-        return
-    rows = pd.concat([known, pd.DataFrame([row])], ignore_index=True)
-    temporary = path.with_suffix(".csv.tmp")
-    rows.to_csv(temporary, index=False)
-    os.replace(temporary, path)
+    with files.locked(path):
+        known = _rows(path)
+        if row["key"] not in {one["key"] for one in known}:
+            table = pd.DataFrame([*known, row]).fillna("")
+            files.write_atomically(path, table.to_csv(index=False))
 
 
 def _run_folder(name: str, key: str) -> Path:

@@ -181,6 +181,7 @@ class TestUseDevice:
             paddle.get_device = lambda: paddle.chosen
             paddle.set_flags = paddle.flags.update
             monkeypatch.setitem(sys.modules, "paddle", paddle)
+            monkeypatch.setattr("facelib._paddle.paddle", paddle)
             return paddle
 
         return build

@@ -41,7 +41,7 @@ def shaping() -> dict[str, list]:
     """What each version vouches for: functions, classes and whole files, under the version's name."""
     weights = [recipe.build, recipe.rate_at, embedding.Embedding, embedding.Recogniser, embedding.resnet18_of_width]
     weights += [embedding._scaled, embedding.save_weights, packed.to_input, loop.FaceDataset]
-    weights += [loop.EpochLog.on_epoch_begin, protocol.auc_by_source, pairs.draw_by_source, pairs.draw_pairs]
+    weights += [loop.Recorder.on_epoch_begin, protocol.auc_by_source, pairs.draw_by_source, pairs.draw_pairs]
     weights += [Path(module.__file__) for module in (augmentation, backbones, losses, onednn, samplers)]
     features = [embedding.Embedding, embedding.load_weights, packed.to_input, embedder.Embedder, embedder.together]
     features += [Path(module.__file__) for module in (backbones, onednn)]

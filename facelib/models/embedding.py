@@ -22,7 +22,7 @@ BACKBONES = {
     "resnet50": lambda width: _scaled(backbones.resnet50(), width),
     "mobilefacenet": backbones.mobilefacenet,
 }
-NECKS = ("pool", "linear", "depthwise")
+NECKS = ("pool", "linear", "plain", "depthwise")
 
 
 class Embedding(nn.Layer):
@@ -37,34 +37,36 @@ class Embedding(nn.Layer):
     neck
         ``"pool"``: the mean over the map, as in the paper; d = C, and after ResNet's last ReLU no feature is
         negative. ``"linear"``: the map is flattened, dropped out, and goes through a linear layer without bias
-        and batch norm to d = 512 (ArcFace, Deng et al. 2019, section 3.1); ``"depthwise"``: MobileFaceNet's own,
-        d = 128 (see `backbones.GlobalDepthwise`). Both of these fix ``size``.
+        and batch norm to d = ``features`` (ArcFace, Deng et al. 2019, section 3.1); ``"plain"``: with a bias instead of
+        batch norm, for `losses.Distillation`; ``"depthwise"``: MobileFaceNet's own, d = 128 (see
+        `backbones.GlobalDepthwise`). All but the first fix ``size``.
     dropout
         Share of the flattened map that is dropped in training.
     size
         Side of the images, in pixels.
+    features
+        Length of a feature behind a linear or plain neck.
     """
 
-    def __init__(self, backbone="resnet18", width=64, neck="pool", dropout=0.0, size=64):
+    def __init__(self, backbone="resnet18", width=64, neck="pool", dropout=0.0, size=64, features=FEATURES):
         super().__init__()
         if backbone not in BACKBONES or neck not in NECKS:
             known = f"{', '.join(BACKBONES)}; {', '.join(NECKS)}"
             raise ValueError(f"Unknown backbone '{backbone}' or neck '{neck}': expected of {known}.")
         self.architecture = {"backbone": backbone, "width": width, "neck": neck, "dropout": dropout, "size": size}
+        if features != FEATURES:  # so that the architectures written so far stay as they are
+            self.architecture["features"] = features
         self.backbone = BACKBONES[backbone](width)
         channels, *sides = map_shape(self.backbone, size)
         self.features, self.neck = channels, None
         if neck == "depthwise":
             self.neck = backbones.GlobalDepthwise(channels, sides[0])
             self.features = self.neck.features
-        elif neck == "linear":
-            self.features = FEATURES
-            self.neck = nn.Sequential(
-                ("flatten", nn.Flatten()),
-                ("dropout", nn.Dropout(dropout)),
-                ("linear", nn.Linear(channels * sides[0] * sides[1], FEATURES, bias_attr=False)),
-                ("norm", nn.BatchNorm1D(FEATURES)),
-            )
+        elif neck != "pool":
+            self.features, area = features, sides[0] * sides[1]
+            linear = nn.Linear(channels * area, features, bias_attr=None if neck == "plain" else False)
+            layers = [("flatten", nn.Flatten()), ("dropout", nn.Dropout(dropout)), ("linear", linear)]
+            self.neck = nn.Sequential(*layers, *([("norm", nn.BatchNorm1D(features))] if neck == "linear" else []))
 
     def forward(self, x: paddle.Tensor) -> paddle.Tensor:
         x = self.backbone(x)  # (n, C, h, w)

@@ -101,6 +101,7 @@ def model_card(name: str, key: str, prefix: str = "", others: Sequence[str] = ()
     ``prefix`` begins the keys of its results, which are those of the network together with ``others``.
     """
     from facelib import training
+    from facelib.training import distillation
 
     row = training.find_run(name, key).row
     entries, options = results.load(PROFILE), json.loads(row["options"])
@@ -109,7 +110,8 @@ def model_card(name: str, key: str, prefix: str = "", others: Sequence[str] = ()
         for label, number in (("accuracy", "accuracy"), ("TAR at FAR 1e-2", "tar_at_far_1e-2"))
         for metric in ("Euclidean", "cosine")
     }
-    if not prefix:
+    is_distilled = options.get("loss") == "distillation"
+    if not prefix and not is_distilled:
         numbers["training accuracy"] = "train.accuracy"
         numbers["accuracy on held-out images of the training people"] = "train.held_out_accuracy"
     return _filled(
@@ -127,6 +129,7 @@ def model_card(name: str, key: str, prefix: str = "", others: Sequence[str] = ()
         rate=f"{float(row['learning_rate']):g}",
         seeds=entries.get(f"{prefix}lfw.view2.seeds", {}).get("value"),
         is_centred=_is_centred(entries),
+        teacher=distillation if is_distilled else None,
     )
 
 

@@ -108,9 +108,9 @@ class Setting:
     @cached_property
     def pairs(self) -> pairs.Pairs:
         """The test pairs: LFW's View 2, or pairs drawn from another test set; see `splits.test_pairs`."""
-        return self.test_pairs(self.split.test, "test_set")
+        return self.pairs_of(self.split.test, "test_set")
 
-    def test_pairs(self, faces: PackedFaces, parameter: str) -> pairs.Pairs:
+    def pairs_of(self, faces: PackedFaces, parameter: str) -> pairs.Pairs:
         """The test pairs of the set that a parameter names."""
         found = splits.test_pairs(faces, self[parameter], self["all_pairs"], self["seed"])
         columns = [column.tolist() for column in (found.left, found.right, found.genuine)]
@@ -143,7 +143,7 @@ class Setting:
         """`training.over_seeds` of the better recipe's people and seeds, on the test pairs, kept in ``seeds.csv``."""
         committed = runtime.ROOT / "figures" / self.profile / "seeds.csv"
         split, seeds = self.best_split, self["best_seeds"]
-        chosen = self.test_pairs(split.test, "test_set")
+        chosen = self.pairs_of(split.test, "test_set")
         path, over_seeds = self.figures / "seeds.csv", self._training().over_seeds
         table = over_seeds(path, combinations, seeds, split, chosen, mirror=True, committed=committed)
         for row in table.to_dict("records"):

@@ -13,6 +13,7 @@ __getattr__, __dir__, __all__ = hand_out(
         "samplers": "EpochSampler",
         "loop": "train FaceDataset",
         "runs": "Run run_key find_run read_runs",
+        "distillation": "Targets targets split teacher_features",
         "seeds": "over_seeds trained run_keys",
         "processes": "Bar",
     },

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageFilter
 
 from facelib._paddle import paddle  # noqa: F401  isort: skip  (first, so that its import is quiet)
 from paddle.vision.transforms import functional as F
@@ -27,6 +27,9 @@ class Augmentation:
         Probability of a greyscale image.
     occlusion
         Lowest and highest share of the area that a grey rectangle covers; (0, 0) covers nothing.
+    blur, low_resolution
+        Probability of a Gaussian blur of 0.3 to 1.5 pixels, and of a loss of pixels: down to 0.35 to 0.8 of
+        the sides and up again.
     """
 
     flip: float = 0.0
@@ -37,11 +40,18 @@ class Augmentation:
     contrast: float = 0.0
     grey: float = 0.0
     occlusion: tuple[float, float] = (0.0, 0.0)
+    blur: float = 0.0
+    low_resolution: float = 0.0
 
     def __call__(self, face: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """A changed copy of a face, (H, W, 3) uint8; beyond the border the image is mirrored."""
+        return self.change(face, rng)[0]
+
+    def change(self, face: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, bool]:
+        """As a call, and whether the face was flipped."""
         image = Image.fromarray(face)
-        if self.flip and rng.random() < self.flip:
+        flipped = bool(self.flip and rng.random() < self.flip)
+        if flipped:
             image = F.hflip(image)
         if self.rotation or self.scale or self.shift:
             image = self._moved(image, rng)
@@ -51,8 +61,12 @@ class Augmentation:
             image = F.adjust_contrast(image, 1 + rng.uniform(-self.contrast, self.contrast))
         if self.grey and rng.random() < self.grey:
             image = F.to_grayscale(image, 3)
+        if self.blur and rng.random() < self.blur:
+            image = image.filter(ImageFilter.GaussianBlur(rng.uniform(0.3, 1.5)))
+        if self.low_resolution and rng.random() < self.low_resolution:
+            image = self._coarse(image, rng.uniform(0.35, 0.8))
         changed = np.asarray(image)
-        return self._covered(changed, rng) if self.occlusion[1] else changed
+        return (self._covered(changed, rng) if self.occlusion[1] else changed), flipped
 
     def _moved(self, image: Image.Image, rng: np.random.Generator) -> Image.Image:
         size = image.width
@@ -62,6 +76,10 @@ class Augmentation:
         wide = F.pad(image, margin, padding_mode="reflect")
         moved = F.affine(wide, angle, shift, 1 + zoom, [0.0, 0.0], interpolation="bilinear")
         return F.crop(moved, margin, margin, image.height, size)
+
+    def _coarse(self, image: Image.Image, share: float) -> Image.Image:
+        few = [max(1, round(side * share)) for side in image.size]
+        return image.resize(few, Image.Resampling.BILINEAR).resize(image.size, Image.Resampling.BILINEAR)
 
     def _covered(self, face: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         height, width = face.shape[:2]
@@ -79,4 +97,5 @@ AUGMENTATIONS = {
     "strong": Augmentation(0.5, 15, 0.15, 0.08, 0.3, 0.3, grey=0.2, occlusion=(0.02, 0.2)),
     # The ranges of the training guide (claim G01), with a flip.
     "guide": Augmentation(0.5, rotation=15, scale=0.2, brightness=0.2, contrast=0.15, occlusion=(0.05, 0.2)),
+    "distillation": Augmentation(0.5, 16, 0.16, 0.05, 0.2, 0.2, grey=0.15, blur=0.1, low_resolution=0.1),
 }

@@ -22,6 +22,7 @@ from facelib.data.packed import PackedFaces, to_input
 from facelib.metrics.protocol import auc_by_source
 from facelib.training import processes
 from facelib.training.augmentation import AUGMENTATIONS, Augmentation
+from facelib.training.distillation import Targets
 from facelib.training.recipe import Recipe, build
 from facelib.training.runs import Run, _append_run, _run_folder, _sha256, find_run, run_key
 from facelib.training.samplers import EpochSampler
@@ -30,20 +31,24 @@ KEPT_CHECKPOINTS = 2  # the newest, and the one before it in case the newest is 
 
 
 class FaceDataset(Dataset):
-    """Packed faces as a Paddle data set: image (3, H, W) float32 in [-1, 1], label (1,) int64.
+    """Packed faces as a Paddle data set: image (3, H, W) float32 in [-1, 1] and what a network is to make of it.
 
+    That is the label, (1,) int64 of labels (n,); or, of a teacher's features (n, 2, d) of images and of their mirror
+    images, those of the one that is shown, (d,) float32.
     With an augmentation the image is changed at random, by seed, ``epoch`` and its row alone.
     """
 
-    def __init__(self, faces: PackedFaces, labels: np.ndarray, augment: Augmentation | None = None, seed: int = 0):
+    def __init__(self, faces: PackedFaces, wanted: np.ndarray, augment: Augmentation | None = None, seed: int = 0):
         super().__init__()
-        self.faces, self.labels, self.augment, self.seed, self.epoch = faces, labels, augment, seed, 0
+        self.faces, self.wanted, self.augment, self.seed, self.epoch = faces, wanted, augment, seed, 0
 
     def __getitem__(self, index: int):
-        face = self.faces.take([index])
+        face, flipped = self.faces.take([index]), False
         if self.augment is not None:
-            face = self.augment(face[0], np.random.default_rng([self.seed, self.epoch, index]))[None]
-        return to_input(face)[0], self.labels[index : index + 1]
+            changed, flipped = self.augment.change(face[0], np.random.default_rng([self.seed, self.epoch, index]))
+            face = changed[None]
+        wanted = self.wanted[index : index + 1]
+        return to_input(face)[0], wanted[0, int(flipped)] if wanted.ndim == 3 else wanted
 
     def __len__(self) -> int:
         return len(self.faces)
@@ -56,6 +61,7 @@ def train(
     held_out: PackedFaces | None = None,
     validation: PackedFaces | None = None,
     progress: bool = True,
+    targets: Targets | None = None,
 ) -> Run:
     """Train a network, or return the finished run if there is one with the same key.
 
@@ -73,38 +79,43 @@ def train(
     validation
         Other people, the AUC of whose pairs (see `auc_by_source`) is recorded after each epoch and chooses the
         weights that are kept where the recipe says ``keep="best"``.
+    targets
+        The teacher's features of ``faces``, for the loss ``"distillation"``; labels then count for nothing.
 
     Raises
     ------
     ValueError
-        ``held_out`` shows people that ``faces`` lacks, a loss is no longer finite, or the best weights
-        are asked for without validation people.
+        ``held_out`` shows people that ``faces`` lacks, a loss is no longer finite, the best weights
+        are asked for without validation people, or targets and loss do not go together.
     RuntimeError
         One of several processes ended early; what the last whole epoch left can be resumed.
     """
     if validation is None and (recipe.keep == "best" or recipe.patience):
         raise ValueError("Choosing the best epoch needs validation people: pass them, or use keep='last'.")
-    key = run_key(faces, recipe, held_out, validation)
+    if targets is not None or recipe.loss == "distillation":
+        _check_targets(targets, faces, recipe, held_out)
+    key = run_key(faces, recipe, held_out, validation, targets)
     if run := find_run(name, key):
         return run
     labels = None if held_out is None else _matching_labels(faces, held_out)
     with processes.Bar(recipe.epochs, progress and distributed.get_rank() == 0) as bar:
         if recipe.processes > 1 and distributed.get_world_size() == 1:
-            processes.run(train, (name, faces, recipe, held_out, validation), recipe.processes, bar)
+            arguments = (name, faces, recipe, held_out, validation, True, targets)
+            processes.run(train, arguments, recipe.processes, bar)
         else:
-            _fit(name, key, faces, recipe, (held_out, labels), validation, bar)
+            _fit(name, key, faces, recipe, (held_out, labels), validation, targets, bar)
     return find_run(name, key)
 
 
-def _fit(name, key, faces, recipe, held_out, validation, bar) -> None:
+def _fit(name, key, faces, recipe, held_out, validation, targets, bar) -> None:
     rank, ranks = distributed.get_rank(), distributed.get_world_size()
     folder = _run_folder(name, key)
     folder.mkdir(parents=True, exist_ok=True)
     sampling = (recipe.sampling, recipe.images_each, recipe.accumulate, rank, ranks)
     sampler = EpochSampler(faces.labels, recipe.batch_size, recipe.seed, *sampling)
     augment = None if recipe.augmentation == "none" else AUGMENTATIONS[recipe.augmentation]
-    dataset = FaceDataset(faces, faces.labels, augment, recipe.seed)
-    recorder = EpochLog(folder, recipe, sampler, dataset, held_out, validation, bar)
+    dataset = FaceDataset(faces, faces.labels if targets is None else targets.features, augment, recipe.seed)
+    recorder = Recorder(folder, recipe, sampler, dataset, held_out, validation, bar)
     loader = DataLoader(dataset, batch_sampler=sampler, num_workers=0)
     # Paddle finds the optimiser's moments in a checkpoint by parameter names, which it numbers through
     # within a process; inside the guard the numbers start anew, so that a resume finds them all.
@@ -125,7 +136,7 @@ def _fit(name, key, faces, recipe, held_out, validation, bar) -> None:
         distributed.barrier()  # so that all of them find the finished run
 
 
-class EpochLog(Callback):
+class Recorder(Callback):
     """Progress, loss and accuracy to CSV and TensorBoard, and a checkpoint after each epoch."""
 
     def __init__(self, folder, recipe: Recipe, sampler: EpochSampler, dataset: FaceDataset, held_out, validation, bar):
@@ -273,6 +284,14 @@ def _finish(name, key, folder: Path, embedding: models.Embedding, faces: PackedF
     (folder / "row.json").write_text(json.dumps(row, indent=1))
     for checkpoint in folder.glob("epoch_[0-9]*"):
         shutil.rmtree(checkpoint, ignore_errors=True)
+
+
+def _check_targets(targets: Targets | None, faces: PackedFaces, recipe: Recipe, held_out) -> None:
+    if targets is None or recipe.loss != "distillation" or held_out is not None:
+        raise ValueError("The loss 'distillation' needs targets, and no other loss or held-out images go with them.")
+    if targets.features.shape != (len(faces), 2, recipe.features):
+        expected = f"({len(faces)}, 2, {recipe.features})"
+        raise ValueError(f"Targets of shape {targets.features.shape} do not fit the run: expected {expected}.")
 
 
 def _matching_labels(faces: PackedFaces, held_out: PackedFaces) -> np.ndarray:

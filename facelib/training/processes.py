@@ -97,7 +97,9 @@ def run(function: Callable, arguments: tuple, count: int, bar: Bar) -> None:
 def _start(folder: str, rank: int, ports: list[int]) -> subprocess.Popen:
     count = len(ports)
     endpoints = [f"127.0.0.1:{port}" for port in ports]
-    on_gpu = runtime.paddle.get_device().startswith("gpu")
+    from facelib._paddle import paddle
+
+    on_gpu = paddle.get_device().startswith("gpu")
     environment = {
         **os.environ,
         "FACELIB_WORKER": str(os.getpid()),

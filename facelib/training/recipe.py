@@ -35,10 +35,11 @@ class Recipe:
     accumulate
         Parts that each batch is computed in; their gradients add up to that of the whole batch, but
         batch norm sees each part alone.
-    backbone, width, neck, dropout
+    backbone, width, neck, dropout, features
         See `models.Embedding`.
     loss, loss_options
-        A name of `losses.LOSSES` and arguments for it.
+        A name of `losses.LOSSES` and arguments for it; ``"distillation"`` learns from a teacher's features and not
+        from labels (see `training.train`).
     augmentation
         A name of `augmentation.AUGMENTATIONS`.
     sampling, images_each
@@ -69,6 +70,7 @@ class Recipe:
     width: int = 64
     neck: str = "pool"
     dropout: float = 0.0
+    features: int = models.FEATURES
     loss: str = "softmax"
     loss_options: dict = field(default_factory=dict)
     augmentation: str = "none"
@@ -90,6 +92,11 @@ class Recipe:
             "precision": PRECISIONS,
             "keep": ("last", "best"),
         }
+        for name in ("epochs", "batch_size", "accumulate", "width", "images_each", "processes"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}: expected 1 or more.")
+        if not self.learning_rate >= 0:
+            raise ValueError(f"learning_rate is {self.learning_rate}: expected no negative number.")
         for name, values in known.items():
             if getattr(self, name) not in values:
                 raise ValueError(f"Unknown {name} '{getattr(self, name)}': expected one of {', '.join(values)}.")
@@ -135,10 +142,13 @@ def build(num_classes: int, size: int, steps_per_epoch: int, recipe: Recipe) -> 
     With the defaults this is the paper's model: ResNet-18, cross-entropy (equation 4.1), Adam, accuracy.
     """
     runtime.seed_everything(recipe.seed)
-    embedding = models.Embedding(recipe.backbone, recipe.width, recipe.neck, recipe.dropout, size)
-    of_embedding = {} if recipe.loss == "triplet" else {"features": embedding.features, "classes": num_classes}
+    embedding = models.Embedding(recipe.backbone, recipe.width, recipe.neck, recipe.dropout, size, recipe.features)
+    without_weights = recipe.loss in ("triplet", "distillation")
+    of_embedding = {} if without_weights else {"features": embedding.features, "classes": num_classes}
     head = losses.LOSSES[recipe.loss](**of_embedding, **recipe.loss_options)
     image, label = InputSpec([None, 3, size, size], "float32", "image"), InputSpec([None, 1], "int64", "label")
+    if recipe.loss == "distillation":
+        label = InputSpec([None, embedding.features], "float32", "target")
     model = paddle.Model(models.Recogniser(embedding, head, recipe.precision), [image, label])
     rate = recipe.learning_rate
     if recipe.schedule != "constant" or recipe.warmup_epochs:

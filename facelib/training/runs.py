@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from facelib import files, runtime
+from facelib import runtime
 from facelib.data.packed import PackedFaces
+from facelib.files import locked, write_atomically
+from facelib.training.distillation import Targets
 from facelib.training.recipe import ALWAYS, RECIPE_VERSION, Recipe
 
 
@@ -25,7 +27,11 @@ class Run:
 
 
 def run_key(
-    faces: PackedFaces, recipe: Recipe, held_out: PackedFaces | None = None, validation: PackedFaces | None = None
+    faces: PackedFaces,
+    recipe: Recipe,
+    held_out: PackedFaces | None = None,
+    validation: PackedFaces | None = None,
+    targets: Targets | None = None,
 ) -> str:
     """Hash of the data, the recipe, and the version of the code that makes weights of them.
 
@@ -33,6 +39,7 @@ def run_key(
     keys of finished runs alone.
     """
     parts = [faces.key, held_out.key if held_out else "", validation.key if validation else ""]
+    parts += [targets.key] if targets else []
     always = {name: getattr(recipe, name) for name in ALWAYS}
     content = json.dumps([*parts, always | recipe.options(), RECIPE_VERSION], sort_keys=True)
     return hashlib.sha256(content.encode()).hexdigest()[:16]
@@ -54,37 +61,22 @@ def find_run(name: str, key: str) -> Run | None:
 
 
 def read_runs() -> list[dict]:
-    """Rows of the committed ``data/runs.csv``, and of the output folder's where that is another one.
-
-    Raises
-    ------
-    ValueError
-        A file is damaged, as by a merge that left its marks; the message names it.
-    """
+    """Rows of the committed ``data/runs.csv``, and of the output folder's where that is another one."""
     rows = {}
     for folder in (runtime.output_dir(), runtime.ROOT):
-        rows |= {row["key"]: row for row in _rows(folder / "data" / "runs.csv")}
+        if (path := folder / "data" / "runs.csv").exists():
+            with open(path, newline="") as file:
+                rows |= {row["key"]: row for row in csv.DictReader(file)}
     return list(rows.values())
-
-
-def _rows(path: Path) -> list[dict]:
-    if not path.exists():
-        return []
-    with open(path, newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    for number, row in enumerate(rows, 2):
-        if not row.get("key") or None in row or None in row.values():
-            raise ValueError(f"'{path}', row {number}: not a row of this table. Mend it, or restore it with git.")
-    return rows
 
 
 def _append_run(row: dict) -> None:
     path = runtime.output_dir() / "data" / "runs.csv"
-    with files.locked(path):
-        known = _rows(path)
-        if row["key"] not in {one["key"] for one in known}:
-            table = pd.DataFrame([*known, row]).fillna("")
-            files.write_atomically(path, table.to_csv(index=False))
+    with locked(path):
+        known = pd.read_csv(path, dtype=str).to_dict("records") if path.exists() else []
+        if all(row["key"] != other["key"] for other in known):
+            table = pd.DataFrame([*known, row], columns=list(row | dict(*known[:1])))
+            write_atomically(path, table.to_csv(index=False))
 
 
 def _run_folder(name: str, key: str) -> Path:

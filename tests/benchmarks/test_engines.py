@@ -30,8 +30,8 @@ def test_engines_of_pytorch_are_left_out_where_it_is_missing(monkeypatch):
 
 
 def test_a_real_measurement_of_each_engine_here():
-    engines = ["stock", "ours", "ours_processes", "ours_bf16", "torch_fp32"]
-    table = engines.training_speed(engines, batch_size=4, size=32, classes=5, steps=1, rounds=1)
+    names = ["stock", "ours", "ours_processes", "ours_bf16", "torch_fp32"]
+    table = engines.training_speed(names, batch_size=4, size=32, classes=5, steps=1, rounds=1)
     assert {"stock", "ours", "ours_processes", "ours_bf16"} <= set(table["engine"])
     assert (table["images_per_s"] > 0).all() and (table["peak_mib"] > 100).all()
 

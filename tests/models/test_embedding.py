@@ -1,9 +1,11 @@
 import numpy as np
 import pytest
 
-from facelib import models
+from facelib import models, runtime
 from facelib._paddle import paddle
 from facelib.models import embedding
+
+SHIPPED = runtime.ROOT / "data" / "weights"
 
 NECKS = [("pool", {}), ("linear", {"dropout": 0.3}), ("depthwise", {})]
 
@@ -95,3 +97,29 @@ def test_missing_or_foreign_weights_are_named(tmp_path):
     np.savez(tmp_path / "other.npz", a=np.zeros(3))
     with pytest.raises(ValueError, match="other.npz"):
         models.load_weights(tmp_path / "other.npz")
+
+
+@pytest.mark.parametrize("neck", ["linear", "plain"])
+def test_the_length_of_features_travels_with_the_weights(tmp_path, neck):
+    network = models.Embedding(width=8, neck=neck, size=32, features=16)
+    models.save_weights(network, tmp_path / "w.npz")
+    loaded = models.load_weights(tmp_path / "w.npz")
+    assert loaded.features == 16 and loaded(paddle.zeros([1, 3, 32, 32])).shape == [1, 16]
+    assert "features" not in models.Embedding(width=8, neck="linear", size=32).architecture  # as in older files
+
+
+def test_a_plain_neck_is_an_affine_map_of_the_flattened_map():
+    network = models.Embedding(width=8, neck="plain", dropout=0.5, size=64, features=3)
+    network.eval()
+    x = paddle.randn([2, 3, 64, 64])
+    with paddle.no_grad():
+        flat = network.backbone(x).numpy().reshape(2, -1)
+        weight, bias = network.neck.linear.weight.numpy(), network.neck.linear.bias.numpy()
+        np.testing.assert_allclose(network(x).numpy(), flat @ weight + bias, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("path", sorted(SHIPPED.glob("*.npz")), ids=lambda path: path.stem)
+def test_shipped_weights_load(path):
+    network = models.load_weights(path)
+    assert not network.training
+    assert network(paddle.zeros([1, 3, 64, 64])).shape == [1, network.features]

@@ -181,7 +181,7 @@ def test_loss_and_gradients_equal_the_equations(name):
 
 
 def test_every_loss_is_tested():
-    covered = {type(make(LENGTH, CLASSES)) for make, _ in HEADS.values()} | {losses.Triplet}
+    covered = {type(make(LENGTH, CLASSES)) for make, _ in HEADS.values()} | {losses.Triplet, losses.Distillation}
     assert covered == set(losses.LOSSES.values())
 
 
@@ -523,10 +523,10 @@ def test_unknown_mining_names_the_known_ones():
 
 def test_state_holds_all_that_a_loss_needs():
     linear, angular = {"linear.weight": [4, 5], "linear.bias": [5]}, {"weight": [4, 5]}
-    expected = {losses.Center: linear | {"centers": [5, 4]}, losses.Triplet: {}}
+    expected = {losses.Center: linear | {"centers": [5, 4]}, losses.Triplet: {}, losses.Distillation: {}}
     for kind in losses.LOSSES.values():
         plain = linear if issubclass(kind, losses.Softmax) else angular
-        head = kind() if kind is losses.Triplet else kind(LENGTH, CLASSES)
+        head = kind() if kind in (losses.Triplet, losses.Distillation) else kind(LENGTH, CLASSES)
         assert {name: t.shape for name, t in head.state_dict().items()} == expected.get(kind, plain)
 
 

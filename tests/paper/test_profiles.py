@@ -35,7 +35,9 @@ def test_values_come_from_the_file_and_what_it_leaves_out_from_demo():
     assert setup("lfw")["draws"] == setup("demo")["draws"] == 1000
 
 
-@pytest.mark.parametrize("given", [{"epochs": 3, "max_images": 5}, '{"epochs": 3, "max_images": 5}', "epochs: 3\nmax_images: 5"])
+@pytest.mark.parametrize(
+    "given", [{"epochs": 3, "max_images": 5}, '{"epochs": 3, "max_images": 5}', "epochs: 3\nmax_images: 5"]
+)
 def test_overrides_are_a_mapping_or_its_text(given):
     made = setup("demo", given)
     assert (made["epochs"], made["max_images"], made["seed"]) == (3, 5, 0)

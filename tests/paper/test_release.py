@@ -1,8 +1,9 @@
 import json
+from pathlib import Path
 
 import pytest
 
-from facelib.paper import release, results
+from facelib.paper import claims, release, results
 
 
 @pytest.fixture
@@ -26,7 +27,7 @@ def test_table_holds_what_was_measured_and_counts_the_rest(measured):
     rows = [line for line in table.splitlines() if line.startswith("| P")]
     assert [row.split(" | ")[0] for row in rows] == ["| P07", "| P10"]
     assert "| 0.020 [0.010, 0.030] | `all.euclidean_minus_cosine` | 6,000 | holds |" in rows[1]
-    assert f"{len(results.claims()) - 2} further claims" in table
+    assert f"{len(claims.read_claims()) - 2} further claims" in table
 
 
 def test_a_readme_without_markers_is_refused(measured):
@@ -46,13 +47,14 @@ def trained(measured, tmp_path, monkeypatch):
     record.save({}, {"run": "net", "run key": "abc"})
     row = {"weights_sha256": "f00", "images": "12524", "identities": "2906", "learning_rate": "0.001"}
     row |= {"batch_size": "128", "epochs": "20", "seed": "0", "options": "{}", "best_epoch": "20"}
+    from facelib import training
     from facelib.training import runs
 
-    monkeypatch.setattr(runs, "find_run", lambda name, key: runs.Run(weights, None, row))
+    monkeypatch.setattr(training, "find_run", lambda name, key: runs.Run(weights, None, row))
     monkeypatch.setattr(results.runtime, "ROOT", tmp_path)
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "claims.csv").write_bytes(
-        (release.Path(__file__).parent.parent.parent / "data" / "claims.csv").read_bytes()
+        (Path(__file__).parent.parent.parent / "data" / "claims.csv").read_bytes()
     )
     (tmp_path / "README.md").write_text(f"{release.BEGIN}\n{release.END}\n")
     return tmp_path / "data" / "weights"
@@ -69,17 +71,18 @@ def test_publish_ships_weights_card_and_table(trained, tmp_path):
 
 
 def test_publish_ships_the_networks_of_the_better_recipe_with_their_own_numbers(trained, monkeypatch):
+    from facelib import training
     from facelib.training import runs
 
     record = results.Recorder("06_losses", "lfw")
     record("best.lfw.view2.cosine.accuracy", 0.84, 0.83, 0.85, 6000)
     record("best.lfw.view2.seeds", 3)
     record.save({}, {"run": "better other", "run key": "def ghi"})
-    paper = runs.find_run("net", "abc")
+    paper = training.find_run("net", "abc")
     options = '{"loss": "cosface", "neck": "linear"}'
     better = runs.Run(paper.weights, None, paper.row | {"options": options, "best_epoch": "17"})
     other = runs.Run(paper.weights, None, paper.row | {"options": '{"width": 32}'})
-    monkeypatch.setattr(runs, "find_run", lambda name, key: {"abc": paper, "def": better, "ghi": other}[key])
+    monkeypatch.setattr(training, "find_run", lambda name, key: {"abc": paper, "def": better, "ghi": other}[key])
     release.publish()
     card = (trained / "better.md").read_text()
     assert "0.840 [0.830, 0.850]" in card and "0.998" not in card
@@ -88,3 +91,19 @@ def test_publish_ships_the_networks_of_the_better_recipe_with_their_own_numbers(
     assert 'Embedder(["data/weights/better.npz", "data/weights/other.npz"], mirror=True)' in card
     second = (trained / "other.md").read_text()
     assert "ResNet-18 of width 32 without its last layer" in second and "256 non-negative features" in second
+
+
+def test_a_distilled_network_names_its_teacher_and_claims_no_training_accuracy(trained, monkeypatch):
+    from facelib import training
+    from facelib.training import distillation, runs
+
+    paper = training.find_run("net", "abc")
+    options = '{"loss": "distillation", "neck": "plain", "features": 128}'
+    student = runs.Run(paper.weights, None, paper.row | {"options": options, "validation_auc": "0.95"})
+    monkeypatch.setattr(training, "find_run", lambda name, key: student)
+    release.ship("student", "abc")
+    card = (trained / "student.md").read_text()
+    assert "SFace" in card and distillation.TEACHER_SHA256 in card and "no labels" in card
+    assert "0.998" not in card and "0.9500" in card
+    assert "linear layer at its end:\na 64 x 64 RGB face to 128 features" in card
+    assert (trained / "student.npz").exists() and (trained / "student.csv").exists()

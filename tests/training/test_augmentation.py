@@ -2,6 +2,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from facelib.training.augmentation import AUGMENTATIONS, Augmentation
 
@@ -47,6 +48,8 @@ ALL = {
     "contrast": {"contrast": 0.2},
     "grey": {"grey": 0.5},
     "occlusion": {"occlusion": (0.05, 0.2)},
+    "blur": {"blur": 1.0},
+    "low_resolution": {"low_resolution": 1.0},
 }
 
 
@@ -203,6 +206,47 @@ def test_grey_images_show_the_light_in_each_channel():
         assert (changed == changed[:, :, :1]).all()
     grey = [(changed == changed[:, :, :1]).all() for changed in apply(face, range(400), grey=0.25)]
     assert 65 <= sum(grey) <= 135
+
+
+# Detail
+
+
+@pytest.mark.parametrize("high, sigma", [(False, 0.3), (True, 1.5)])
+def test_blur_takes_as_much_from_noise_as_scipys_gaussian(high, sigma):
+    class Always(Extreme):
+        def random(self):
+            return 0.0
+
+    noise = draw()
+    expected = ndimage.gaussian_filter(noise.astype(float), (sigma, sigma, 0)).std()
+    changed = Augmentation(blur=0.5)(noise, Always(high)).astype(float)
+    assert changed.std() == pytest.approx(expected, rel=0.15)  # Pillow's is made of boxes
+    assert changed.mean() == pytest.approx(noise.mean(), abs=1)
+
+
+def test_low_resolution_keeps_what_is_coarse_and_loses_what_is_fine():
+    ramp = np.repeat(np.arange(60, 188, 2)[None, :, None], 64, 0).repeat(3, 2).astype(np.uint8)
+    checkers = (np.indices((64, 64)).sum(0) % 2 * 200).astype(np.uint8)[..., None].repeat(3, 2)
+    for changed, fine in zip(apply(ramp, low_resolution=1), apply(checkers, low_resolution=1), strict=True):
+        np.testing.assert_allclose(changed[:, 4:-4], ramp[:, 4:-4], atol=3)
+        assert fine.std() < checkers.std() / 2
+
+
+@pytest.mark.parametrize("name", ["blur", "low_resolution"])
+def test_a_quarter_loses_detail_where_it_is_asked_for(name):
+    face = draw(16, 16)
+    changed = [not np.array_equal(image, face) for image in apply(face, range(400), **{name: 0.25})]
+    assert 65 <= sum(changed) <= 135
+
+
+# Flips that are told
+
+
+def test_a_change_tells_whether_it_flipped():
+    face = draw()
+    told = [Augmentation(flip=0.5).change(face, np.random.default_rng(seed)) for seed in SEEDS]
+    assert all(np.array_equal(image, face[:, ::-1] if flipped else face) for image, flipped in told)
+    assert {flipped for _, flipped in told} == {True, False}
 
 
 # Occlusion

@@ -75,14 +75,14 @@ class Killed(BaseException):
 
 def kill_in_epoch(monkeypatch, epoch):
     """Stop training in the middle of an epoch, as a closed laptop would."""
-    whole = loop.EpochLog.on_train_batch_end
+    whole = loop.Recorder.on_train_batch_end
 
     def deadly(self, step, logs=None):
         whole(self, step, logs)
         if len(self.rows) + 1 == epoch and step == 1:
             raise Killed
 
-    monkeypatch.setattr(loop.EpochLog, "on_train_batch_end", deadly)
+    monkeypatch.setattr(loop.Recorder, "on_train_batch_end", deadly)
 
 
 def test_history_has_a_row_per_epoch_and_the_loss_falls(small, parts):

@@ -263,6 +263,7 @@ OPTIONS = {
     "cosface": {"scale": 8.0, "margin": 0.1},
     "arcface": {"margin": 0.2},
     "triplet": {"mining": "hard", "margin": 0.4},
+    "distillation": {"scale": 5.0},
 }
 
 
@@ -273,7 +274,9 @@ def test_every_loss_trains_with_its_options(loss):
     assert type(head) is losses.LOSSES[loss]
     assert {name: getattr(head, name) for name in OPTIONS[loss]} == OPTIONS[loss]
     before = values(model)
-    model.train_batch([data.images, data.labels])
+    length = model.network.embedding.features
+    targets = np.random.default_rng(0).normal(size=(len(data.labels), length)).astype(np.float32)
+    model.train_batch([data.images, targets if loss == "distillation" else data.labels])
     for name, value in values(model).items():
         assert np.isfinite(value).all() and (value != before[name]).any(), name
 

@@ -111,9 +111,9 @@ ONE = {"one": Recipe()}
 BOTH = ONE | {"two": Recipe(loss="cosface")}
 
 
-def over_seeds(path, chosen, seeds, combinations=None):
+def over_seeds(path, chosen, numbers, combinations=None):
     split = splits.Experiment(Faces(), Faces(), Faces(), Faces())
-    return seeds.over_seeds(path, combinations or {"alone": ONE}, seeds, split, chosen, mirror=False)
+    return seeds.over_seeds(path, combinations or {"alone": ONE}, numbers, split, chosen, mirror=False)
 
 
 def test_recorded_seeds_are_not_trained_again(trainings, vectors, tmp_path):

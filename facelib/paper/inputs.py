@@ -11,7 +11,7 @@ from pathlib import Path
 from facelib import _rooms, runtime
 from facelib.data import archives, catalog
 from facelib.paper import results
-from facelib.paper.provenance import code_cells
+from facelib.paper.origins import code_cells
 from facelib.paper.setting import Setting, rules
 
 

@@ -14,8 +14,8 @@ import yaml
 from facelib import files, runtime
 from facelib.data import catalog
 from facelib.paper import inputs, profiles, release
+from facelib.paper.origins import own_parameters
 from facelib.paper.profiles import ParameterError
-from facelib.paper.provenance import own_parameters
 from facelib.paper.setting import Setting
 
 OVERVIEW = "00_overview"
@@ -80,18 +80,23 @@ def plan(profile: str, only: list[str] | None, settings: dict[str, object]) -> t
     theirs = {name for values in own.values() for name in values}
     overrides = {name: value for name, value in settings.items() if name not in theirs}
     setting = profiles.setup(profile, overrides)
+    changed = {path: _changed(path, own[path], settings) for path in notebooks(only)}
+    if any(changed.values()) and "profile" not in overrides and not setting.changed:
+        overrides["profile"] = f"{setting.place}-changed"
+        setting = profiles.setup(profile, overrides)
     shared = {"profile": setting.profile} if setting.profile != "demo" else {}
-    if setting.changed or "profile" in overrides:
-        named = {"profile": overrides["profile"]} if "profile" in overrides else {}
-        shared["overrides"] = {**setting.changed, **named}
-    steps = []
-    for path in notebooks(only):
-        mine = {name: settings[name] for name in own[path] if name in settings and settings[name] != own[path][name]}
-        for name, value in mine.items():
-            if own[path][name] is not None and type(value) is not type(own[path][name]):
-                raise ParameterError(f"{name}={value!r}: {path.stem} has {own[path][name]!r} in its parameters cell.")
-        steps.append(Step(path, own[path] | mine, shared | mine))
-    return setting, steps
+    if given := setting.changed | {name: overrides[name] for name in ("profile",) if name in overrides}:
+        shared["overrides"] = given
+    return setting, [Step(path, own[path] | mine, shared | mine) for path, mine in changed.items()]
+
+
+def _changed(path: Path, own: dict, settings: dict) -> dict[str, object]:
+    """The settings that change a notebook's own parameters."""
+    given = {name: settings[name] for name in own if name in settings}
+    for name, value in given.items():
+        if own[name] is not None and type(value) is not type(own[name]):
+            raise ParameterError(f"{name}={value!r}: {path.stem} has {own[name]!r} in its parameters cell.")
+    return {name: value for name, value in given.items() if value != own[name]}
 
 
 def run(profile: str, only: list[str] | None = None, settings: dict | None = None, force: bool = False) -> None:

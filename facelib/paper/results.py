@@ -14,7 +14,7 @@ import pandas as pd
 
 from facelib import runtime
 from facelib.files import locked, write_atomically
-from facelib.paper.provenance import own_values, revision
+from facelib.paper.origins import own_values, revision
 
 if TYPE_CHECKING:
     from facelib.paper.setting import Setting

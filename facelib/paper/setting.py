@@ -141,7 +141,7 @@ class Setting:
 
     def over_seeds(self, combinations: dict[str, dict]):
         """`training.over_seeds` of the better recipe's people and seeds, on the test pairs, kept in ``seeds.csv``."""
-        committed = runtime.ROOT / "figures" / self.profile / "seeds.csv"
+        committed = sorted((runtime.ROOT / "figures").glob("*/seeds.csv"))
         split, seeds = self.best_split, self["best_seeds"]
         chosen = self.pairs_of(split.test, "test_set")
         path, over_seeds = self.figures / "seeds.csv", self._training().over_seeds

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,7 +25,7 @@ def over_seeds(
     split: Experiment,
     chosen: Pairs,
     mirror: bool,
-    committed: Path | None = None,
+    committed: Sequence[Path] = (),
 ) -> pd.DataFrame:
     """`scores` of networks trained with several seeds, alone or combined: a row for each combination and seed.
 
@@ -38,13 +39,13 @@ def over_seeds(
     Parameters
     ----------
     path, committed
-        CSV files: the table, and one whose rows count as known, too.
+        CSV files: the table, and others whose rows count as known, too.
     combinations
         Under the name of each, its networks (see `inference.Embedder`): the recipe under the name of its runs.
     mirror
         See `inference.features`.
     """
-    tables = [table for table in (path, committed) if table and table.exists()]
+    tables = [table for table in (path, *committed) if table.exists()]
     nothing = pd.DataFrame({"key": [], "test": []})
     known = pd.concat([pd.read_csv(table, dtype={"key": str, "test": str}) for table in tables] or [nothing])
     kind = f"{' mirrored' if mirror else ''} v{EMBEDDER_VERSION}"

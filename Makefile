@@ -1,6 +1,7 @@
 # Each target sets up what it needs in .venv and nowhere else; the variables can be given on the command line:
 #   PROFILE       demo (default), lfw or paper: the scale at which `make reproduce` runs
-#   ARGS          further arguments of `python -m facelib reproduce`
+#   ARGS          further arguments of `python -m facelib reproduce` or `compare`
+#   A, B          the two photos of `compare`
 #   PYTHON        the interpreter to build .venv with; by default the first suitable one of CANDIDATES
 #   REQUIREMENTS  what to install; by default requirements.txt with a working GPU driver, else requirements-cpu.txt
 
@@ -20,7 +21,9 @@ endif
 
 # The stamp is written last, so that an interrupted set-up does not count, and its name holds a checksum of all
 # that the environment depends on, so that it is made anew when some of that changes, and only then.
-STAMP := .venv/complete-$(shell (pwd; cat $(REQUIREMENTS) constraints.txt pyproject.toml) | cksum | cut -d ' ' -f 1)
+# Of pyproject.toml that is the build and the project, not the settings of tools.
+DEPENDS = pwd; cat $(REQUIREMENTS) constraints.txt; awk '/^\[/ {on = /^\[(build-system|project)/} on' pyproject.toml
+STAMP := .venv/complete-$(shell ($(DEPENDS)) | cksum | cut -d ' ' -f 1)
 
 # An environment whose interpreter is gone, or is not of the version asked for, is made anew too.
 version = $(shell $(1) -c 'import sys; print(*sys.version_info[:2])' 2>/dev/null)
@@ -33,25 +36,36 @@ endif
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help reproduce test lab clean
+.PHONY: help reproduce compare test test-all lab clean
 
 reproduce: $(STAMP)  ## run the notebooks in order and write every figure and number again (PROFILE=demo, lfw or paper)
 	$(PY) -m facelib reproduce --profile $(PROFILE) $(ARGS)
 
-test: $(STAMP)  ## check the style, run the tests and compare the committed notebooks with a fresh run
+compare: $(STAMP)  ## say whether two photos show one person (A=one.jpg B=other.jpg)
+	$(if $(and $(A),$(B)),,$(error Name two photos: make compare A=one.jpg B=other.jpg))
+	@$(PY) -m facelib compare "$(A)" "$(B)" $(ARGS) || [ $$? -eq 1 ]  # 1: different people, which is an answer
+
+test: $(STAMP)  ## check style and types, run the tests and compare the committed notebooks with a fresh run
 	$(PY) -m ruff check .
-	$(PY) -m pytest --nbval tests notebooks
+	$(PY) -m ruff format --check .
+	$(PY) -m mypy
+	$(PY) -m pytest --nbval -m "not slow and not browser" $(COVERED) tests notebooks
+
+test-all: COVERED := --cov --cov-report=
+test-all: test  ## the same, then the slow tests and those in a browser, and how much of the code all of them run
+	$(PY) -m pytest -m "slow or browser" --cov --cov-append --cov-report=term:skip-covered tests
+	$(PY) -m coverage report --fail-under=90 --format=total
 
 lab: $(STAMP)  ## open the notebooks in JupyterLab
 	$(PY) -m jupyterlab --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/notebooks/00_overview.ipynb
 
 clean:  ## remove .venv and what tools leave behind; data sets and trained models stay
-	rm -rf .venv build dist *.egg-info .pytest_cache .ruff_cache .coverage
+	rm -rf .venv build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .coverage
 	find . -name .git -prune -o -type d \( -name __pycache__ -o -name .ipynb_checkpoints \) -prune -exec rm -rf {} +
 	@echo "Kept: data/ and the cache with trained models, $${FACELIB_CACHE:-$${XDG_CACHE_HOME:-$$HOME/.cache}/facelib}"
 
 help:  ## list the targets
-	@sed -n 's/^\([a-z]*\):.*  ## /  make \1|/p' $(MAKEFILE_LIST) | awk -F '|' '{printf "%-18s%s\n", $$1, $$2}'
+	@sed -n 's/^\([a-z-]*\):.*  ## /  make \1|/p' $(MAKEFILE_LIST) | awk -F '|' '{printf "%-18s%s\n", $$1, $$2}'
 
 SUITABLE := import ensurepip, sys, venv; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))
 

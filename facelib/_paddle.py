@@ -10,11 +10,12 @@ import contextlib
 import importlib
 import io
 import sys
+from typing import Any
 
 _said = io.StringIO()
 try:
     with contextlib.redirect_stderr(_said):
-        paddle = importlib.import_module("paddle")
+        paddle: Any = importlib.import_module("paddle")
 finally:
     for _line in _said.getvalue().splitlines():
         if "OMP_NUM_THREADS" not in _line and "OpenBlas" not in _line:

@@ -64,11 +64,6 @@ def mkl_cpu_type(vendor: str, flags: str) -> str | None:
     return "5" if "avx2" in present else None
 
 
-def has_bfloat16() -> bool:
-    """Whether the CPU multiplies bfloat16 numbers by instructions of its own (AVX512_BF16 or AMX)."""
-    return bool({"avx512_bf16", "amx_bf16"} & set(_cpuinfo().get("flags", "").split()))
-
-
 def prepare() -> None:
     """Set what Paddle reads at import, without overriding anything the user has set; make the folders' paths absolute.
 
@@ -137,15 +132,16 @@ def seed_everything(seed: int) -> None:
     paddle.seed(seed)
 
 
-def peak_memory() -> int:
-    """Largest resident memory of this process so far, in bytes."""
+def peak_memory(process: int | None = None) -> int:
+    """Largest resident memory of a process so far, by default of this one, in bytes."""
     import psutil
 
     try:  # unlike getrusage's figure, the kernel's does not include what the parent process had
-        status = Path("/proc/self/status").read_text()
+        status = Path(f"/proc/{process or 'self'}/status").read_text()
         return 1024 * int(status.partition("VmHWM:")[2].split()[0])
     except (OSError, IndexError):
-        return psutil.Process().memory_info().rss
+        memory = psutil.Process(process).memory_info()
+        return getattr(memory, "peak_wset", memory.rss)
 
 
 def hardware() -> dict[str, str]:

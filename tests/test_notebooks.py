@@ -189,10 +189,16 @@ def test_shipped_weights_are_those_of_recorded_runs_and_of_the_results(monkeypat
         assert run.row["weights_sha256"] in card and "non-commercial" in card
 
 
-def test_readme_links_exist():
-    for target in re.findall(r"\]\(([^)#]+)\)", (ROOT / "README.md").read_text()):
+@pytest.mark.parametrize("text", [*ROOT.glob("*.md"), ROOT / "data" / "README.md"], ids=label)
+def test_links_lead_to_files(text):
+    for target in re.findall(r"\]\(([^)#]+)\)", text.read_text()):
         if not target.startswith("http"):
-            assert (ROOT / target).exists(), target
+            assert (text.parent / target).exists(), target
+
+
+def test_names_of_files_in_the_contributors_guide_exist():
+    for name in re.findall(r"`((?:facelib|tests|data|notebooks)/[\w./-]+)`", (ROOT / "CONTRIBUTING.md").read_text()):
+        assert (ROOT / name).exists() or "NN_name" in name or "<" in name, name
 
 
 def test_requirements_differ_in_the_paddle_line_only():

@@ -16,8 +16,8 @@ from pathlib import Path
 from facelib.data import packed, pairs, rendered
 from facelib.inference import embedder
 from facelib.metrics import protocol
-from facelib.models import backbones, embedding, losses, onednn
-from facelib.training import augmentation, loop, recipe, samplers
+from facelib.models import backbones, dnnl, embedding, losses, onednn, triplet
+from facelib.training import augmentation, checkpoints, loop, recipe, samplers
 
 RECORD = Path(__file__).with_name("versions.json")
 _WITH_DOCSTRING = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
@@ -41,10 +41,10 @@ def shaping() -> dict[str, list]:
     """What each version vouches for: functions, classes and whole files, under the version's name."""
     weights = [recipe.build, recipe.rate_at, embedding.Embedding, embedding.Recogniser, embedding.resnet18_of_width]
     weights += [embedding._scaled, embedding.save_weights, packed.to_input, loop.FaceDataset]
-    weights += [loop.Recorder.on_epoch_begin, protocol.auc_by_source, pairs.draw_by_source, pairs.draw_pairs]
-    weights += [Path(module.__file__) for module in (augmentation, backbones, losses, onednn, samplers)]
+    weights += [checkpoints.Checkpoints.on_epoch_begin, protocol.auc_by_source, pairs.draw_by_source, pairs.draw_pairs]
+    weights += [Path(module.__file__) for module in (augmentation, backbones, dnnl, losses, onednn, samplers, triplet)]
     features = [embedding.Embedding, embedding.load_weights, packed.to_input, embedder.Embedder, embedder.together]
-    features += [Path(module.__file__) for module in (backbones, onednn)]
+    features += [Path(module.__file__) for module in (backbones, dnnl, onednn)]
     return {"RECIPE_VERSION": weights, "EMBEDDER_VERSION": features, "RENDERER_VERSION": [Path(rendered.__file__)]}
 
 

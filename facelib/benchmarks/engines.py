@@ -42,7 +42,8 @@ def training_speed(
 
     Returns
     -------
-    One row per round and engine: ``round``, ``engine``, ``images_per_s``, ``peak_mib``.
+    One row per round and engine: ``round``, ``engine``, ``images_per_s``, ``peak_mib`` (largest resident memory
+    of the process; of several, of one).
 
     Raises
     ------

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+from contextlib import suppress
 from pathlib import Path
 from statistics import median
 
@@ -17,45 +18,9 @@ from facelib import runtime
 from facelib.benchmarks import serving
 from facelib.data import catalog
 
-WATCHED = 0.5  # seconds between two looks at the memory; a look takes some milliseconds of a core
+WATCHED = 0.2  # seconds between two looks at the memory; a look takes some milliseconds of a core
 LOOPS = 3  # the short measurement is made so often, and the median taken
-
-PACK = """
-import json, sys, time
-from facelib.data import packing
-started = time.perf_counter()
-faces = packing.pack(sys.argv[1], progress=False)
-print(json.dumps({"images": len(faces), "seconds": time.perf_counter() - started}))
-"""
-
-PAPER = """
-import json, sys, time
-from facelib.benchmarks import serving
-started = time.perf_counter()
-faces = serving.load_as_lists(sys.argv[1])
-print(json.dumps({"images": len(faces), "seconds": time.perf_counter() - started}))
-"""
-
-TRAIN = """
-import json, sys, time
-from facelib import runtime
-from facelib.data import packing
-from facelib.training import loop, recipe, samplers
-from paddle.io import DataLoader
-runtime.use_device("cpu")
-steps, batch_size = int(sys.argv[2]), int(sys.argv[3])
-started = time.perf_counter()
-faces = packing.pack(sys.argv[1], progress=False)
-sampler = samplers.EpochSampler(faces.labels, batch_size, seed=0)
-batches = iter(DataLoader(loop.FaceDataset(faces, faces.labels), batch_sampler=sampler, num_workers=0))
-image, label = next(batches)
-first = time.perf_counter() - started
-model = recipe.build(len(faces.names), 64, len(sampler), recipe.Recipe(batch_size=batch_size))
-for _ in range(steps):
-    model.train_batch([image, label])
-    image, label = next(batches)
-print(json.dumps({"first_batch_s": first}))
-"""
+STEP = (sys.executable, "-m", f"{__package__}.scale_step")
 
 
 def paper_scale(source: str, people: int, images: int, steps: int, batch_size: int, sample: int = 2000) -> dict:
@@ -73,8 +38,9 @@ def paper_scale(source: str, people: int, images: int, steps: int, batch_size: i
     Returns
     -------
     Per name a value and its unit: ``pack_images_per_s``; ``pack_ratio`` to the paper's loop over ``sample`` of the
-    files, the median of `LOOPS` runs; ``pack_peak_mib`` and ``train_peak_mib``, the largest resident memory of the
-    processes together; ``first_batch_s`` from finding the packed set to its first batch.
+    files, the median of `LOOPS` runs; ``pack_peak_mib`` and ``train_peak_mib``, the largest resident memory of each
+    process, summed over those that share the work (pages that they have in common count in each);
+    ``first_batch_s`` from finding the packed set to its first batch.
     """
     place = runtime.cache_dir() / "scale"
     place.mkdir(parents=True, exist_ok=True)
@@ -86,9 +52,9 @@ def paper_scale(source: str, people: int, images: int, steps: int, batch_size: i
         link_tree(photos, part, max(1, people * sample // images), min(sample, images))
         os.environ["FACELIB_CACHE"], before = str(Path(folder) / "cache"), os.environ.get("FACELIB_CACHE")
         try:
-            loops = [_watched(PAPER, str(part)) for _ in range(LOOPS)]
-            packed = _watched(PACK, str(tree))
-            trained = _watched(TRAIN, str(tree), str(steps), str(batch_size))
+            loops = [_watched(*STEP, "paper", str(part)) for _ in range(LOOPS)]
+            packed = _watched(*STEP, "pack", str(tree))
+            trained = _watched(*STEP, "train", str(tree), str(steps), str(batch_size))
         finally:
             os.environ.pop("FACELIB_CACHE")
             if before is not None:
@@ -115,18 +81,20 @@ def link_tree(photos: list[Path], target: Path, people: int, images: int) -> Non
         os.link(photo, person / f"{number:07d}{photo.suffix}")
 
 
-def _watched(code: str, *arguments: str) -> dict:
-    """What a new interpreter prints as JSON, with the peak of its and its children's resident memory, in MiB."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", code, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    peak, ended = [0], threading.Event()
+def _watched(*command: str) -> dict:
+    """What a command prints as JSON, with the peaks of the processes that it starts added to its own ``peak_mib``.
+
+    It knows its own peak best, however short it runs. Its helpers may be killed, so that their peaks are read from
+    here as long as they live; the kernel's figure never falls, so that the last one read counts.
+    """
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    peaks, ended = {}, threading.Event()
 
     def watch():
-        while True:
-            peak[0] = max(peak[0], _resident(process.pid))
-            if ended.wait(WATCHED):
-                return
+        while not ended.wait(WATCHED):
+            with suppress(psutil.Error):
+                for helper in psutil.Process(process.pid).children(recursive=True):
+                    peaks[helper] = max(peaks.get(helper, 0), runtime.peak_memory(helper.pid))
 
     watcher = threading.Thread(target=watch)
     watcher.start()
@@ -135,14 +103,5 @@ def _watched(code: str, *arguments: str) -> dict:
     watcher.join()
     if process.returncode:
         raise RuntimeError(f"The timed process failed:\n{errors[-2000:]}")
-    return json.loads(out.splitlines()[-1]) | {"peak_mib": peak[0] / 2**20}
-
-
-def _resident(pid: int) -> int:
-    total = 0
-    try:
-        for process in (root := psutil.Process(pid), *root.children(recursive=True)):
-            total += process.memory_info().rss
-    except psutil.NoSuchProcess:
-        pass
-    return total
+    found = json.loads(out.splitlines()[-1])
+    return found | {"peak_mib": found["peak_mib"] + sum(peaks.values()) / 2**20}

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import ctypes
 import io
+import logging
 import math
 import os
 import struct
 import warnings
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageOps
 
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"})
+from facelib.data import photofiles
+
+# What Pillow may take a file for; of its others some start programs, and none holds photos.
+FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
+MAX_BYTES = 2**27  # of a file; one of `MAX_PIXELS` has less unless it is not compressed
 MAX_PIXELS = 100_000_000
+LARGE = 20_000_000  # pixels of an image with transparency above which it is shrunk before it is laid on white
 MARGIN = 1.5  # times the wanted resolution that JPEG's reduced decoding keeps, so that the resize decides the quality
 # Segments of a JPEG's header by their markers; the plain ones are JFIF, comments, tables and frames.
 FRAME_SEGMENTS = frozenset((0xC0, 0xC1, 0xC2))
@@ -25,6 +32,7 @@ Crop = tuple[float, float, float, float]
 
 # Pillow's own default for resize, and so what the paper's "resize" most likely did.
 INTERPOLATION = Image.Resampling.BICUBIC
+_NOWHERE = logging.NullHandler()
 
 
 class Unreadable(ValueError):
@@ -101,21 +109,46 @@ def _plain_jpeg(data: bytes) -> tuple[str, int, int] | None:
 
 
 def _decode_any(data: bytes, size: int, crop: Crop | None) -> Decoded:
+    with _upright(data, _jpeg_wanted(size, crop)) as (image, width, height):
+        return Decoded(_resize(image, size, crop), width, height)
+
+
+def decode_whole(data: bytes, longest: int) -> np.ndarray:
+    """Decode an image file as a whole: (H, W, 3) uint8 RGB, its longer side at most ``longest`` pixels.
+
+    Rotation, transparency, modes and errors are those of `decode`.
+    """
+    if not data:
+        raise Unreadable("empty file")
+    with quiet_about_size(), _upright(data, longest // 2) as (image, _, _):  # a JPEG is halved fastest while decoded
+        if max(image.size) > longest:
+            image.thumbnail((longest, longest), INTERPOLATION)
+        return np.array(image)
+
+
+@contextmanager
+def _upright(data: bytes, wanted: int):
+    """The image of a file as RGB and upright, of ``wanted`` pixels at least where it has them; its width and height."""
     try:
-        with Image.open(io.BytesIO(data)) as image:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             width, height = image.size
             if width * height > MAX_PIXELS:
                 raise Unreadable(f"{width} x {height} pixels: over the limit of {MAX_PIXELS:,}")
             if image.format == "JPEG":
-                image.draft(None, (_jpeg_wanted(size, crop),) * 2)
-            upright = ImageOps.exif_transpose(image)
-            return Decoded(_resize(_to_rgb(upright), size, crop), width, height)
+                image.draft(None, (wanted,) * 2)
+            ImageOps.exif_transpose(image, in_place=True)
+            yield _to_rgb(image, wanted), width, height
     except Unreadable:
         raise
     except Image.DecompressionBombError:
         raise Unreadable(f"over the limit of {MAX_PIXELS:,} pixels") from None
     except Exception as error:  # Pillow's decoders raise many types for damaged files
-        raise Unreadable(_reason(error)) from None
+        raise Unreadable(_reason(error, data)) from None
+
+
+def too_large(size: int) -> str:
+    """Why a file of so many bytes is no photo, or nothing."""
+    return f"{size / 2**20:,.0f} MiB: over the limit of {MAX_BYTES >> 20} MiB" if size > MAX_BYTES else ""
 
 
 def read_file(path: str) -> bytes | str:
@@ -124,6 +157,8 @@ def read_file(path: str) -> bytes | str:
         file = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))  # without the cost of a file object
         try:
             size = os.fstat(file).st_size
+            if reason := too_large(size):
+                return reason
             data = os.read(file, size)
             while len(data) < size and (more := os.read(file, size - len(data))):  # some file systems give a part
                 data += more
@@ -137,6 +172,11 @@ def read_file(path: str) -> bytes | str:
 @contextmanager
 def quiet_about_size():
     """Silence Pillow's warnings about large or odd images; `decode` has its own limit and says so."""
+    logging.getLogger("PIL").addHandler(_NOWHERE)  # else they go to stderr
+    with suppress(OSError, AttributeError):  # absent where libtiff is part of Pillow's own library
+        libtiff = ctypes.CDLL(Image.core.__file__)
+        libtiff.TIFFSetWarningHandler(None)
+        libtiff.TIFFSetErrorHandler(None)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
         warnings.filterwarnings("ignore", category=UserWarning, module="PIL")
@@ -154,9 +194,9 @@ def _jpeg_scale(width: int, height: int, size: int, crop: Crop | None) -> int:
     return min(8, 1 << times.bit_length() - 1)
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
+def _to_rgb(image: Image.Image, wanted: int) -> Image.Image:
     if image.mode.startswith("I"):  # 16-bit grey, held as I;16 or I
-        grey = np.asarray(image, dtype=np.int64)
+        grey = np.asarray(image)
         if grey.min() < 0 or grey.max() > 0xFFFF:
             raise Unreadable("pixels of more than 16 bits have no defined range")
         return Image.fromarray((grey >> 8).astype(np.uint8)).convert("RGB")
@@ -164,9 +204,12 @@ def _to_rgb(image: Image.Image) -> Image.Image:
         raise Unreadable("floating-point pixels have no defined range")
     if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
         opaque = image.convert("RGBA")
+        if image.width * image.height > LARGE:
+            times = max(1, min(image.size) // (4 * wanted))
+            opaque = opaque.convert("RGBa").reduce(times).convert("RGBA")
         white = Image.new("RGBA", opaque.size, "white")
         return Image.alpha_composite(white, opaque).convert("RGB")
-    return image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def _resize(image: Image.Image, size: int, crop: Crop | None) -> np.ndarray:
@@ -179,10 +222,10 @@ def _resize(image: Image.Image, size: int, crop: Crop | None) -> np.ndarray:
     return np.frombuffer(image.tobytes(), np.uint8).reshape(size, size, 3)
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: Exception, data: bytes) -> str:
     text = str(error)
     if "cannot identify" in text:
-        return "not an image that Pillow can read"
+        return photofiles.other_kind(data) or "not an image that Pillow can read"
     if "truncated" in text.lower():
         return "truncated file"
     return f"damaged image ({type(error).__name__}: {text[:80]})"

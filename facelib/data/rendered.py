@@ -55,7 +55,7 @@ TRAITS = {
     "makeup": (0.3, 1.0), "blush": (0.2, 1.0), "lens_w": (0.21, 0.27), "lens_h": (0.15, 0.20),
     "lens_square": (2.0, 5.0),
 }  # fmt: skip
-KINDS = {  # factors on the traits, hair cuts worn
+KINDS: dict[str, tuple[dict, str]] = {  # factors on the traits, hair cuts worn
     "man": ({"makeup": 0}, "buzz short side receding curly short side"),
     "woman": ({"jaw": 0.92, "chin": 0.8, "neck": 0.85, "brow_thick": 0.65, "lip": 1.15,
                "shoulder": 0.88}, "bob fringe long wavy bun afro curly long"),

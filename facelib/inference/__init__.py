@@ -1,4 +1,4 @@
-"""From weights and faces to features.
+"""From weights and faces to features, and from two photos to a decision.
 
 The table has the public names of each module; asking for one does not load the others.
 """
@@ -8,6 +8,10 @@ from facelib._rooms import hand_out
 __getattr__, __dir__, __all__ = hand_out(
     __name__,
     {
-        "embedder": "Embedder features together weights_files BACKENDS EMBEDDER_VERSION",
+        "embedder": "Embedder features together weights_files EMBEDDER_VERSION",
+        "backends": "network BACKENDS",
+        "decision": "load compare decide read_card write_card Card Comparison Decision Verifier",
+        "cards": "make_card",
+        "export": "to_onnx",
     },
 )

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
-from facelib import metrics, models, runtime
-from facelib._paddle import paddle
+from facelib import metrics, runtime
 from facelib.data.packed import PackedFaces, to_input
+from facelib.files import write_atomically
+from facelib.inference import backends
 
-BACKENDS = ("dygraph", "inference")
 EMBEDDER_VERSION = 1  # raised when the same weights and faces give other features than before
+HASH = hashlib.sha256().digest_size
 
 
 class Embedder:
@@ -31,7 +32,8 @@ class Embedder:
     backend
         ``"dygraph"`` runs the network as it is trained; ``"inference"`` runs Paddle's inference
         engine, which also joins layers; features are equal to about 1e-5 of their size. Having run it
-        changes the last bits of a training in the same process (Paddle 3.3).
+        changes the last bits of a training in the same process (Paddle 3.3). ``"onnx"`` runs ONNX Runtime on the file
+        of the same name that ends in ``.onnx`` (see `export`), on the CPU and without importing Paddle.
     batch_size
         Faces per pass.
     mirror
@@ -43,15 +45,12 @@ class Embedder:
     FileNotFoundError
         There is no such file of weights.
     ValueError
-        The backend is not one of `BACKENDS`.
+        The backend is not one of `backends.BACKENDS`.
     """
 
     def __init__(self, weights, backend: str = "dygraph", batch_size: int = 64, mirror: bool = False):
-        if backend not in BACKENDS:
-            raise ValueError(f"Unknown backend '{backend}': expected one of {', '.join(BACKENDS)}.")
         self.batch_size, self.mirror = batch_size, mirror
-        load = _dygraph if backend == "dygraph" else _inference
-        self._networks = [load(file) for file in weights_files(weights)]
+        self._networks = [backends.network(file, backend) for file in weights_files(weights)]
 
     def __call__(self, faces: np.ndarray) -> np.ndarray:
         """Features of (n, H, W, 3) uint8 RGB faces: (n, d) float32; of the paper's network d = 512, non-negative.
@@ -100,8 +99,10 @@ def features(faces: PackedFaces, weights: Weights, progress: bool = True, mirror
     kind = f"{faces.key}{' mirrored' if mirror else ''} {EMBEDDER_VERSION}"
     key = hashlib.sha256(files[0].read_bytes() + kind.encode()).hexdigest()[:16]
     path = runtime.cache_dir() / "features" / f"{key}.npy"
-    if path.exists():
-        return np.load(path)
+    if (kept := _kept(path)) is not None:
+        return kept
+    from tqdm import tqdm
+
     embedder = Embedder(files, mirror=mirror)
     parts = []
     step = 16 * embedder.batch_size
@@ -110,54 +111,14 @@ def features(faces: PackedFaces, weights: Weights, progress: bool = True, mirror
             parts.append(embedder(faces.take(np.arange(start, min(start + step, len(faces))))))
             bar.update(len(parts[-1]))
     result = np.concatenate(parts) if parts else embedder(faces.take([]))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(f".tmp-{os.getpid()}.npy")
-    np.save(temporary, result)
-    os.replace(temporary, path)
+    content = io.BytesIO()
+    np.save(content, result)
+    write_atomically(path, content.getvalue() + hashlib.sha256(content.getvalue()).digest())
     return result
 
 
-def _dygraph(weights):
-    network = models.on_this_device(models.load_weights(weights))
-
-    def run(batch: np.ndarray) -> np.ndarray:
-        with paddle.no_grad():
-            return network(paddle.to_tensor(batch)).numpy()
-
-    return run
-
-
-def _inference(weights):
-    from paddle import inference
-
-    prefix = _export(weights)
-    program = next(path for path in prefix.parent.iterdir() if path.suffix in (".json", ".pdmodel"))  # Paddle 3, 2
-    config = inference.Config(str(program), f"{prefix}.pdiparams")
-    config.disable_glog_info()
-    if paddle.get_device().startswith("gpu"):
-        config.enable_use_gpu(256, int(paddle.get_device().partition(":")[2] or 0))
-    else:
-        config.enable_mkldnn()
-        config.set_cpu_math_library_num_threads(int(os.environ["OMP_NUM_THREADS"]))
-    predictor = inference.create_predictor(config)
-    source = predictor.get_input_handle(predictor.get_input_names()[0])
-    target = predictor.get_output_handle(predictor.get_output_names()[0])
-
-    def run(batch: np.ndarray) -> np.ndarray:
-        source.copy_from_cpu(batch)
-        predictor.run()
-        return target.copy_to_cpu()
-
-    return run
-
-
-def _export(weights) -> Path:
-    """Static form of the network for the inference engine, made once per weights and Paddle version."""
-    key = hashlib.sha256(Path(weights).read_bytes() + paddle.__version__.encode()).hexdigest()[:16]
-    folder = runtime.cache_dir() / "exported" / key
-    if not folder.exists():
-        temporary = folder.with_name(f"{key}.tmp-{os.getpid()}")
-        spec = [paddle.static.InputSpec([None, 3, None, None], "float32")]
-        paddle.jit.save(models.load_weights(weights), str(temporary / "model"), input_spec=spec)
-        os.replace(temporary, folder)
-    return folder / "model"
+def _kept(path: Path) -> np.ndarray | None:
+    """Features from a file that ends with its own hash; None where there is none, or no whole one."""
+    content = path.read_bytes() if path.exists() else b""
+    whole = hashlib.sha256(content[:-HASH]).digest() == content[-HASH:]
+    return np.load(io.BytesIO(content[:-HASH])) if whole else None

@@ -13,6 +13,7 @@ __getattr__, __dir__, __all__ = hand_out(
         "best_threshold tar_at_far TarAtFar ten_fold TenFold RATES",
         "intervals": "Estimate Comparison wilson_interval student_interval bootstrap paired_bootstrap identity_weights "
         "precision_recall_band accuracy_curves",
+        "calibration": "far_thresholds FarThreshold fit_logistic Logistic",
         "draws": "small_draws second_peak",
         "resampling": "Bootstrap",
         "protocol": "view2 View2 scores fold_distances own_fold centred auc_by_source "

@@ -11,6 +11,7 @@ nan. Arrays of another shape, without pairs or not finite raise ValueError.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy import ndarray as Array
@@ -46,7 +47,7 @@ def cumulative(distances: Array, genuine: Array, weights: Array | None) -> tuple
     return thresholds[distinct], tp, fp
 
 
-def _plain(x: Array) -> float | Array:
+def _plain(x: Array) -> Any:
     return x if np.ndim(x) else x.item()
 
 
@@ -54,7 +55,7 @@ def _pick(curve: Array, index: Array) -> Array:
     return np.take_along_axis(curve, index[..., None], axis=-1)[..., 0]
 
 
-def ratio(part: Array, whole: Array) -> float | Array:
+def ratio(part: Array, whole: Array) -> Any:
     undefined = np.full(np.broadcast(part, whole).shape, np.nan)
     return _plain(np.divide(part, whole, out=undefined, where=np.asarray(whole) > 0))
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-import pandas as pd
 
 from facelib.data import pairs
 from facelib.metrics import curves
 from facelib.metrics.distances import cosine_distance, euclidean_distance
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def small_draws(features: np.ndarray, labels: np.ndarray, count: int, draws: int = 1000, seed: int = 0) -> pd.DataFrame:
@@ -23,6 +27,8 @@ def small_draws(features: np.ndarray, labels: np.ndarray, count: int, draws: int
     One row per draw: average precision of both distances (``ap_euclidean``, ``ap_cosine``) and its ``difference``
     (Euclid - cosine); the Euclidean ``threshold`` that is best on the draw and the ``accuracy`` there.
     """
+    import pandas as pd
+
     rows = []
     for draw in range(draws):
         drawn = pairs.draw_pairs(labels, count, count, seed=[seed, draw])

@@ -211,11 +211,6 @@ def accuracy_curves(
     -------
     (k,) measured accuracies and (replicates, k) resampled ones.
     """
-    weights = np.vstack([np.ones(len(distances)), identity_weights(*people, replicates, seed)])
-    order = np.argsort(distances)
-    kept = np.searchsorted(distances[order], thresholds, side="right")  # pairs accepted at each threshold
-    right = np.where(genuine[order], 1, -1) * weights[:, order]  # accepting a genuine pair is right, an impostor wrong
-    gained = np.concatenate([np.zeros((len(weights), 1)), np.cumsum(right, axis=1)], axis=1)[:, kept]
-    impostors = (weights * ~genuine).sum(axis=1, keepdims=True)  # right at a threshold that accepts nothing
-    accuracies = (impostors + gained) / weights.sum(axis=1, keepdims=True)
+    chunks = _replicates(genuine, *people, replicates, seed)
+    accuracies = np.concatenate([curves.confusion(distances, genuine, thresholds, w).accuracy for w in chunks])
     return accuracies[0], accuracies[1:]

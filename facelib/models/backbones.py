@@ -1,19 +1,11 @@
-"""Networks beside ResNet-18: those that the documents compare, and their costs, counted and as stated."""
+"""Networks beside ResNet-18: those that the documents compare (what they cost is in `costs`)."""
 
 from __future__ import annotations
-
-import math
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
-
-import pandas as pd
 
 from facelib._paddle import paddle  # isort: skip  (first, so that its import is quiet)
 import paddle.nn.functional as F
 from paddle import nn
 from paddle.vision import models as vision
-
-from facelib.models import onednn
 
 _BOTTLENECKS = ((2, 64, 5, 2), (4, 128, 1, 2), (2, 128, 6, 1), (4, 128, 1, 2), (2, 128, 2, 1))  # MobileFaceNet
 _UNITS = {50: (3, 4, 14, 3), 100: (3, 13, 30, 3)}  # residual units per stage of ArcFace's networks
@@ -220,131 +212,7 @@ class FrozenTrunk(nn.Layer):
         return F.normalize(self.head(self.trunk(x)), axis=1)
 
 
-@dataclass(frozen=True)
-class Count:
-    parameters: int
-    multiply_adds: int
+def table():  # the name under which 09_engine knows `costs.table`
+    from facelib.models import costs
 
-
-def count(network: nn.Layer, size: int) -> Count:
-    """What a network costs: its parameters, and its multiply-adds for one image (3, size, size).
-
-    Parameters are weights, biases, scales and shifts, frozen ones too, without running statistics; multiply-adds
-    those of convolutions and linear layers, without biases. `paddle.flops` adds biases, batch norm and pooling, misses
-    `onednn.OneDNNConv2D`, and prints.
-    """
-    done = []
-
-    def multiply_adds(layer, _, output):
-        shape = layer.weight.shape
-        done.append(math.prod(output.shape) * (shape[0] if isinstance(layer, nn.Linear) else math.prod(shape[1:])))
-
-    counted = [s for s in network.sublayers(True) if isinstance(s, (nn.Conv2D, nn.Linear, onednn.OneDNNConv2D))]
-    hooks = [layer.register_forward_post_hook(multiply_adds) for layer in counted]
-    modes = [(layer, layer.training) for layer in network.sublayers(True)]
-    network.eval()
-    try:
-        with paddle.no_grad():
-            network(paddle.zeros([1, 3, size, size]))
-    finally:
-        for hook in hooks:
-            hook.remove()
-        for layer, training in modes:
-            layer.training = training
-    learnt = [p for name, p in network.named_parameters() if not name.endswith(("_mean", "_variance"))]
-    return Count(sum(math.prod(p.shape) for p in learnt), sum(done))
-
-
-@contextmanager
-def shapes_only():
-    """Networks made inside, and their outputs, have shapes but no values, so that `count` takes no memory."""
-    programs = paddle.static.Program(), paddle.static.Program()
-    with paddle.utils.unique_name.guard():  # disable_static() begins names anew, and optimisers tell weights by name
-        paddle.enable_static()
-        try:
-            with paddle.static.program_guard(*programs):
-                yield
-        finally:
-            paddle.disable_static()
-
-
-NETWORKS = {  # name: definition, side of the images in pixels
-    "ResNet-18": (lambda: vision.resnet18(num_classes=0), 64),
-    "MobileFaceNet, 64": (lambda: nn.Sequential(mobilefacenet(), GlobalDepthwise(side=4)), 64),
-    "MobileFaceNet": (lambda: nn.Sequential(mobilefacenet(), GlobalDepthwise()), 112),
-    "ResNet-50, 1000 classes": (vision.resnet50, 224),
-    "ArcFace IR-50": (lambda: iresnet(50), 112),
-    "ArcFace IR-100": (lambda: iresnet(100), 112),
-    "FaceNet NN1": (nn1, 220),
-    "FaceNet NN2": (nn2, 224),
-    "VGG-16, 1000 classes": (vision.vgg16, 224),
-}
-
-
-@dataclass(frozen=True)
-class Stated:
-    """What a source says of a network, and in one sentence how that relates to the count."""
-
-    network: str
-    source: str = ""
-    parameters: float | None = None
-    multiply_adds: float | None = None
-    why: str = ""
-
-
-STATED = (
-    Stated(
-        *("MobileFaceNet", "Chen et al. 2018, section 3.3", 0.99e6, 221e6),
-        "Agrees once batch norm is folded into the convolutions, as the paper deploys it: a scale per channel less.",
-    ),
-    Stated(
-        *("MobileFaceNet", "document 4", 1.0e6, 200e6),
-        "Agrees in parameters, batch norm not folded; the FLOPs are multiply-adds, rounded down to one digit.",
-    ),
-    Stated(
-        *("ResNet-50, 1000 classes", "He et al. 2016, table 1", None, 3.8e9),
-        "Paddle halves the map in a block's 3 x 3 convolution, He et al. in the 1 x 1 before it, which saves some.",
-    ),
-    Stated(
-        *("ArcFace IR-50", "document 4 (ArcFace-Res50)", 25e6, None),
-        "25 M is ResNet-50 of He et al. with its 1000 classes; ArcFace's has no bottlenecks and a large last layer.",
-    ),
-    Stated(
-        *("ArcFace IR-100", "document 4 (ArcFace-ResNet100)", 65e6, 12e9),
-        "Agrees, unlike the same table's Res50: here it is ArcFace's own network; the FLOPs are multiply-adds.",
-    ),
-    Stated(
-        *("FaceNet NN1", "Schroff et al. 2015, table 1 (document 1)", 140e6, 1.6e9),
-        "Agrees if fc1 and fc2 compute twice the outputs listed (maxout, p = 2); FLOPS are multiply-adds plus biases.",
-    ),
-    Stated(
-        *("FaceNet NN2", "Schroff et al. 2015, table 2 (document 1)", 7.5e6, 1.6e9),
-        "Agrees; FLOPS are multiply-adds plus biases.",
-    ),
-    Stated(*("VGG-16, 1000 classes", "Simonyan and Zisserman 2015, table 2", 138e6, None), "Agrees."),
-    Stated(
-        *("VGG-16, 1000 classes", "He et al. 2016, section 4.1", None, 15.3e9),
-        "The convolutions alone; the count has the three fully connected layers too.",
-    ),
-    Stated(
-        *("VGG-16, 1000 classes", "document 2", None, None),
-        "Document 2 takes it for being smaller than ResNet-50, but it is the larger in parameters and multiply-adds.",
-    ),
-)
-
-
-def table() -> pd.DataFrame:
-    """One row per network and source: the counts, made now, beside the stated figures.
-
-    Columns: network, size, parameters, multiply_adds, source, stated_parameters, stated_multiply_adds, why;
-    missing where a source states none.
-    """
-    rows = []
-    for name, (define, size) in NETWORKS.items():
-        with shapes_only():
-            counted = count(define(), size)
-        for stated in [s for s in STATED if s.network == name] or [Stated(name)]:
-            ours = {"network": name, "size": size, **asdict(counted), "source": stated.source}
-            theirs = {"stated_parameters": stated.parameters, "stated_multiply_adds": stated.multiply_adds}
-            rows.append({**ours, **theirs, "why": stated.why})
-    return pd.DataFrame(rows).astype({"stated_parameters": "Int64", "stated_multiply_adds": "Int64"})
+    return costs.table()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +14,7 @@ from facelib._paddle import paddle  # isort: skip  (first, so that its import is
 from paddle import nn
 from paddle.vision.models import resnet18
 
-from facelib import runtime
-from facelib.models import backbones, onednn
+from facelib.models import backbones, dnnl, onednn
 
 FEATURES = 512
 BACKBONES = {
@@ -87,11 +88,11 @@ class Recogniser(nn.Layer):
 def on_this_device(network: nn.Layer, precision: str = "float32") -> nn.Layer:
     """The network with the fastest convolutions for Paddle's present device; parameters and their names stay.
 
-    With ``precision`` ``"bfloat16"`` they multiply in it, if the CPU has instructions for it.
+    With ``precision`` ``"bfloat16"`` they multiply in it, if oneDNN has the CPU's instructions for it.
     """
     if paddle.get_device() != "cpu" or not onednn.available():
         return network
-    return onednn.accelerate(network, "bfloat16" if precision == "bfloat16" and runtime.has_bfloat16() else "float32")
+    return onednn.accelerate(network, "bfloat16" if precision == "bfloat16" and dnnl.has_bfloat16() else "float32")
 
 
 def resnet18_of_width(width: int = 64, fine: bool = False) -> nn.Layer:
@@ -155,13 +156,16 @@ def load_weights(path: str | os.PathLike) -> Embedding:
     FileNotFoundError
         The file does not exist.
     ValueError
-        It does not hold exactly the arrays of its network.
+        It is damaged, or does not hold exactly the arrays of its network.
     """
     if not Path(path).exists():
         raise FileNotFoundError(f"No weights at '{path}'. Train them with notebook 02_train.")
-    with np.load(path, allow_pickle=False) as archive:
-        arrays = dict(archive)
-    network = Embedding(**json.loads(str(arrays.pop("architecture", "{}"))))
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            arrays = dict(archive)
+        network = Embedding(**json.loads(str(arrays.pop("architecture", "{}"))))
+    except (zipfile.BadZipFile, zlib.error, EOFError, AttributeError, TypeError, ValueError) as error:
+        raise ValueError(f"'{path}' is damaged, or holds no weights ({error}): restore it, or train anew.") from error
     expected = {name.removeprefix("backbone."): name for name in network.state_dict()}
     if set(arrays) != set(expected):
         raise ValueError(f"'{path}' does not hold the weights of its network: expected {len(expected)} named arrays.")

@@ -20,6 +20,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from facelib import runtime
+from facelib._paddle import paddle
 
 _MARK = "facelib-progress "  # opens a line of a worker's output that is meant for the bar
 
@@ -79,26 +80,38 @@ def run(function: Callable, arguments: tuple, count: int, bar: Bar) -> None:
     """
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "job.pickle").write_bytes(pickle.dumps((function, arguments)))
-        ports = _free_ports(count)
-        workers = [_start(folder, rank, ports) for rank in range(count)]
+        ports, workers, lines, reader = _free_ports(count), [], queue.SimpleQueue(), None
         try:
-            lines = _lines(workers[0].stdout)
-            while any(worker.poll() is None for worker in workers) or not lines.empty():
+            for rank in range(count):
+                workers.append(_start(folder, rank, ports))
+            reader = threading.Thread(target=_hand_over, args=(workers[0].stdout, lines), daemon=True)
+            reader.start()  # so that waiting for a line can end
+            while any(worker.poll() is None for worker in workers) or reader.is_alive() or not lines.empty():
                 _check(workers, folder)
                 with contextlib.suppress(queue.Empty):
                     bar.follow(lines.get(timeout=0.2))
             _check(workers, folder)
         finally:
-            for worker in workers:
-                worker.kill()
-                worker.wait()
+            _end(workers, reader)
+
+
+def _end(workers: list[subprocess.Popen], reader: threading.Thread | None) -> None:
+    for worker in workers:
+        worker.kill()
+    if reader is not None:
+        reader.join()  # a stream is closed when nobody reads it any more
+    for worker in workers:
+        worker.communicate()  # closes the pipes and waits
+
+
+def _hand_over(stream, lines: queue.SimpleQueue) -> None:
+    for line in stream:
+        lines.put(line)
 
 
 def _start(folder: str, rank: int, ports: list[int]) -> subprocess.Popen:
     count = len(ports)
     endpoints = [f"127.0.0.1:{port}" for port in ports]
-    from facelib._paddle import paddle
-
     on_gpu = paddle.get_device().startswith("gpu")
     environment = {
         **os.environ,
@@ -125,21 +138,13 @@ def _start(folder: str, rank: int, ports: list[int]) -> subprocess.Popen:
         )
 
 
-def _lines(stream) -> queue.SimpleQueue:
-    """Lines of a stream as they come, so that waiting for one can end."""
-    lines = queue.SimpleQueue()
-    threading.Thread(target=lambda: [lines.put(line) for line in stream], daemon=True).start()
-    return lines
-
-
 def _check(workers: list[subprocess.Popen], folder: str) -> None:
     for rank, worker in enumerate(workers):
         if worker.poll():
             said = (Path(folder) / f"errors-{rank}").read_text(errors="replace").strip().splitlines()
             raise RuntimeError(
                 f"Training process {rank + 1} of {len(workers)} ended with status {worker.returncode}: "
-                f"{said[-1] if said else 'it left no message'}. The checkpoint of the last whole epoch is "
-                "kept; run again to go on from it."
+                f"{said[-1] if said else 'it left no message'}."
             )
 
 

@@ -109,8 +109,8 @@ class Recipe:
     @classmethod
     def of_run(cls, row: dict) -> Recipe:
         """The recipe of a finished run, from its row of ``runs.csv``."""
-        numbers = {name: int(row[name]) for name in ("epochs", "batch_size", "seed")}
-        return cls(**numbers, learning_rate=float(row["learning_rate"]), **json.loads(row["options"]))
+        epochs, batch_size, seed = (int(row[name]) for name in ("epochs", "batch_size", "seed"))
+        return cls(epochs, batch_size, float(row["learning_rate"]), seed, **json.loads(row["options"]))
 
 
 def rate_at(step: int, steps_per_epoch: int, recipe: Recipe) -> float:
@@ -143,9 +143,9 @@ def build(num_classes: int, size: int, steps_per_epoch: int, recipe: Recipe) -> 
     """
     runtime.seed_everything(recipe.seed)
     embedding = models.Embedding(recipe.backbone, recipe.width, recipe.neck, recipe.dropout, size, recipe.features)
-    without_weights = recipe.loss in ("triplet", "distillation")
-    of_embedding = {} if without_weights else {"features": embedding.features, "classes": num_classes}
-    head = losses.LOSSES[recipe.loss](**of_embedding, **recipe.loss_options)
+    without = recipe.loss in losses.WITHOUT_CLASSES
+    sizes = {} if without else {"features": embedding.features, "classes": num_classes}
+    head = losses.LOSSES[recipe.loss](**sizes, **recipe.loss_options)
     image, label = InputSpec([None, 3, size, size], "float32", "image"), InputSpec([None, 1], "int64", "label")
     if recipe.loss == "distillation":
         label = InputSpec([None, embedding.features], "float32", "target")

@@ -7,6 +7,7 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import pandas as pd
 
@@ -17,6 +18,14 @@ from facelib.training.distillation import Targets
 from facelib.training.recipe import ALWAYS, RECIPE_VERSION, Recipe
 
 
+class Accuracy(NamedTuple):
+    """A share of ``n`` training images that a network recognises, and which network and images that means."""
+
+    share: float
+    n: int
+    measured: str
+
+
 @dataclass(frozen=True)
 class Run:
     """A finished run: where its weights lie, its history per epoch, and its row of ``runs.csv``."""
@@ -24,6 +33,22 @@ class Run:
     weights: Path
     history: pd.DataFrame
     row: dict
+
+    @property
+    def accuracy(self) -> Accuracy:
+        """Accuracy on the training images: that of the network after the last epoch on all of them, as they are.
+
+        Rows without ``final_accuracy`` (runs of an older version, losses without classes) have the running one of the
+        last epoch: over batches as they were augmented, while the weights changed; of several processes the first's.
+        """
+        images = int(self.row["images"])
+        share = float(self.row.get("final_accuracy") or "nan")
+        if share == share:
+            return Accuracy(share, images, "the network after the last epoch, on all training images")
+        ranks = json.loads(self.row["options"]).get("processes", 1)
+        part = f", in one of {ranks} processes" if ranks > 1 else ""
+        measured = f"the last epoch's batches, while the weights changed{part}"
+        return Accuracy(float(self.row["accuracy"]), images // ranks, measured)
 
 
 def run_key(
@@ -50,13 +75,33 @@ def find_run(name: str, key: str) -> Run | None:
     rows = [row for row in read_runs() if key and key in (row["key"], row.get("former_key"))]
     known = {key, *(row[column] for row in rows for column in ("key", "former_key") if row.get(column))}
     for folder in (_run_folder(name, one) for one in sorted(known)):
-        if (folder / "row.json").exists():
-            row = json.loads((folder / "row.json").read_text())
+        if row := _whole_row(folder):
             keys = {column: rows[0].get(column, "") for column in ("key", "former_key")} if rows else {}
             return Run(folder / "weights.npz", pd.read_csv(folder / "history.csv"), row | keys)
     shipped = runtime.ROOT / "data" / "weights" / f"{name}.npz"
     if rows and shipped.exists() and _sha256(shipped) == rows[0]["weights_sha256"]:
         return Run(shipped, pd.read_csv(shipped.with_suffix(".csv")), rows[0])
+    return None
+
+
+def shipped_run(name: str) -> Run | None:
+    """The run whose weights ``data/weights`` holds under this name, or None; its training data need not be at hand."""
+    hashes = {row["weights_sha256"]: row["key"] for row in read_runs() if row["name"] == name}
+    weights = runtime.ROOT / "data" / "weights" / f"{name}.npz"
+    return find_run(name, hashes.get(_sha256(weights), "")) if weights.exists() else None
+
+
+def _whole_row(folder: Path) -> dict | None:
+    if not (folder / "row.json").exists():
+        return None
+    try:
+        row = json.loads((folder / "row.json").read_text())
+        if _sha256(folder / "weights.npz") == row["weights_sha256"]:
+            return row
+        fault = "its weights have changed"
+    except (OSError, KeyError, ValueError) as error:
+        fault = str(error)
+    print(f"The finished run in '{folder}' is damaged ({fault}) and not used.")
     return None
 
 

@@ -77,13 +77,11 @@ def over_seeds(
 
 def trained(recipes: dict[str, Recipe], seed: int, split: Experiment) -> list[Run]:
     """The run of each recipe with this seed, by the name of its runs, trained where need be."""
-    parts = split.train, split.held_out, split.validation
-    seeded = {name: replace(recipe, seed=seed) for name, recipe in recipes.items()}
-    return [train(name, parts[0], recipe, *parts[1:]) for name, recipe in seeded.items()]
+    others = split.held_out, split.validation
+    return [train(name, split.train, replace(recipe, seed=seed), *others) for name, recipe in recipes.items()]
 
 
 def run_keys(recipes: dict[str, Recipe], seed: int, split: Experiment) -> str:
     """The keys of `trained`'s runs, with blanks between them."""
-    parts = split.train, split.held_out, split.validation
-    seeded = [replace(recipe, seed=seed) for recipe in recipes.values()]
-    return " ".join(run_key(parts[0], recipe, *parts[1:]) for recipe in seeded)
+    others = split.held_out, split.validation
+    return " ".join(run_key(split.train, replace(recipe, seed=seed), *others) for recipe in recipes.values())

@@ -1,8 +1,12 @@
+import sys
+
 import numpy as np
+import psutil
 import pytest
 from PIL import Image
 
-from facelib.benchmarks import engines, scale
+from facelib import runtime
+from facelib.benchmarks import engines, scale, step
 from facelib.data import catalog
 from facelib.models import onednn
 from facelib.training.augmentation import AUGMENTATIONS
@@ -79,7 +83,41 @@ def test_paper_scale_packs_and_trains_and_leaves_nothing(photos):
         "first_batch_s": "s",
     }
     assert all(value > 0 for value, _ in numbers.values())
+    assert numbers["pack_peak_mib"][0] > 25  # an interpreter with NumPy and Pillow
+    assert numbers["train_peak_mib"][0] > 150  # and with Paddle
     assert not list((photos / "cache" / "scale").iterdir()) and not (photos / "cache" / "packed").exists()
+
+
+def memory_of(code):
+    """MiB that a short-lived process takes, and what it takes together with what it starts, as `scale` sees it."""
+    tell = "import json; from facelib import runtime; print(json.dumps({'peak_mib': runtime.peak_memory() / 2**20}))"
+    return scale._watched(sys.executable, "-c", f"{code}\n{tell}")["peak_mib"]
+
+
+def test_the_peak_of_a_short_process_is_known_and_is_its_own():
+    ballast = np.ones(2**20 * 200 // 8)  # of this process, from which the other one is forked
+    alone, filled = memory_of(""), memory_of("bytearray(100 * 2**20)")
+    assert 5 < alone < 100 < 95 + alone < filled < 105 + alone and ballast.all()
+
+
+def test_the_peaks_of_helpers_that_are_killed_are_added():
+    helper = "held = bytearray(100 * 2**20); del held; print(flush=True); import time; time.sleep(60)"
+    code = (
+        "import subprocess, sys, time\n"
+        f"start = lambda: subprocess.Popen([sys.executable, '-c', {helper!r}], stdout=subprocess.PIPE)\n"
+        "helpers = [start(), start()]\n"
+        "[helper.stdout.readline() for helper in helpers]\n"
+        f"time.sleep({5 * scale.WATCHED})\n"
+        "[helper.kill() for helper in helpers]\n"
+    )
+    assert 200 < memory_of(code) - memory_of("import subprocess") < 240
+
+
+def test_a_steps_memory_counts_although_it_is_given_back():
+    held = psutil.Process().memory_info().rss
+    size = runtime.peak_memory() - held + 100 * 2**20
+    measured = step.median_step(lambda: np.ones(size // 8).sum(), batch_size=1, steps=1)
+    assert measured["peak_mib"] > (held + size) / 2**20 - 10
 
 
 def test_a_photograph_that_cannot_be_packed_stops_the_measurement(photos):

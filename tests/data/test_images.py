@@ -364,3 +364,29 @@ def test_pillow_is_quiet_about_large_images():
         with images.quiet_about_size(), pytest.raises(images.Unreadable):
             images.decode(png(9_800, 9_800, 8, 2, b"\0" * 100), 64)
     assert not said
+
+
+@pytest.mark.parametrize("format", ["JPEG", "PNG"])
+@pytest.mark.parametrize(
+    ("size", "expected"), [((300, 200), (200, 300)), ((1000, 500), (200, 400)), ((9, 900), (400, 4))]
+)
+def test_a_whole_photo_keeps_its_shape_and_is_at_most_so_long(encode, format, size, expected):
+    pixels = images.decode_whole(encode(Image.new("RGB", size, (200, 100, 50)), format), 400)
+    assert pixels.shape == (*expected, 3) and pixels.dtype == np.uint8
+    np.testing.assert_allclose(pixels.reshape(-1, 3).mean(0), (200, 100, 50), atol=3)
+
+
+def test_a_whole_photo_is_turned_upright(encode):
+    picture = np.zeros((40, 60, 3), np.uint8)
+    picture[:10] = 255
+    exif = Image.Exif()
+    exif[0x0112] = 8  # turn by 90 degrees anticlockwise to show it
+    pixels = images.decode_whole(encode(Image.fromarray(np.rot90(picture, -1).copy()), exif=exif), 400)
+    np.testing.assert_array_equal(pixels, picture)
+
+
+def test_what_cannot_be_decoded_whole_says_why(encode):
+    whole = encode(Image.effect_noise((90, 90), 50).convert("RGB"), "JPEG")
+    for data, why in ((b"", "empty"), (b"text", "not an image"), (whole[: len(whole) // 2], "truncated|damaged")):
+        with pytest.raises(images.Unreadable, match=why):
+            images.decode_whole(data, 400)

@@ -97,6 +97,12 @@ def test_missing_or_foreign_weights_are_named(tmp_path):
     np.savez(tmp_path / "other.npz", a=np.zeros(3))
     with pytest.raises(ValueError, match="other.npz"):
         models.load_weights(tmp_path / "other.npz")
+    np.savez(tmp_path / "unknown.npz", architecture='{"backbone": "resnet19"}')
+    np.save(tmp_path / "array.npy", np.zeros(3))
+    (tmp_path / "text.npz").write_text("no weights")
+    for name in ("unknown.npz", "array.npy", "text.npz"):
+        with pytest.raises(ValueError, match=name):
+            models.load_weights(tmp_path / name)
 
 
 @pytest.mark.parametrize("neck", ["linear", "plain"])

@@ -10,7 +10,7 @@ from facelib._paddle import paddle
 from facelib.data import catalog, packing, splits
 from facelib.data.packed import to_input
 from facelib.models import embedding, losses
-from facelib.training import AUGMENTATIONS, FaceDataset, distillation, loop
+from facelib.training import AUGMENTATIONS, FaceDataset, checkpoints, distillation
 
 RECIPE = training.Recipe(epochs=3, batch_size=8, learning_rate=0.05, seed=5, loss="distillation", optimizer="sgd")
 RECIPE = replace(RECIPE, features=4, neck="plain", dropout=0.2, augmentation="distillation")
@@ -124,7 +124,7 @@ def test_an_interrupted_distillation_ends_with_the_same_weights(faces, small, tm
     assert unbroken.history["loss"].iloc[-1] < unbroken.history["loss"].iloc[0]
     monkeypatch.setenv("FACELIB_CACHE", str(tmp_path / "again"))
     monkeypatch.setenv("FACELIB_OUTPUT", str(tmp_path / "again"))
-    begin = loop.Recorder.on_epoch_begin
+    begin = checkpoints.Checkpoints.on_epoch_begin
 
     def killed(self, epoch, logs=None):
         if len(self.rows) == 2:
@@ -132,7 +132,7 @@ def test_an_interrupted_distillation_ends_with_the_same_weights(faces, small, tm
         begin(self, epoch, logs)
 
     with monkeypatch.context() as patch:
-        patch.setattr(loop.Recorder, "on_epoch_begin", killed)
+        patch.setattr(checkpoints.Checkpoints, "on_epoch_begin", killed)
         with pytest.raises(KeyboardInterrupt):
             training.train("t", faces, RECIPE, progress=False, targets=targets)
     resumed = training.train("t", faces, RECIPE, progress=False, targets=targets)

@@ -1,6 +1,7 @@
 import subprocess
 import sys
 from dataclasses import replace
+from unittest.mock import ANY
 
 import numpy as np
 import pandas as pd
@@ -13,7 +14,7 @@ from facelib import models
 from facelib._paddle import paddle
 from facelib.data import packed, packing, pairs, splits
 from facelib.metrics import protocol
-from facelib.training import loop, recipe, runs
+from facelib.training import checkpoints, loop, recipe, runs
 from facelib.training.augmentation import AUGMENTATIONS
 from facelib.training.recipe import Recipe
 
@@ -75,14 +76,14 @@ class Killed(BaseException):
 
 def kill_in_epoch(monkeypatch, epoch):
     """Stop training in the middle of an epoch, as a closed laptop would."""
-    whole = loop.Recorder.on_train_batch_end
+    whole = checkpoints.Checkpoints.on_train_batch_end
 
     def deadly(self, step, logs=None):
         whole(self, step, logs)
         if len(self.rows) + 1 == epoch and step == 1:
             raise Killed
 
-    monkeypatch.setattr(loop.Recorder, "on_train_batch_end", deadly)
+    monkeypatch.setattr(checkpoints.Checkpoints, "on_train_batch_end", deadly)
 
 
 def test_history_has_a_row_per_epoch_and_the_loss_falls(small, parts):
@@ -106,6 +107,78 @@ def test_recorded_loss_is_the_mean_cross_entropy_of_the_images(small, parts):
     labels = parts[0].labels
     assert run.history["loss"][0] == pytest.approx(-log_p[np.arange(24), labels].mean(), rel=1e-4)
     assert run.history["accuracy"][0] == pytest.approx((logits.argmax(axis=1) == labels).mean())
+
+
+def accuracy_by_hand(parts, network):
+    """Share of training images whose class has the highest logit, in evaluation, without facelib's own evaluation."""
+    network.eval()
+    with paddle.no_grad():
+        features = network.embedding(paddle.to_tensor(packed.to_input(parts[0].take(range(len(parts[0]))))))
+        logits = network.head.linear(features).numpy()
+    return (logits.argmax(axis=1) == parts[0].labels).mean()
+
+
+@pytest.mark.parametrize("keep", ["last", "best"])
+def test_a_run_whose_row_could_not_be_written_is_finished_later(small, parts, folder, tmp_path, monkeypatch, keep):
+    """And its accuracy is that of the last epoch's network on all training images."""
+    aucs = iter([0.6, 0.9, 0.7] * 2)
+    monkeypatch.setattr(checkpoints, "_validation_auc", lambda *_: next(aucs))
+    options = replace(RECIPE, keep=keep, learning_rate=0.03)
+    unbroken = validated(parts, folder, options)
+
+    def full(path, text):
+        raise OSError(28, "No space left on device", str(path))
+
+    isolate(monkeypatch, tmp_path / "full")
+    with monkeypatch.context() as patch:
+        patch.setattr(runs, "write_atomically", full)
+        with pytest.raises(OSError, match="No space left"):
+            validated(parts, folder, options)
+    (checkpoint,) = (tmp_path / "full").rglob("epoch_0003")
+    with paddle.utils.unique_name.guard():
+        last = recipe.build(6, 32, 3, options)
+        last.load(str(checkpoint / "model"))
+    monkeypatch.setattr(paddle.Model, "fit", lambda *_, **__: pytest.fail("trained again"))
+    finished = validated(parts, folder, options)
+    assert_same_bits(arrays(unbroken), arrays(finished))
+    assert finished.row["best_epoch"] == (2 if keep == "best" else 3)
+    assert finished.accuracy == (round(accuracy_by_hand(parts, last.network), 5), 24, ANY)
+    assert "all training images" in finished.accuracy.measured
+    assert finished.accuracy.share != finished.row["accuracy"] == round(finished.history["accuracy"].iloc[-1], 5)
+    assert not list(checkpoint.parent.glob("epoch_*")) and runs.find_run("test", finished.row["key"])
+
+
+def test_rows_without_the_final_accuracy_say_so():
+    row = {"images": "720", "accuracy": "0.92", "options": "{}"}
+    history = pd.DataFrame()
+    assert runs.Run(None, history, row).accuracy[:2] == (0.92, 720)
+    for empty in ({}, {"final_accuracy": ""}, {"final_accuracy": float("nan")}):
+        run = runs.Run(None, history, row | empty | {"options": '{"processes": 2}'})
+        assert run.accuracy[:2] == (0.92, 360) and "one of 2 processes" in run.accuracy.measured
+        assert "while the weights changed" in run.accuracy.measured
+    assert runs.Run(None, history, row | {"final_accuracy": "0.95"}).accuracy[:2] == (0.95, 720)
+
+
+def test_rows_of_other_versions_stay_when_one_is_added(tmp_path, monkeypatch):
+    isolate(monkeypatch, tmp_path)
+    table = tmp_path / "out" / "data" / "runs.csv"
+    table.parent.mkdir(parents=True)
+    table.write_text('name,key,accuracy,later\nold,a,0.5,"1, 2"\n')
+    runs._append_run({"name": "new", "key": "b", "accuracy": 0.25, "final_accuracy": 0.75})
+    runs._append_run({"name": "again", "key": "b"})
+    assert table.read_text() == 'name,key,accuracy,final_accuracy,later\nold,a,0.5,,"1, 2"\nnew,b,0.25,0.75,\n'
+
+
+def test_no_row_is_lost_between_processes(tmp_path, monkeypatch):
+    isolate(monkeypatch, tmp_path)
+    code = (
+        "import sys\nfrom facelib.training import runs\n"
+        "for number in range(10):\n    runs._append_run({'key': sys.argv[1] + str(number)})\n"
+    )
+    writers = [subprocess.Popen([sys.executable, "-c", code, name]) for name in "ab"]
+    assert [writer.wait() for writer in writers] == [0, 0]
+    keys = {row["key"] for row in runs.read_runs()}
+    assert {f"{name}{number}" for name in "ab" for number in range(10)} <= keys
 
 
 def test_two_runs_with_the_same_seed_give_the_same_bits(folder, tmp_path, monkeypatch):
@@ -162,6 +235,17 @@ def test_a_finished_run_is_loaded_and_not_trained_again(small, parts, monkeypatc
     monkeypatch.setattr(loop, "build", lambda *_: pytest.fail("trained again"))
     monkeypatch.setattr(loop, "run_key", lambda *_: first.row["key"])
     assert train(parts).row == first.row
+
+
+@pytest.mark.parametrize(("name", "keep"), [("weights.npz", 0.5), ("row.json", 0.5), ("weights.npz", None)])
+def test_a_damaged_finished_run_is_named_and_made_again(small, parts, capsys, name, keep):
+    run = train(parts)
+    before, file = arrays(run), run.weights.parent / name
+    content = file.read_bytes()
+    file.unlink() if keep is None else file.write_bytes(content[: int(keep * len(content))])
+    assert_same_bits(arrays(train(parts)), before)
+    assert "damaged" in (said := capsys.readouterr().out) and str(file.parent) in said
+    assert file.exists() and runs.find_run("test", run.row["key"]) and not capsys.readouterr().out
 
 
 def test_a_finished_run_appends_one_row_to_runs_csv(small, parts, tmp_path):
@@ -229,7 +313,7 @@ def test_best_weights_are_those_of_the_epoch_with_the_highest_validation_auc(sma
     aucs = iter([0.6, 0.9, 0.7])
     kept = []
     whole = models.save_weights
-    monkeypatch.setattr(loop, "_validation_auc", lambda *_: next(aucs))
+    monkeypatch.setattr(checkpoints, "_validation_auc", lambda *_: next(aucs))
     monkeypatch.setattr(models, "save_weights", lambda network, path: kept.append(path) or whole(network, path))
     run = validated(parts, folder, replace(RECIPE, keep="best"))
     assert list(run.history["validation_auc"]) == [0.6, 0.9, 0.7]
@@ -239,21 +323,21 @@ def test_best_weights_are_those_of_the_epoch_with_the_highest_validation_auc(sma
 
 def test_patience_ends_a_run_early(small, parts, folder, monkeypatch):
     aucs = iter([0.6, 0.9, 0.7, 0.8, 0.95, 0.99])
-    monkeypatch.setattr(loop, "_validation_auc", lambda *_: next(aucs))
+    monkeypatch.setattr(checkpoints, "_validation_auc", lambda *_: next(aucs))
     run = validated(parts, folder, replace(RECIPE, epochs=6, patience=1))
     assert list(run.history["epoch"]) == [1, 2, 3, 4]
 
 
 def test_validation_auc_is_scikit_learns(parts, folder):
     others = packing.pack(folder, size=32, progress=False)
-    embedding = models.Embedding(width=16, size=32)
-    embedding.eval()
+    network = recipe.build(6, 32, 1, replace(RECIPE, width=16)).network
+    network.eval()
     with paddle.no_grad():
-        features = embedding(paddle.to_tensor(packed.to_input(others.take(range(30))))).numpy()
+        features = network.embedding(paddle.to_tensor(packed.to_input(others.take(range(30))))).numpy()
     unit = features / np.linalg.norm(features, axis=1, keepdims=True)
     drawn = pairs.draw_pairs(others.labels, 60, 60, seed=0)
     similarity = (unit[drawn.left] * unit[drawn.right]).sum(1)
-    assert loop._validation_auc(embedding, others) == pytest.approx(roc_auc_score(drawn.genuine, similarity))
+    assert checkpoints._validation_auc(network, others) == pytest.approx(roc_auc_score(drawn.genuine, similarity))
 
 
 def test_validation_auc_is_the_mean_over_the_sources(parts):

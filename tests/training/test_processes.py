@@ -49,15 +49,69 @@ def test_two_processes_give_the_weights_of_one(parts, monkeypatch, tmp_path):
     assert both.row["options"] == '{"processes": 2}'
     for name, values in arrays(alone).items():
         np.testing.assert_allclose(arrays(both)[name], values, rtol=0, atol=2e-3 * np.abs(values).max())  # float16
-    columns = ["epoch", "accuracy", "held_out_accuracy"]
-    assert both.history[columns].shape == alone.history[columns].shape
+    # Each number is that of all images, though either process sees one half of every batch.
+    numbers = ["epoch", "loss", "accuracy", "held_out_accuracy"]
+    np.testing.assert_allclose(both.history[numbers], alone.history[numbers], rtol=1e-4)
+    assert both.accuracy == alone.accuracy
+
+
+@pytest.fixture
+def started(monkeypatch):
+    """The processes that are started."""
+    kept, start = [], processes._start
+    monkeypatch.setattr(processes, "_start", lambda *arguments: kept.append(start(*arguments)) or kept[-1])
+    return kept
+
+
+def assert_over(started, count):
+    assert len(started) == count and all(process.returncode is not None for process in started)
+    assert all(pipe.closed for process in started for pipe in (process.stdin, process.stdout) if pipe)
+    assert not [child for child in psutil.Process().children() if child.status() != psutil.STATUS_ZOMBIE]
 
 
 @pytest.mark.parametrize(("rank", "status", "said"), [(0, 3, "disk is full"), (1, 3, "disk is full"), (1, 0, "-9")])
-def test_a_dead_process_ends_the_others_with_its_last_words(parts, rank, status, said):
-    with processes.Bar(1, progress=False) as bar, pytest.raises(RuntimeError, match=f"process {rank + 1}.*{said}"):
+def test_a_dead_process_ends_the_others_with_its_last_words(parts, started, rank, status, said):
+    words = f"process {rank + 1}.*{said}"
+    with processes.Bar(1, progress=False) as bar, pytest.raises(RuntimeError, match=words) as error:
         processes.run(together.die, (rank, status), 2, bar)
-    assert not [child for child in psutil.Process().children() if child.status() != psutil.STATUS_ZOMBIE]
+    assert "checkpoint" not in str(error.value)  # what ran is not known to leave one
+    assert_over(started, 2)
+
+
+def test_the_last_lines_of_processes_are_printed_and_their_pipes_are_closed(parts, started, capsys):
+    with processes.Bar(1, progress=True) as bar:
+        processes.run(print, ("done",), 2, bar)
+    assert "done" in capsys.readouterr().out
+    assert_over(started, 2)
+
+
+def test_a_process_that_cannot_be_started_ends_those_before_it(parts, started, monkeypatch):
+    start = processes._start
+
+    def fail(folder, rank, ports):
+        if rank == 1:
+            raise OSError("out of memory")
+        return start(folder, rank, ports)
+
+    monkeypatch.setattr(processes, "_start", fail)
+    with processes.Bar(1, progress=False) as bar, pytest.raises(OSError, match="memory"):
+        processes.run(together.wait, (), 2, bar)
+    assert_over(started, 1)
+
+
+def test_a_training_that_fails_says_what_is_kept_of_it(parts, monkeypatch):
+    def fail(*_):
+        raise RuntimeError("Training process 2 of 2 ended with status 3: the disk is full.")
+
+    monkeypatch.setattr(processes, "run", fail)
+    recipe = replace(RECIPE, processes=2)
+    with pytest.raises(RuntimeError, match="disk is full.*No epoch was finished"):
+        loop.train("test", parts[0], recipe, progress=False)
+    run = runs._run_folder("test", runs.run_key(parts[0], recipe))
+    for epoch in ("epoch_0009", "epoch_0010", "writing_epoch_0011"):
+        (run / epoch).mkdir(parents=True)
+    with pytest.raises(RuntimeError, match="disk is full.*checkpoint of epoch 10 is kept"):
+        loop.train("test", parts[0], recipe, progress=False)
 
 
 def test_the_processes_end_with_the_one_that_started_them(parts):

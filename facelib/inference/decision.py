@@ -1,0 +1,208 @@
+"""From two photos to a decision: the network's card says at which distance, with which error, on whose faces.
+
+Imports nothing heavier than NumPy, OpenCV and ONNX Runtime (and Pillow, which reads photos as packing does).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import asdict, dataclass
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+
+from facelib import runtime
+from facelib.data import detection, framing, images
+from facelib.data.detection import Face, FaceError
+from facelib.files import write_atomically
+from facelib.inference.embedder import Embedder
+from facelib.metrics.calibration import FarThreshold, Logistic
+from facelib.metrics.distances import distance
+
+DEFAULT = "celebfaces-cosface"  # the network that is used where none is named
+FAR = 0.01  # the false accept rate whose threshold decides, unless another is asked for
+
+Photo: TypeAlias = str | os.PathLike | bytes | np.ndarray
+
+
+@dataclass(frozen=True)
+class Weights:
+    """An exported network: a file beside the card, and its hash."""
+
+    file: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Card:
+    """What has to be known of a network to decide with it; a JSON file in ``data/weights/``."""
+
+    name: str
+    weights: tuple[Weights, ...]  # several work together, as `embedder.Embedder` says
+    size: int  # side of its faces, in pixels
+    frame: str  # how faces are framed: "detect" for `detection.align`
+    metric: str
+    mirror: bool
+    trained_on: str
+    chosen_on: str  # whose faces chose thresholds and probability
+    thresholds: tuple[FarThreshold, ...]
+    tar: tuple[float | None, ...]  # share of genuine calibration pairs accepted at each threshold
+    calibration: Logistic
+
+    def threshold(self, far: float = FAR) -> FarThreshold:
+        """The threshold for a false accept rate; ValueError lists the rates there are."""
+        for known in self.thresholds:
+            if np.isclose(known.far, far) and known.threshold is not None:
+                return known
+        rates = ", ".join(f"{known.far:g}" for known in self.thresholds if known.threshold is not None)
+        raise ValueError(f"'{self.name}' has no threshold for a false accept rate of {far:g}: choose one of {rates}.")
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Whether two faces show one person, and what that rests on."""
+
+    same: bool
+    distance: float
+    probability: float  # that they do, where a share `prior` of all pairs does
+    prior: float
+    metric: str
+    threshold: float  # a pair is taken for one person if its distance is not above it
+    far: float  # share of pairs of two people that are taken for one, with its 95 % interval
+    far_low: float
+    far_high: float
+    network: str
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison(Decision):
+    """A `Decision` on two photos, and all faces found in each, the compared one first."""
+
+    faces: tuple[list[Face], list[Face]]
+
+
+def weights_folder() -> Path:
+    """Where shipped networks and their cards lie."""
+    return runtime.ROOT / "data" / "weights"
+
+
+def read_card(name: str) -> Card:
+    """The card of a shipped network, or of a JSON file of one's own by its path.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is none; the message lists the names that are known.
+    ValueError
+        The file is damaged.
+    """
+    path = _card_path(name)
+    if not path.exists():
+        known = ", ".join(sorted(each.stem for each in weights_folder().glob("*.json")))
+        raise FileNotFoundError(f"There is no network '{name}'. Known are: {known}.")
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        content["weights"] = tuple(Weights(**each) for each in content["weights"])
+        content["thresholds"] = tuple(FarThreshold(**each) for each in content["thresholds"])
+        return Card(**content | {"tar": tuple(content["tar"]), "calibration": Logistic(**content["calibration"])})
+    except (ValueError, TypeError, KeyError) as error:
+        raise ValueError(f"'{path}' is not the card of a network ({error}): restore it, or make it again.") from error
+
+
+def write_card(card: Card, folder: Path | None = None) -> Path:
+    """Put a card beside its weights: the path of ``<name>.json``."""
+    path = (folder or weights_folder()) / f"{card.name}.json"
+    write_atomically(path, json.dumps(asdict(card), indent=1, ensure_ascii=False) + "\n")
+    return path
+
+
+def decide(card: Card, value: float, far: float = FAR, prior: float = 0.5) -> Decision:
+    """What a distance means to a network.
+
+    Parameters
+    ----------
+    far
+        Share of pairs of two people that may be taken for one: one of the rates on the card.
+    prior
+        Share of pairs that show one person where the question is asked, between 0 and 1; moves the probability alone.
+    """
+    limit = card.threshold(far)
+    return Decision(
+        same=bool(value <= limit.threshold),
+        distance=float(value),
+        probability=float(card.calibration.probability(value, prior)),
+        prior=prior,
+        metric=card.metric,
+        threshold=limit.threshold,
+        far=limit.far,
+        far_low=limit.far_low,
+        far_high=limit.far_high,
+        network=card.name,
+    )
+
+
+class Verifier:
+    """A network with its card and the detector: photos in, features or decisions out. Threads may share one."""
+
+    def __init__(self, card: Card, folder: Path | None = None):
+        self.card, self._folder = card, folder or weights_folder()
+
+    @cached_property
+    def embedder(self) -> Embedder:
+        """Runs the card's networks; ValueError where a file is not the one that the card was made with."""
+        files = [self._folder / each.file for each in self.card.weights]
+        for file, each in zip(files, self.card.weights, strict=True):
+            if not file.exists():
+                raise FileNotFoundError(f"There is no '{file}', which '{self.card.name}' needs: restore or export it.")
+            if hashlib.sha256(file.read_bytes()).hexdigest() != each.sha256:
+                raise ValueError(f"'{file}' is not the file of its card: restore it, or make the card anew.")
+        return Embedder(files, "onnx", mirror=self.card.mirror)
+
+    def features(self, photo: Photo, which: str = "only") -> np.ndarray:
+        """Features of the face in a photo (a path, a file's bytes, or an upright array), (d,) float32.
+
+        `which` and errors as in `detection.choose`; the photo's are those of `detection.read_photo`.
+        """
+        return self._look(photo, which)[0]
+
+    def compare(self, a: Photo, b: Photo, which: str = "only", far: float = FAR, prior: float = 0.5) -> Comparison:
+        """Whether two photos show one person; see `decide`, and `detection.choose` for `which` and errors.
+
+        Errors name the photo.
+        """
+        self.card.threshold(far)  # complains before any work
+        (one, faces), (other, others) = self._look(a, which), self._look(b, which)
+        value = float(distance(one[None], other[None], self.card.metric)[0])
+        return Comparison(**asdict(decide(self.card, value, far, prior)), faces=(faces, others))
+
+    def _look(self, photo: Photo, which: str) -> tuple[np.ndarray, list[Face]]:
+        name = "photo" if isinstance(photo, bytes | np.ndarray) else f"'{os.fspath(photo)}'"
+        try:
+            pixels = detection.read_photo(photo)
+            found = detection.find(pixels)
+            face = detection.choose(pixels, found, which)
+        except (FaceError, images.Unreadable) as error:
+            raise type(error)(f"{name}: {error}") from error
+        aligned = framing.crop(pixels, face.landmarks, self.card.size)
+        others = [other for other in found if not np.array_equal(other.box, face.box)]
+        return self.embedder(aligned[None])[0], [face, *others]
+
+
+@lru_cache(maxsize=8)
+def load(name: str = DEFAULT) -> Verifier:
+    """A network that is shipped, by its name, or one's own by the path of its card; loaded once."""
+    path = _card_path(name)
+    return Verifier(read_card(name), path.parent)
+
+
+def compare(a: Photo, b: Photo, network: str = DEFAULT, **options) -> Comparison:
+    """Whether two photos show one person, by a shipped network; options as in `Verifier.compare`."""
+    return load(network).compare(a, b, **options)
+
+
+def _card_path(name: str) -> Path:
+    return Path(name) if name.endswith(".json") else weights_folder() / f"{name}.json"

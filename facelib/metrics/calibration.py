@@ -1,0 +1,131 @@
+"""From a distance to a decision: the threshold for a false accept rate, and the probability of one person."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy import ndarray as Array
+
+FEWEST = 30  # false accepts that a threshold must rest on: a rate of 0 to 1 % with fewer is a guess
+
+
+@dataclass(frozen=True)
+class FarThreshold:
+    """The largest threshold that keeps the false accept rate of some people within a target.
+
+    Both intervals are 95 % over resampled people: of the threshold that would have been chosen, and of the rate that
+    other such people would have at `threshold`. Where the pairs are too few, all five numbers are None and `reason`
+    says so.
+    """
+
+    far: float
+    threshold: float | None = None
+    low: float | None = None
+    high: float | None = None
+    far_low: float | None = None
+    far_high: float | None = None
+    reason: str = ""
+
+
+def far_thresholds(
+    distances: Array, people: Array, fars: Sequence[float], replicates: int = 1000, seed: int = 0
+) -> list[FarThreshold]:
+    """Thresholds from every impostor pair of a collection.
+
+    Parameters
+    ----------
+    distances
+        (n, n) distances between the collection's photos; pairs of one person are left out.
+    people
+        (n,) the photos' identities, which are drawn with replacement: an identity drawn c times counts c times in each
+        of its pairs (see `intervals.identity_weights`).
+    fars
+        Target rates.
+    """
+    _, person, photos = np.unique(people, return_inverse=True, return_counts=True)
+    left, right = np.triu_indices(len(person), 1)
+    other = person[left] != person[right]
+    left, right = person[left[other]], person[right[other]]
+    values = distances[np.triu_indices(len(person), 1)][other].astype(np.float64)
+    count = len(values)
+    order = np.argsort(values)[: min(count, 2 * int(max(fars) * count) + 1)]  # resampling moves no quantile further
+    values, left, right = values[order], left[order], right[order]
+    accepted = {far: _accepted(values, int(far * count + 1e-9)) for far in fars if far * count >= FEWEST}
+    enough = [far for far in accepted if accepted[far]]
+
+    rng = np.random.default_rng(seed)
+    chosen, rates = {far: [] for far in enough}, {far: [] for far in enough}
+    for _ in range(replicates if enough else 0):
+        drawn = np.bincount(rng.integers(len(photos), size=len(photos)), minlength=len(photos))
+        weights = np.cumsum(drawn[left] * drawn[right])
+        each = drawn * photos
+        total = (each.sum() ** 2 - (each**2).sum()) / 2
+        for far in enough:
+            chosen[far].append(values[max(0, np.searchsorted(weights, far * total, side="right") - 1)])
+            rates[far].append(weights[accepted[far] - 1] / total)
+    return [
+        FarThreshold(far, float(values[accepted[far] - 1]), *_interval(chosen[far]), *_interval(rates[far]))
+        if far in enough
+        else FarThreshold(far, reason=f"not enough pairs: {far:g} of {count:,} different ones are under {FEWEST}")
+        for far in fars
+    ]
+
+
+def _accepted(values: Array, most: int) -> int:
+    """How many of the ascending values the largest threshold accepts that accepts no more than `most` of them."""
+    if most < len(values) and values[most] == values[most - 1]:  # all equal ones are accepted together, or none
+        most = int(np.searchsorted(values, values[most], side="left"))
+    return most
+
+
+def _interval(values: list[float]) -> tuple[float, float]:
+    low, high = np.quantile(values, [0.025, 0.975])
+    return float(low), float(high)
+
+
+@dataclass(frozen=True)
+class Logistic:
+    """Probability that a pair at some distance shows one person: a line for the log of the likelihood ratio.
+
+    Ratios beyond `most`, and below its inverse, are cut: so many pairs as there were of the rarer kind show no more.
+    """
+
+    slope: float
+    intercept: float
+    most: float
+    genuine: int  # pairs that it was fitted on
+    impostor: int
+
+    def probability(self, distance, prior: float = 0.5):
+        """For a distance, or an array of them, where a share `prior` of all pairs shows one person."""
+        if not 0 < prior < 1:
+            raise ValueError(f"The prior is the share of pairs that show one person, between 0 and 1; got {prior}.")
+        ratio = np.clip(self.slope * np.asarray(distance, dtype=np.float64) + self.intercept, *self._range())
+        odds = np.exp(ratio) * prior / (1 - prior)
+        return odds / (1 + odds)
+
+    def _range(self) -> tuple[float, float]:
+        return -np.log(self.most), np.log(self.most)
+
+
+def fit_logistic(distances: Array, genuine: Array) -> Logistic:
+    """Maximum likelihood with both kinds of pairs weighted alike, so that the line is of the likelihood ratio.
+
+    Prior-weighted logistic regression (Brümmer and du Preez 2006, "Application-independent evaluation of speaker
+    detection"). ValueError where one kind is missing, or the kinds do not overlap (then any slope is steep enough).
+    """
+    from sklearn.linear_model import LogisticRegression
+
+    distances, genuine = np.asarray(distances, dtype=np.float64), np.asarray(genuine, dtype=bool)
+    count = int(genuine.sum()), int((~genuine).sum())
+    if not all(count):
+        raise ValueError(f"A calibration needs pairs of both kinds: got {count[0]} genuine, {count[1]} impostor.")
+    if distances[genuine].max() < distances[~genuine].min():
+        raise ValueError("A calibration needs distances that overlap: every genuine pair is the closer one.")
+    centre, spread = distances.mean(), distances.std() or 1.0
+    model = LogisticRegression(C=np.inf, class_weight="balanced", tol=1e-8, max_iter=1000)
+    model.fit((distances[:, None] - centre) / spread, genuine)
+    slope = float(model.coef_[0, 0]) / spread
+    return Logistic(slope, float(model.intercept_[0]) - slope * centre, float(min(count)), *count)

@@ -7,6 +7,7 @@ import hashlib
 import importlib
 import json
 from pathlib import Path
+from typing import Any
 
 from facelib import _rooms, runtime
 from facelib.data import archives, catalog
@@ -26,8 +27,11 @@ def declared(notebook: Path, setting: Setting, own: dict[str, object]) -> dict |
         origin = results.provenance(setting.place, notebook.stem)
     except FileNotFoundError:
         return None
+    if "revision" not in origin:  # of a version that declared less
+        return None
     consumed = origin["consumed"]
-    given = {name: (setting.values | own).get(name) for name in origin["parameters"]}
+    values = setting.values | own
+    given: dict[str, Any] = {name: values.get(name) for name in origin["parameters"]}
     return {
         "code": code_hash(notebook, ["training"] if consumed.get("runs") else []),
         "parameters": given,
@@ -106,11 +110,12 @@ def used_modules(sources: list[str]) -> list[str]:
 
 
 def _imported(tree: ast.AST) -> list[str]:
-    rooms, found = {}, []
+    rooms: dict[str, str] = {}
+    found: list[str] = []
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and node.module == "facelib":
             rooms |= {alias.asname or alias.name: alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("facelib."):
+        elif isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("facelib."):
             inside = node.module.removeprefix("facelib.")
             found += [inside, *(_home(inside, alias.name) for alias in node.names)]
     names = [node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and node.id in rooms]

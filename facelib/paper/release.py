@@ -107,8 +107,7 @@ def results_table(profile: str = PROFILE) -> str:
 def model_card(name: str, key: str, prefix: str = "", others: Sequence[str] = ()) -> str:
     """Markdown card of a shipped run: data, recipe, numbers, limits, terms.
 
-    ``prefix`` begins the keys of its results, which are those of the network together with ``others``; without one
-    they are the paper's network's, or, of a distilled network, those that begin with ``distil.``.
+    ``prefix`` begins the keys of its results, which are those of the network together with ``others``.
     """
     from facelib import training
     from facelib.training import distillation
@@ -116,13 +115,18 @@ def model_card(name: str, key: str, prefix: str = "", others: Sequence[str] = ()
     row = training.find_run(name, key).row
     entries, options = results.load(PROFILE), json.loads(row["options"])
     is_distilled = options.get("loss") == "distillation"
-    prefix = prefix or ("distil." if is_distilled else "")
-    numbers = {
-        f"LFW View 2, {metric}, {label}": f"{prefix}lfw.view2.{metric.lower()}.{number}"
-        for label, number in (("accuracy", "accuracy"), ("TAR at FAR 1e-2", "tar_at_far_1e-2"))
-        for metric in ("Euclidean", "cosine")
-    }
-    if not prefix:
+    if is_distilled:  # its numbers are those of the notebook that decides with it
+        numbers = {
+            f"LFW View 2, cosine, framed by the detector, {label}": f"decide.lfw.view2.{number}"
+            for label, number in (("accuracy", "accuracy"), ("AUC", "auc"), ("TAR at FAR 1e-2", "tar_at_far_1e-2"))
+        }
+    else:
+        numbers = {
+            f"LFW View 2, {metric}, {label}": f"{prefix}lfw.view2.{metric.lower()}.{number}"
+            for label, number in (("accuracy", "accuracy"), ("TAR at FAR 1e-2", "tar_at_far_1e-2"))
+            for metric in ("Euclidean", "cosine")
+        }
+    if not prefix and not is_distilled:
         numbers["training accuracy"] = "train.accuracy"
         numbers["accuracy on held-out images of the training people"] = "train.held_out_accuracy"
     return _filled(

@@ -120,7 +120,7 @@ def test_a_distilled_network_names_its_teacher_and_claims_no_training_accuracy(t
 
     record = recorder("04_threshold")
     record("lfw.view2.cosine.accuracy", 0.79, 0.78, 0.8, 6000)  # the paper's network's, not the student's
-    record("distil.lfw.view2.cosine.accuracy", 0.92, 0.91, 0.93, 6000)
+    record("decide.lfw.view2.accuracy", 0.92, 0.91, 0.93, 6000)
     record.save()
     paper = training.find_run("net", "abc")
     options = '{"loss": "distillation", "neck": "plain", "features": 128}'

@@ -19,7 +19,7 @@ from facelib.paper.profiles import ParameterError
 from facelib.paper.setting import Setting
 
 OVERVIEW = "00_overview"
-OPTIONAL = {"12_more_data"}  # left out where one of their data sets is not at hand
+OPTIONAL = {"07_decide", "12_more_data"}  # left out where one of their data sets is not at hand
 
 
 class NotebookError(RuntimeError):

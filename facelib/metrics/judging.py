@@ -71,7 +71,7 @@ def min_cllr(distances: Array, genuine: Array, weights: Array | None = None) -> 
     some = weights > 0
     distances, genuine, weights = np.asarray(distances, dtype=np.float64)[some], genuine[some], weights[some]
     even = np.where(genuine, weights / weights[genuine].sum(), weights / weights[~genuine].sum())
-    probability = IsotonicRegression(increasing=False).fit_transform(distances, genuine.astype(float), even)
+    probability = IsotonicRegression(increasing=False).fit(distances, genuine.astype(float), even).predict(distances)
     with np.errstate(divide="ignore"):
         ratios = np.log(probability) - np.log1p(-probability)
     return cllr(ratios, genuine, weights)

@@ -32,14 +32,7 @@ class Faces:
 class Setting(dict):
     def __init__(self, faces, pairs, **values):
         super().__init__(test_set="somebody", train_set="others", validation_pairs=50, seed=0, **values)
-        self.used, self._faces, self._pairs = {}, faces, pairs
-
-    def load(self, parameter):
-        assert parameter == "test_set"
-        return self._faces
-
-    def pairs_of(self, faces, parameter):
-        return self._pairs
+        self.used, self.tested, self.pairs = {}, faces, pairs
 
 
 @pytest.fixture
@@ -79,10 +72,9 @@ def test_without_a_shipped_card_validation_people_fit_one(monkeypatch):
     centres = rng.normal(size=(40, 8))
     vectors = {len(validation): centres[validation.labels] + rng.normal(size=(120, 8)), 3: rng.normal(size=(3, 8))}
     monkeypatch.setattr(inference, "features", lambda faces, weights, mirror: vectors[len(faces)])
-    setting = Setting(test, None, shipped_card=False)
+    setting = Setting(test, Pairs(np.array([0]), np.array([2]), np.array([False])), shipped_card=False)
     setting.split = SimpleNamespace(train=train, validation=validation, test=test)
     setting.run = SimpleNamespace(weights="w.npz", row={"name": "net"})
-    setting.pairs = Pairs(np.array([0]), np.array([2]), np.array([False]))
     judged = deciding.judging(setting)
     card = judged.card
     own = vectors[120]

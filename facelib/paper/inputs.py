@@ -76,7 +76,7 @@ def missing_sets(setting: Setting, notebook: Path) -> list[str]:
     nodes = (node for source in code_cells(notebook) for node in ast.walk(ast.parse(_python(source))))
     asked = {node.attr for node in nodes if isinstance(node, ast.Attribute) and ast.unparse(node.value) == "setting"}
     named = {name for name in texts if is_set(name)}
-    named |= {"test_set"} if asked & {"tested", "pairs", "split", "best_split", "experiment"} else set()
+    named |= {"test_set"} if asked & {"scored", "pairs", "split", "best_split", "experiment"} else set()
     named |= {"train_set"} if asked & {"split", "best_split"} else set()
     found = {part for name in named for part in catalog.missing(setting.values[name])}
     return sorted(part for part in found if part in catalog.SETS)

@@ -107,8 +107,8 @@ class Setting:
         return self.experiment()
 
     @cached_property
-    def tested(self) -> PackedFaces:
-        """The people who are tested: all that scoring a network at hand needs, with or without the training set."""
+    def scored(self) -> PackedFaces:
+        """The people who are scored: all that scoring a network at hand needs, with or without the training set."""
         faces = self.load("test_set")
         self.used["parts"]["test"] = faces.key
         return faces
@@ -116,7 +116,7 @@ class Setting:
     @cached_property
     def pairs(self) -> Pairs:
         """The test pairs: LFW's View 2, or pairs drawn from another test set; see `splits.pairs_of`."""
-        return self.pairs_of(self.tested, "test_set")
+        return self.pairs_of(self.scored, "test_set")
 
     def pairs_of(self, faces: PackedFaces, parameter: str) -> Pairs:
         """The test pairs of the set that a parameter names."""

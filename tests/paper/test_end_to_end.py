@@ -48,10 +48,10 @@ def test_paper_profile_runs_every_notebook(tmp_path, monkeypatch):
     place = tmp_path / "out" / "figures" / "paper-changed"
     stored = json.loads((place / "results.json").read_text())
     assert stored["data.train.identities"]["value"] == 6 and stored["data.test.images"]["value"] == 36
-    assert (
-        set(stored["_provenance"])
-        == {path.stem for path in reproduce.notebooks()} - {reproduce.OVERVIEW} - reproduce.OPTIONAL
-    )
+    assert set(stored["_provenance"]) == {path.stem for path in reproduce.notebooks()} - {
+        reproduce.OVERVIEW,
+        "12_more_data",
+    }
     drawn = {path.name for path in place.glob("*.png")}
     assert {f"figure_{number}.png" for number in range(1, 9)} | {"startup.png"} <= drawn
 

@@ -36,7 +36,7 @@ endif
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help compare reproduce test test-all lab clean
+.PHONY: help reproduce compare test test-all lab clean
 
 reproduce: $(STAMP)  ## run the notebooks in order and write every figure and number again (PROFILE=demo, lfw or paper)
 	$(PY) -m facelib reproduce --profile $(PROFILE) $(ARGS)

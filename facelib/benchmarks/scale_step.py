@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections.abc import Callable
 
 from facelib import runtime
 from facelib.data import packing
@@ -45,5 +46,6 @@ def train(tree: str, steps: str, batch_size: str) -> dict:
 
 if __name__ == "__main__":
     name, *arguments = sys.argv[1:]
-    measured = {"pack": pack, "paper": paper, "train": train}[name](*arguments)
+    measures: dict[str, Callable[..., dict]] = {"pack": pack, "paper": paper, "train": train}
+    measured = measures[name](*arguments)
     print(json.dumps(measured | {"peak_mib": runtime.peak_memory() / 2**20}))

@@ -12,9 +12,7 @@ from pathlib import Path
 
 from facelib.data import people
 from facelib.data._containers import INSTEAD, Contents, DamagedArchive, DatasetError, list_tar, list_zip
-from facelib.data._folders import list_folder
-from facelib.data._folders import state as _state
-from facelib.data._folders import states as _states
+from facelib.data._folders import list_folder, state, states
 
 __all__ = ["DamagedArchive", "DatasetError", "Listing", "digest", "fingerprint", "members"]
 
@@ -79,7 +77,11 @@ def fingerprint(source: str | os.PathLike) -> str:
     source = Path(source)
     if not source.exists():
         raise FileNotFoundError(f"'{source}' does not exist: expected a folder or an archive of identity folders.")
-    return digest(sorted(_states(source)) if source.is_dir() else _state(source)[0])
+    if source.is_file() and source.suffix.lower() == ".csv":
+        from facelib.data import layouts
+
+        return digest(sorted(layouts.table_states(source)))
+    return digest(sorted(states(source)) if source.is_dir() else state(source)[0])
 
 
 def digest(value) -> str:
@@ -95,7 +97,12 @@ def _lister(source: Path):
         return list_tar
     if name.endswith(".zip"):
         return list_zip
-    raise DatasetError(f"'{source}' is neither a folder nor a .tar, .tar.gz, .tgz or .zip archive. {INSTEAD}")
+    if name.endswith(".csv"):
+        from facelib.data import layouts
+
+        return layouts.list_table
+    kinds = "a folder nor a .tar, .tar.gz, .tgz or .zip archive, nor a .csv table"
+    raise DatasetError(f"'{source}' is neither {kinds}. {INSTEAD}")
 
 
 def _identity_images(paths: set[str]) -> tuple[str, set[str]]:

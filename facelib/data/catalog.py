@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from facelib import runtime
-from facelib.data import archives, packing, rendered
-from facelib.data.archives import DatasetError
+from facelib.data import archives, celeba, copies, layouts, packing, rendered
+from facelib.data.fetching import Remote, fetch
 from facelib.data.images import Crop
 from facelib.data.packed import PackedFaces
 
@@ -17,16 +18,28 @@ LFW_CROP = (62 / 250, 66 / 250, 190 / 250, 194 / 250)
 # The funneled variant is aligned otherwise: a square of the same size around the centre of the
 # slice (rows 70-195, columns 78-172) that scikit-learn's `fetch_lfw_pairs` takes from it.
 LFW_FUNNELED_CROP = (61 / 250, 68.5 / 250, 189 / 250, 196.5 / 250)
-# File name, address and sha256, as scikit-learn's `fetch_lfw_pairs` has them.
-LFW_FUNNELED = (
+# Addresses and hashes as in scikit-learn's `fetch_lfw_pairs`.
+LFW_FUNNELED = Remote(
     "lfw-funneled.tgz",
     "https://ndownloader.figshare.com/files/5976015",
     "b47c8422c8cded889dc5a13418c4bc2abbda121092b3533a83306f90d900100a",
 )
-LFW_PAIRS = (
-    "pairs.txt",
-    "https://ndownloader.figshare.com/files/5976006",
-    "ea42330c62c92989f9d7c03237ed5d591365e89b3e649747777b70e692dc1592",
+LFW_LISTS = (  # View 2, and the two parts of View 1
+    Remote(
+        "pairs.txt",
+        "https://ndownloader.figshare.com/files/5976006",
+        "ea42330c62c92989f9d7c03237ed5d591365e89b3e649747777b70e692dc1592",
+    ),
+    Remote(
+        "pairsDevTrain.txt",
+        "https://ndownloader.figshare.com/files/5976012",
+        "1d454dada7dfeca0e7eab6f65dc4e97a6312d44cf142207be28d688be92aabfa",
+    ),
+    Remote(
+        "pairsDevTest.txt",
+        "https://ndownloader.figshare.com/files/5976009",
+        "7cb06600ea8b2814ac26e946201cdb304296262aad67d046a16a7ec85d0ff87c",
+    ),
 )
 
 
@@ -37,11 +50,17 @@ LFW_TIGHT_CROP = (79 / 250, 96 / 250, 173 / 250, 190 / 250)
 
 @dataclass(frozen=True)
 class KnownSet:
-    """Where a set is looked for under `runtime.data_dir`, its framing, and what to say when missing."""
+    """Where a set is looked for under `runtime.data_dir`, its framing, and what to say when missing.
+
+    ``made`` gives its place where that may be made of something else that is there, or None. People of whom the set
+    ``apart_from`` has a photograph, too, are left out of it.
+    """
 
     places: tuple[str, ...]
     crop: Crop | None
     missing: str
+    made: Callable[[bool], Path | None] | None = None
+    apart_from: str | None = None
 
 
 _PAPER_SET = (
@@ -54,20 +73,46 @@ _OPEN_SET = (
     "'{name}' is not under '{folder}'. Put the folder '{place}' there, or an archive of it ('{place}.tar', '.tgz', "
     "'.tar.gz' or '.zip'), or point FACELIB_DATA at the folder that has it; data/README.md says where it comes from."
 )
+_VGGFACE2 = (
+    "'{name}' is not under '{folder}'. Put the folder '{place}' of VGGFace2 as published there, or its archive "
+    "'vggface2_{part}.tar.gz'; data/README.md says where it comes from."
+)
 
 
 def _places(name: str) -> tuple[str, ...]:
     return tuple(name + ending for ending in ("", ".tar", ".tgz", ".tar.gz", ".zip"))
 
 
+def _vggface2(part: str) -> KnownSet:
+    archive = f"vggface2_{part}.tar.gz"
+    places = f"vggface2/{part}", archive, f"vggface2/{archive}", f"vggface2/data/{archive}"
+    return KnownSet(places, None, _VGGFACE2.replace("{part}", part))
+
+
+def _celebfaces(progress: bool) -> Path | None:
+    return _place("celebfaces") or celeba.celebfaces(progress)
+
+
+def _digiface(progress: bool) -> Path | None:
+    place = _place("digiface")
+    if place is None or not layouts.archives_in(place):
+        return place
+    table = runtime.cache_dir() / "tables" / archives.fingerprint(place) / "digiface.csv"
+    return table if table.exists() else layouts.folder_of_archives(place, table)
+
+
 SETS = {
-    "celebfaces": KnownSet(_places("celebfaces"), None, _OPEN_SET),
-    "celebfaces-tight": KnownSet(_places("celebfaces"), CELEBFACES_TIGHT_CROP, _OPEN_SET),
+    "celebfaces": KnownSet(_places("celebfaces"), None, celeba.MISSING, _celebfaces),
+    "celebfaces-tight": KnownSet(_places("celebfaces"), CELEBFACES_TIGHT_CROP, celeba.MISSING, _celebfaces),
+    "celeba": KnownSet((), None, celeba.MISSING, celeba.whole_set, apart_from="lfw"),
     "lfw": KnownSet(_places("lfw-deepfunneled"), LFW_CROP, _OPEN_SET),
     "lfw-tight": KnownSet(_places("lfw-deepfunneled"), LFW_TIGHT_CROP, _OPEN_SET),
-    "lfw-funneled": KnownSet(_places("lfw-funneled"), LFW_FUNNELED_CROP, _OPEN_SET),
+    "lfw-funneled": KnownSet((*_places("lfw-funneled"), "lfw_funneled"), LFW_FUNNELED_CROP, _OPEN_SET),
     "families": KnownSet(_places("families"), None, _OPEN_SET),
     "vggface2": KnownSet(_places("vggface2"), None, _PAPER_SET.replace("{number}", "107435")),
+    "vggface2-train": _vggface2("train"),
+    "vggface2-test": _vggface2("test"),
+    "digiface": KnownSet(_places("digiface"), None, _OPEN_SET, _digiface),
     "facecap": KnownSet(_places("facecap"), None, _PAPER_SET.replace("{number}", "104646")),
 }
 LFW_SETS = ("lfw", "lfw-tight", "lfw-funneled")  # those whose test pairs are the protocol's
@@ -75,25 +120,36 @@ LFW_SETS = ("lfw", "lfw-tight", "lfw-funneled")  # those whose test pairs are th
 DEMO_SETS = {"demo-train": (range(0, 60), 16), "demo-test": (range(100, 160), 12), "demo-more": (range(200, 240), 12)}
 
 
-def load(name: str, progress: bool = True) -> PackedFaces:
-    """Find a set by name, or a folder or archive by its path, and pack it (see `packing.pack`).
+def load(name: str, progress: bool = True, apart: bool = True) -> PackedFaces:
+    """Find a set by name, or a folder, archive or table by its path, and pack it (see `packing.pack`).
 
-    Names of known sets with ``+`` between them are joined to one (see `packing.join`).
+    Names of known sets with ``+`` between them are joined to one (see `packing.join`). Unless ``apart`` is false, a set
+    that is made for another one's test (``celeba`` for ``lfw``) is without the people of whom that one has a
+    photograph, too (see `copies.without_copies`).
 
     Raises
     ------
     FileNotFoundError
         The set is not there; the message says where it comes from and which layout is expected.
+    DatasetError
+        What is there is not as it was published, or cannot be read.
     """
     if len(parts := parts_of(name)) > 1:
-        return packing.join({part: load(part, progress) for part in parts})
+        return packing.join({part: load(part, progress, apart) for part in parts})
     try:
-        return packing.pack(source(name, progress), crop=_crop(name), progress=progress)
+        faces = packing.pack(source(name, progress), crop=_crop(name), progress=progress)
     except archives.DamagedArchive as error:
         if name not in SETS:
             raise
         again = "Fetch it again and compare its sha256 with data/README.md."
-        raise DatasetError(f"{error.what} {again}") from error
+        raise archives.DatasetError(f"{error.what} {again}") from error
+    if apart and name in SETS and (other := SETS[name].apart_from):
+        kept = copies.without_copies(faces, load(other, progress))
+        if progress:
+            left, photos = len(faces.names) - len(kept.names), len(faces) - len(kept)
+            print(f"{name}: {left} people with {photos} photos are left out, because {other} has a photo of them, too.")
+        return kept
+    return faces
 
 
 def parts_of(name: str) -> list[str]:
@@ -103,14 +159,14 @@ def parts_of(name: str) -> list[str]:
 
 
 def source(name: str, progress: bool = True) -> Path:
-    """Folder or archive of a set by its name or own path; demo people are drawn, LFW is fetched if need be."""
+    """Folder, archive or table of a set by its name or own path; demo people are drawn, LFW is fetched if need be."""
     if name in DEMO_SETS:
         return rendered.write_people(_demo_folder(name), *DEMO_SETS[name], progress=progress)
     if name == "lfw" and lfw_variant() == "lfw-funneled":
         name = "lfw-funneled"
     if name == "lfw-funneled" and not _place(name):
-        return fetch(*LFW_FUNNELED, progress)
-    return find(name)
+        return fetch(LFW_FUNNELED, progress)
+    return find(name, progress)
 
 
 def _demo_folder(name: str) -> Path:
@@ -121,6 +177,8 @@ def _demo_folder(name: str) -> Path:
 
 def _crop(name: str) -> Crop | None:
     name = lfw_variant() if name == "lfw" else name
+    if name == "celeba":
+        return celeba.crop()
     return SETS[name].crop if name in SETS else None
 
 
@@ -132,36 +190,17 @@ def lfw_variant() -> str:
     return "lfw" if _place("lfw") else "lfw-funneled"
 
 
-def lfw_pairs_file() -> Path:
-    """LFW's ``pairs.txt`` (View 2): ``lfw/pairs.txt`` of the data folder, else fetched."""
-    local = runtime.data_dir() / "lfw" / LFW_PAIRS[0]
-    return local if local.exists() else fetch(*LFW_PAIRS)
+def lfw_pairs_file(name: str = "pairs.txt") -> Path:
+    """One of LFW's pair lists: in the data folder or its folder ``lfw``, else fetched.
 
-
-def fetch(name: str, url: str, sha256: str, progress: bool = True) -> Path:
-    """Download a file once into the cache and check its hash.
-
-    Raises
-    ------
-    DatasetError
-        The download failed, or is not the expected file; the message says how to do it by hand.
+    ``pairs.txt`` is View 2; ``pairsDevTrain.txt`` and ``pairsDevTest.txt`` are View 1.
     """
-    import pooch
-
-    folder = runtime.cache_dir() / "downloads"
-    pooch.get_logger().setLevel("WARNING")
-    try:
-        return Path(pooch.retrieve(url, f"sha256:{sha256}", name, folder, progressbar=progress))
-    except (OSError, ValueError) as error:
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise DatasetError(
-            f"'{name}' could not be fetched ({reason}). Download {url} by hand, "
-            f"check that its sha256 is {sha256}, and put it into '{folder}'."
-        ) from error
+    remote = next(remote for remote in LFW_LISTS if remote.name == name)
+    return _first((f"lfw/{name}", name)) or fetch(remote)
 
 
-def find(name: str) -> Path:
-    """Folder or archive of a set, by its name or its own path.
+def find(name: str, progress: bool = False) -> Path:
+    """Folder, archive or table of a set, by its name or its own path; made, if it can be of what is there.
 
     Raises
     ------
@@ -169,19 +208,33 @@ def find(name: str) -> Path:
         It is not there; the message says where it comes from and which layout is expected.
     """
     if name in SETS:
-        if place := _place(name):
-            return place
         known = SETS[name]
-        raise FileNotFoundError(known.missing.format(name=name, folder=runtime.data_dir(), place=known.places[0]))
+        if place := known.made(progress) if known.made else _place(name):
+            return place
+        parts = {"folder": runtime.data_dir(), "place": (*known.places, name)[0], "lacking": celeba.lacking()}
+        raise FileNotFoundError(known.missing.format(name=name, **parts))
     path = Path(name).expanduser()
     if path.exists():
         return path
     raise FileNotFoundError(
-        f"'{name}' is neither an existing folder or archive nor one of the known sets "
+        f"'{name}' is neither an existing folder, archive or table nor one of the known sets "
         f"({', '.join([*DEMO_SETS, *SETS])})."
     )
 
 
+def missing(name: str) -> list[str]:
+    """The sets of a name (see `parts_of`) that are neither there nor can be drawn, fetched or made of what is there."""
+    ready = {*DEMO_SETS, "lfw", "lfw-funneled"}
+    if not celeba.lacking():
+        ready |= {"celebfaces", "celebfaces-tight", "celeba"}
+    places = {part: _place(part) if part in SETS else Path(part).expanduser() for part in parts_of(name)}
+    return [part for part, place in places.items() if part not in ready and not (place and place.exists())]
+
+
 def _place(name: str) -> Path | None:
-    places = (runtime.data_dir() / place for place in SETS[name].places)
-    return next((place for place in places if place.exists()), None)
+    return _first(SETS[name].places)
+
+
+def _first(places: Iterable[str]) -> Path | None:
+    found = (runtime.data_dir() / place for place in places)
+    return next((place for place in found if place.exists()), None)

@@ -209,7 +209,8 @@ def _look(photo: np.ndarray, longest: int, turn: int = 0) -> list[Face]:
         small = photo if scale == 1 else cv2.resize(photo, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
         rotation = np.array([[cosine, -sine], [sine, cosine]])
         move = np.column_stack([rotation, scale * (sides / 2 - rotation @ [width / 2, height / 2])])
-        size = tuple(int(side) for side in np.ceil(scale * sides))
+        wide, high = np.ceil(scale * sides).astype(int).tolist()
+        size = wide, high
         look = cv2.warpAffine(small, move, size, borderMode=cv2.BORDER_REPLICATE)
         back = cv2.invertAffineTransform(move) / scale
     return [_face(row, back) for row in _detect(look)]

@@ -60,7 +60,7 @@ def make_card(
     by_image = {_image(path): vector for path, vector in features.items()}
     usable = [pair for pair in development if all(image in by_image for image in _images(pair))]
     sides = [np.stack([by_image[_images(pair)[side]] for pair in usable]) for side in (0, 1)]
-    distances, genuine = distance(*sides, metric), np.array([pair.genuine for pair in usable])
+    distances, genuine = distance(sides[0], sides[1], metric), np.array([pair.genuine for pair in usable])
     chosen_on = (
         f"{_VARIANTS[catalog.lfw_variant()]} LFW: thresholds on every impostor pair of the {len(set(people)):,} people "
         f"({len(people):,} photos) who do not occur in View 2; probability on {len(usable)} pairs of View 1 (DevTest) "
@@ -90,7 +90,7 @@ def without_view2(chosen: Sequence[pairs.LfwPair], view2: Sequence[pairs.LfwPair
     return [pair for pair in chosen if frozenset(_images(pair)) not in held]
 
 
-def lfw_photos() -> list[str]:
+def lfw_photos() -> frozenset[str]:
     """Paths of LFW's photos as its archive or folder has them."""
     return archives.members(catalog.find("lfw")).images
 

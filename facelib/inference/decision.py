@@ -11,6 +11,7 @@ import os
 from dataclasses import asdict, dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 
@@ -25,7 +26,7 @@ from facelib.metrics.distances import distance
 DEFAULT = "celebfaces-cosface"  # the network that is used where none is named
 FAR = 0.01  # the false accept rate whose threshold decides, unless another is asked for
 
-Photo = str | os.PathLike | bytes | np.ndarray
+Photo: TypeAlias = str | os.PathLike | bytes | np.ndarray
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import threading
+from collections.abc import Callable
 from ctypes import byref, c_int, c_int64, c_size_t, c_void_p
 from functools import cached_property
 from pathlib import Path
@@ -56,6 +57,8 @@ def has_bfloat16() -> bool:
 
 class Handle(c_void_p):
     """Something of oneDNN's that is destroyed with this object."""
+
+    destroy: Callable
 
     def __del__(self):
         if self.value:
@@ -155,7 +158,7 @@ class Step:
     def __call__(self, memories: dict[int, Handle], workspace: int) -> None:
         if self.scratch:
             memories |= {_SCRATCHPAD: memory(self._scratchpad, workspace)}
-        arguments = (_Argument * len(memories))(*memories.items())
+        arguments = (_Argument * len(memories))(*[_Argument(index, held) for index, held in memories.items()])
         _check(library.dnnl_primitive_execute(self._primitive, thread.stream, len(memories), arguments))
 
 

@@ -84,7 +84,7 @@ def run(function: Callable, arguments: tuple, count: int, bar: Bar) -> None:
         try:
             for rank in range(count):
                 workers.append(_start(folder, rank, ports))
-            reader = threading.Thread(target=lambda: [lines.put(line) for line in workers[0].stdout], daemon=True)
+            reader = threading.Thread(target=_hand_over, args=(workers[0].stdout, lines), daemon=True)
             reader.start()  # so that waiting for a line can end
             while any(worker.poll() is None for worker in workers) or reader.is_alive() or not lines.empty():
                 _check(workers, folder)
@@ -102,6 +102,11 @@ def _end(workers: list[subprocess.Popen], reader: threading.Thread | None) -> No
         reader.join()  # a stream is closed when nobody reads it any more
     for worker in workers:
         worker.communicate()  # closes the pipes and waits
+
+
+def _hand_over(stream, lines: queue.SimpleQueue) -> None:
+    for line in stream:
+        lines.put(line)
 
 
 def _start(folder: str, rank: int, ports: list[int]) -> subprocess.Popen:

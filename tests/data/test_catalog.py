@@ -1,10 +1,8 @@
 """Known sets are found, fetched or drawn, framed as they should be, and split without leaks."""
 
 import hashlib
-import http.server
 import io
 import tarfile
-import threading
 from pathlib import Path
 
 import numpy as np
@@ -13,45 +11,10 @@ from PIL import Image
 
 from facelib.data import catalog, images, packed, rendered, splits
 from facelib.data.archives import DatasetError
+from facelib.data.fetching import Remote
 from facelib.data.packed import PackedFaces
 
 ROOT = Path(__file__).parent.parent.parent
-
-
-@pytest.fixture
-def data(tmp_path, monkeypatch):
-    """An empty data folder."""
-    folder = tmp_path / "data"
-    folder.mkdir()
-    monkeypatch.setenv("FACELIB_DATA", str(folder))
-    return folder
-
-
-@pytest.fixture
-def server(monkeypatch):
-    """A web server on this machine: `files` maps paths to bytes, `asked` lists what was asked for."""
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self):
-            self.server.asked.append(self.path)
-            body = self.server.files.get(self.path)
-            self.send_response(404 if body is None else 200)
-            self.send_header("Content-Length", str(len(body or b"") + self.server.withheld))
-            self.end_headers()
-            self.wfile.write(body or b"")
-
-        def log_message(self, *arguments):
-            pass
-
-    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
-        monkeypatch.delenv(name, raising=False)
-        monkeypatch.delenv(name.lower(), raising=False)
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        server.files, server.asked, server.withheld = {}, [], 0
-        server.address = f"http://127.0.0.1:{server.server_port}"
-        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-        yield server
-        server.shutdown()
 
 
 def framed(crop, encode, inside=(250, 0, 0), size=250) -> bytes:
@@ -106,12 +69,29 @@ class TestFinding:
         readme = (ROOT / "data" / "README.md").read_text(encoding="utf-8")
         assert f"data set {number}" in readme and link in readme and layout in readme
 
-    @pytest.mark.parametrize("name, folder", [("celebfaces",) * 2, ("families",) * 2, ("lfw", "lfw-deepfunneled")])
+    @pytest.mark.parametrize("name, folder", [("families",) * 2, ("digiface",) * 2, ("lfw", "lfw-deepfunneled")])
     def test_where_the_open_sets_belong(self, data, name, folder):
         with pytest.raises(FileNotFoundError) as error:
             catalog.find(name)
         for part in (f"'{name}' is not under '{data}'", f"'{folder}'", f"'{folder}.tar'", "'.zip'", "FACELIB_DATA"):
             assert part in str(error.value)
+
+    def test_where_vggface2_belongs(self, data):
+        with pytest.raises(
+            FileNotFoundError, match="the folder 'vggface2/train' .* its archive 'vggface2_train.tar.gz'"
+        ):
+            catalog.find("vggface2-train")
+
+    def test_what_is_missing_is_told_before_work_starts(self, data, tree, encode):
+        tree(["1/1.png"], name="families").rename(data / "families")
+        assert catalog.missing("families") == catalog.missing("lfw") == catalog.missing("demo-train") == []
+        assert catalog.missing("celebfaces-tight+families") == ["celebfaces-tight"]
+        assert catalog.missing("celeba") == ["celeba"] and catalog.missing(str(data)) == []
+        assert catalog.missing(f"{data}/no") == [f"{data}/no"]
+        (data / "img_align_celeba").mkdir()
+        (data / "identity_CelebA.txt").touch()
+        assert catalog.missing("celebfaces+families") == catalog.missing("celeba") == []
+        assert list(data.parent.glob("**/celebfaces.tar")) == []
 
     def test_known_sets_with_a_plus_between_them_are_one(self, data, encode):
         for name, colour in (("celebfaces", (9, 0, 0)), ("families", (0, 9, 0))):
@@ -176,7 +156,7 @@ class TestLfw:
                 info.size = len(photo)
                 tar.addfile(info, io.BytesIO(photo))
         server.files["/lfw"] = content.getvalue()
-        known = "lfw-funneled.tgz", f"{server.address}/lfw", hashlib.sha256(content.getvalue()).hexdigest()
+        known = Remote("lfw-funneled.tgz", f"{server.address}/lfw", hashlib.sha256(content.getvalue()).hexdigest())
         monkeypatch.setattr(catalog, "LFW_FUNNELED", known)
         return server
 
@@ -198,7 +178,7 @@ class TestLfw:
         # A square of 128 around the middle of rows 70 to 195 and columns 78 to 172.
         assert np.allclose(np.array(faces.manifest["crop"]) * 250, [61, 68.5, 189, 196.5])
         assert (faces.take([0])[0, 2:-2, 2:-2] == (250, 0, 0)).all()
-        assert [path.name for path in (cache / "downloads").iterdir()] == ["lfw-funneled.tgz"]
+        assert [path.name for path in (cache / "downloads").glob("*z")] == ["lfw-funneled.tgz"]
         assert catalog.load("lfw", progress=False).key == faces.key
         assert catalog.load("lfw-funneled", progress=False).key == faces.key
         assert mirror.asked == ["/lfw"]
@@ -208,62 +188,42 @@ class TestLfw:
         assert len(catalog.load("lfw", progress=False)) == 3
         assert mirror.asked == []
 
-    def refused(self, cache, *parts: str):
+    @pytest.mark.parametrize("name", ["lfw-funneled", "lfw_funneled"])
+    def test_nor_where_it_lies_unpacked(self, mirror, data, name):
+        with tarfile.open(fileobj=io.BytesIO(mirror.files["/lfw"])) as tar:
+            tar.extractall(data, filter="data")
+        (data / "lfw_funneled").rename(data / name)
+        assert catalog.load("lfw", progress=False).names == ("Ann_Lee", "Bo") and mirror.asked == []
+
+    def test_nothing_is_written_where_the_data_lie(self, mirror, data):
+        catalog.load("lfw", progress=False)
+        assert list(data.iterdir()) == []
+
+    def test_a_failure_says_what_to_do_by_hand(self, mirror, cache, data):
+        mirror.files.clear()
         with pytest.raises(DatasetError) as error:
             catalog.load("lfw", progress=False)
         name, url, sha256 = catalog.LFW_FUNNELED
-        for part in (f"'{name}' could not be fetched", f"Download {url} by hand", sha256, str(cache), *parts):
+        for part in (f"'{name}' could not be fetched", f"download {url} by hand", sha256, str(data), str(cache)):
             assert part in str(error.value)
-        assert not (cache / "downloads").exists() or list((cache / "downloads").iterdir()) == []
         assert not (cache / "packed").exists()
-
-    def test_another_file_than_expected_is_not_kept(self, mirror, cache):
-        mirror.files["/lfw"] = b"<html>please log in</html>"
-        self.refused(cache, "does not match the known hash")
-
-    def test_an_answer_that_breaks_off_is_not_kept(self, mirror, cache):
-        mirror.withheld = 1000
-        self.refused(cache)
-
-    def test_no_such_file(self, mirror, cache):
-        mirror.files.clear()
-        self.refused(cache, "404")
-
-    def test_no_server(self, data, cache, monkeypatch):
-        with http.server.HTTPServer(("127.0.0.1", 0), http.server.BaseHTTPRequestHandler) as gone:
-            address = f"http://127.0.0.1:{gone.server_port}/lfw"
-        monkeypatch.setattr(catalog, "LFW_FUNNELED", ("lfw-funneled.tgz", address, "0" * 64))
-        self.refused(cache)
-
-    def test_an_error_without_a_text(self, data, cache, monkeypatch):
-        def fail(*arguments, **options):
-            raise TimeoutError
-
-        monkeypatch.setattr("pooch.retrieve", fail)
-        self.refused(cache, "TimeoutError")
-
-    def test_a_damaged_copy_is_fetched_again(self, mirror, cache):
-        (cache / "downloads").mkdir()
-        (cache / "downloads" / "lfw-funneled.tgz").write_bytes(b"half")
-        assert len(catalog.load("lfw", progress=False)) == 3
-        assert mirror.asked == ["/lfw"]
 
     def test_addresses_and_hashes_are_those_of_scikit_learn(self):
         from sklearn.datasets import _lfw
 
-        archive, pairs = _lfw.FUNNELED_ARCHIVE, _lfw.TARGETS[2]
-        assert catalog.LFW_FUNNELED == (archive.filename, archive.url, archive.checksum)
-        assert catalog.LFW_PAIRS == (pairs.filename, pairs.url, pairs.checksum)
+        theirs = [_lfw.FUNNELED_ARCHIVE, *_lfw.TARGETS]
+        ours = [catalog.LFW_FUNNELED, *catalog.LFW_LISTS]
+        assert sorted(ours) == sorted((known.filename, known.url, known.checksum) for known in theirs)
 
     def test_hashes_are_those_of_the_readme(self):
         readme = (ROOT / "data" / "README.md").read_text(encoding="utf-8")
-        assert catalog.LFW_FUNNELED[2] in readme and catalog.LFW_PAIRS[2] in readme
+        assert all(known.sha256 in readme for known in (catalog.LFW_FUNNELED, *catalog.LFW_LISTS))
 
     def test_the_protocol(self, mirror, data, monkeypatch):
         pairs = b"1\t1\nAnn_Lee\t1\t2\nAnn_Lee\t2\tBo\t1\n"
         mirror.files["/pairs"] = pairs
-        known = "pairs.txt", f"{mirror.address}/pairs", hashlib.sha256(pairs).hexdigest()
-        monkeypatch.setattr(catalog, "LFW_PAIRS", known)
+        known = Remote("pairs.txt", f"{mirror.address}/pairs", hashlib.sha256(pairs).hexdigest())
+        monkeypatch.setattr(catalog, "LFW_LISTS", (known,))
         faces = catalog.load("lfw", progress=False)
         listed = splits.pairs_of(faces, "lfw", 600, 0)
         chosen = [
@@ -273,9 +233,15 @@ class TestLfw:
         assert chosen == [("0001", "ee_0002"), ("0002", "Bo_0001")]
         assert listed.genuine.tolist() == [True, False]
         assert mirror.asked.count("/pairs") == 1
+
+    @pytest.mark.parametrize("name", ["pairs.txt", "pairsDevTrain.txt", "pairsDevTest.txt"])
+    def test_lists_that_lie_in_the_data_folder_come_first(self, data, server, name):
+        (data / name).write_text("placed by hand")
+        assert catalog.lfw_pairs_file(name) == data / name
         (data / "lfw").mkdir()
-        (data / "lfw" / "pairs.txt").write_bytes(pairs)
-        assert catalog.lfw_pairs_file() == data / "lfw" / "pairs.txt"
+        (data / "lfw" / name).write_text("as in the official layout")
+        assert catalog.lfw_pairs_file(name) == data / "lfw" / name
+        assert server.asked == []
 
     def test_other_sets_have_drawn_pairs(self):
         faces = people([5] * 10)

@@ -1,0 +1,65 @@
+"""Test sets as ``.bin`` files: pickles of encoded photos and of whether each two show one person, read safely."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+import numpy as np
+
+from facelib.data import images
+from facelib.data.archives import DatasetError
+from facelib.data.images import Crop
+from facelib.data.pairs import Pairs
+
+FOLDS = 10
+
+
+class _Plain(pickle.Unpickler):
+    """Reads what needs no import; a pickle that names any class or function, which could run anything, is refused."""
+
+    def find_class(self, module, name):
+        raise pickle.UnpicklingError(f"it asks for {module}.{name}")
+
+
+def read_bin(path: Path, size: int = 64, crop: Crop | None = None) -> tuple[np.ndarray, Pairs]:
+    """Faces and pairs of a ``.bin`` file, as face-recognition projects pass LFW, CFP-FP, AgeDB-30, CALFW, CPLFW on.
+
+    The file is a pickle of two lists: of encoded images, two after another for each pair, and of booleans. It does not
+    say who is on them, so that intervals can be over pairs alone; the pairs are dealt in order to ten folds.
+
+    Returns
+    -------
+    (2n, size, size, 3) uint8 faces, framed by ``crop`` as in `images.decode`, and the n pairs.
+
+    Raises
+    ------
+    DatasetError
+        It holds anything but lists, bytes and booleans, or an image that cannot be read.
+    """
+    photos, genuine = _lists(path)
+    faces = np.empty((len(photos), size, size, 3), np.uint8)
+    for row, photo in enumerate(photos):
+        try:
+            faces[row] = images.decode(photo, size, crop).pixels
+        except images.Unreadable as reason:
+            raise DatasetError(f"'{path}', image {row}: {reason}.") from None
+    rows = np.arange(len(genuine))
+    return faces, Pairs(2 * rows, 2 * rows + 1, genuine, rows * FOLDS // len(genuine))
+
+
+def _lists(path: Path) -> tuple[list[bytes], list[bool]]:
+    expected = "expected a pickle of a list of images as bytes and a list of half as many booleans"
+    try:
+        with open(path, "rb") as file:
+            photos, genuine = _Plain(file, encoding="bytes").load()
+    except OSError:
+        raise
+    except Exception as error:  # a pickle can be damaged in many ways
+        raise DatasetError(f"'{path}': {expected} ({str(error) or type(error).__name__}).") from None
+    kinds = [(photos, bytes), (genuine, bool)]
+    if not all(isinstance(held, list) and {type(item) for item in held} == {kind} for held, kind in kinds):
+        raise DatasetError(f"'{path}': {expected}.")
+    if len(photos) != 2 * len(genuine):
+        raise DatasetError(f"'{path}': {expected}, got {len(photos)} and {len(genuine)}.")
+    return photos, genuine

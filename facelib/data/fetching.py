@@ -1,0 +1,128 @@
+"""Files from the web: fetched once, resumed where a download broke off, and checked."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+from facelib import runtime
+from facelib.data.archives import DatasetError
+from facelib.files import locked
+
+TRIES = 3  # in a row that bring nothing further, before a download is given up
+PAUSE = 1.0  # seconds between them
+TIMEOUT = 30  # seconds without an answer
+BLOCK = 2**14  # bytes that are written together; what has arrived of the next block is lost with the connection
+
+
+class Remote(NamedTuple):
+    """A file on the web: its name here, its address, and the sha256 it must have."""
+
+    name: str
+    url: str
+    sha256: str
+
+
+def fetch(remote: Remote, progress: bool = True) -> Path:
+    """Download a file once into the cache, and check its hash.
+
+    What has arrived when a download breaks off stays beside the target as ``<name>.part``; the next try asks for the
+    rest alone (RFC 9110, section 14). Processes that want the same file wait for one another.
+
+    Raises
+    ------
+    DatasetError
+        The download failed, or is not the expected file; the message says how to do it by hand.
+    """
+    target = runtime.cache_dir() / "downloads" / remote.name
+    if _is(target, remote):
+        return target
+    with locked(target):
+        if not _is(target, remote):
+            _download(remote, target, progress)
+    return target
+
+
+def checksum(path: Path, algorithm: str) -> str:
+    """Hash of a file as hexadecimal digits; ``algorithm`` as in `hashlib`."""
+    hashed = hashlib.new(algorithm)
+    with open(path, "rb") as file:
+        while block := file.read(2**20):
+            hashed.update(block)
+    return hashed.hexdigest()
+
+
+def _is(path: Path, remote: Remote) -> bool:
+    return path.exists() and checksum(path, "sha256") == remote.sha256
+
+
+def _download(remote: Remote, target: Path, progress: bool) -> None:
+    import requests
+
+    part, failures, reason = target.with_name(f"{remote.name}.part"), 0, ""
+    while failures < TRIES:
+        before = _size(part)
+        try:
+            resumed = _receive(remote, part, progress)
+        except (requests.RequestException, OSError) as error:
+            reason = (str(error) or type(error).__name__).splitlines()[0]
+            refused = isinstance(error, requests.HTTPError) and error.response.status_code < 500
+            if refused or not isinstance(error, requests.RequestException):  # no such file; or a full disk
+                break
+            failures = 0 if _size(part) > before else failures + 1
+            time.sleep(PAUSE)
+            continue
+        found = checksum(part, "sha256")
+        if found == remote.sha256:
+            os.replace(part, target)
+            return
+        part.unlink()
+        reason = f"what arrived has another sha256: {found}"
+        if not resumed:
+            break
+        failures += 1  # what was there before may be of another file: once more from its start
+    raise DatasetError(
+        f"'{remote.name}' could not be fetched ({reason}). Run again"
+        + (f", it goes on after the {_size(part):,} bytes that are there" if _size(part) else "")
+        + f"; or download {remote.url} by hand, check that its sha256 is {remote.sha256}, and put it into "
+        f"'{runtime.data_dir()}' or '{target.parent}'."
+    )
+
+
+def _receive(remote: Remote, part: Path, progress: bool) -> bool:
+    """Append to the partial file what it lacks; whether it had a beginning that was kept."""
+    import requests
+    from tqdm import tqdm
+
+    start = _size(part)
+    wanted = {"Accept-Encoding": "identity", **({"Range": f"bytes={start}-"} if start else {})}
+    with requests.get(remote.url, headers=wanted, stream=True, timeout=TIMEOUT) as answer:
+        if start and answer.status_code == 416:  # nothing lies behind what is there
+            return True
+        answer.raise_for_status()
+        if answer.status_code != 206:  # the server sends all of it
+            start = 0
+        total = start + int(answer.headers.get("Content-Length", 0))
+        bar = tqdm(
+            total=total or None,
+            initial=start,
+            desc=f"fetching {remote.name}",
+            unit="B",
+            unit_scale=True,
+            disable=not progress,
+            file=sys.stdout,  # a notebook shows stderr as an alarm
+        )
+        with bar, open(part, "ab" if start else "wb") as file:
+            for block in answer.iter_content(BLOCK):
+                bar.update(file.write(block))
+    if _size(part) < total:
+        raise requests.ConnectionError(f"it broke off after {_size(part):,} of {total:,} bytes")
+    return start > 0
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0

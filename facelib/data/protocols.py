@@ -1,0 +1,209 @@
+"""Verification protocols: which pairs of LFW may choose, and the pair lists of other test sets as published."""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from facelib import runtime
+from facelib.data import catalog, layouts, packing
+from facelib.data.archives import DatasetError, digest
+from facelib.data.images import Crop
+from facelib.data.packed import PackedFaces
+from facelib.data.pairs import LfwPair, Pairs, read_lfw_pairs
+
+FOLDS = 10  # of every protocol here
+LISTS = {"calfw": "pairs_CALFW.txt", "cplfw": "pairs_CPLFW.txt", "agedb-30": "agedb_30_pair.txt"}
+PHOTOS = ("", "aligned images", "images", "images&landmarks/images")  # where photos lie below a list
+# Who is on a photo, by its name in CFP (001/frontal/01.jpg), AgeDB (7_Name_35_f.jpg), CALFW and CPLFW (Name_0001.jpg).
+NAMED = (
+    r"(?:.*/)?([^/]+)/(?:frontal|profile)/[^/]+",
+    r"(?:.*/)?\d+_([^/]+)_\d+_[mf]\.\w+",
+    r"(?:.*/)?([^/]*[^\d/])_\d+\.\w+",
+)
+
+
+class PhotoPair(NamedTuple):
+    """Two photos by their paths below the protocol's folder; whether they show one person; the part of the test."""
+
+    left: str
+    right: str
+    genuine: bool
+    fold: int
+
+
+def view1(part: str) -> list[LfwPair]:
+    """LFW's View 1, for choices: ``"train"`` (pairsDevTrain.txt) or ``"test"`` (pairsDevTest.txt).
+
+    Without the genuine pairs that View 2 holds, too: of 1,100 + 1,100 pairs 575 + 1,100 are left, and of 500 + 500
+    267 + 500. Most of their photos occur in View 2 in other pairs, as its authors allow (Huang et al. 2007).
+    """
+    judged = {_photos(pair) for pair in _view("pairs.txt")}
+    return [pair for pair in _view(f"pairsDev{part.capitalize()}.txt") if _photos(pair) not in judged]
+
+
+def view2_outside_view1() -> list[LfwPair]:
+    """The pairs of View 2 whose people do not occur in View 1: 497 genuine and 661 impostor ones, in ten folds."""
+    chosen = _people((*_view("pairsDevTrain.txt"), *_view("pairsDevTest.txt")))
+    return [pair for pair in _view("pairs.txt") if not chosen & _people([pair])]
+
+
+def outside_view2(faces: PackedFaces) -> PackedFaces:
+    """LFW's people who do not occur in View 2, to choose thresholds on: 1,468 people, 1,549 photos of all of LFW."""
+    judged = _people(_view("pairs.txt"))
+    return faces.select(np.array([name not in judged for name in faces.names])[faces.labels])
+
+
+def load(
+    protocol: str, folder: Path, crop: Crop | None = None, photos: str | None = None, progress: bool = True
+) -> tuple[PackedFaces, Pairs]:
+    """Pack the photos of a protocol, and find its pairs among them.
+
+    Parameters
+    ----------
+    protocol
+        ``"cfp-fp"`` or ``"cfp-ff"`` (Sengupta et al. 2016), ``"agedb-30"`` (Moschoglou et al. 2017), ``"calfw"`` (Zheng
+        et al. 2017) or ``"cplfw"`` (Zheng and Deng 2018).
+    folder
+        Where its pair lists lie, and below it the photos.
+    crop
+        As for `packing.pack`.
+    photos
+        Folder of the photos below ``folder``; by default the first of `PHOTOS` that holds one of them.
+
+    Raises
+    ------
+    FileNotFoundError
+        A list or a photo is missing.
+    DatasetError
+        A list is malformed.
+    """
+    records = read(protocol, folder)
+    paths = sorted({path for record in records for path in record[:2]})
+    inner = photos if photos is not None else next((p for p in PHOTOS if (folder / p / paths[0]).exists()), "")
+    places = [str((folder / inner / path).absolute()) for path in paths]
+    rows = list(zip(places, _names(paths, records), strict=True))
+    table = runtime.cache_dir() / "tables" / digest(rows) / f"{protocol}.csv"
+    if not table.exists():
+        layouts.write_table(rows, table)
+    faces = packing.pack(table, crop=crop, progress=progress)
+    packed = {place: name for name, place in layouts.read_table(table).items()}
+    row_of = {name: row for row, name in enumerate(faces.paths)}
+    found = {path: row_of.get(packed[place]) for path, place in zip(paths, places, strict=True)}
+    if missing := [path for path, row in found.items() if row is None]:
+        raise FileNotFoundError(
+            f"{len(missing)} photos of {protocol} are missing or cannot be read below '{folder / inner}', such as "
+            f"{', '.join(missing[:3])}."
+        )
+    left, right = [found[r.left] for r in records], [found[r.right] for r in records]
+    return faces, Pairs(left, right, [r.genuine for r in records], [r.fold for r in records])
+
+
+def read(protocol: str, folder: Path) -> list[PhotoPair]:
+    """The pairs of a protocol from its published lists (see `load`)."""
+    if protocol in ("cfp-fp", "cfp-ff"):
+        return read_cfp(folder, protocol[-2:].upper())
+    if protocol not in LISTS:
+        raise DatasetError(f"'{protocol}' is none of the protocols {', '.join(['cfp-fp', 'cfp-ff', *LISTS])}.")
+    return (read_list if protocol == "agedb-30" else read_two_lines)(folder / LISTS[protocol])
+
+
+def read_cfp(folder: Path, kind: str = "FP") -> list[PhotoPair]:
+    """CFP's pairs, frontal-profile or frontal-frontal, from its folder ``Protocol``.
+
+    ``Pair_list_{F,P}.txt`` number the photos (``1 ../Data/Images/001/frontal/01.jpg``);
+    ``Split/<kind>/<01 to 10>/{same,diff}.txt`` hold two numbers a line (``1,2``).
+    """
+    protocol = folder / "Protocol"
+    sides = [_numbered(protocol / f"Pair_list_{side}.txt") for side in ("F", kind[1])]
+    pairs = []
+    for fold in range(FOLDS):
+        for name, genuine in (("same", True), ("diff", False)):
+            file = protocol / "Split" / kind / f"{fold + 1:02}" / f"{name}.txt"
+            for number, fields in _lines(file, r"\s*(\d+)\s*,\s*(\d+)\s*", "two numbers with a comma between them"):
+                if fields[0] not in sides[0] or fields[1] not in sides[1]:
+                    raise DatasetError(f"'{file}', line {number}: a photo has no such number in its Pair_list.")
+                pairs.append(PhotoPair(sides[0][fields[0]], sides[1][fields[1]], genuine, fold))
+    return pairs
+
+
+def read_two_lines(file: Path) -> list[PhotoPair]:
+    """CALFW's and CPLFW's pairs: two lines each, of a photo and a number that is 0 for an impostor pair.
+
+    The numbers of genuine pairs are the folds if they differ; the list does not say the fold of an impostor pair.
+    Pairs without one are dealt in order to ten folds of one size, as published results do.
+    """
+    lines = list(_lines(file, r"\s*(\S.*?)\s+(\d+)\s*", "a photo and a number"))
+    if len(lines) % 2:
+        raise DatasetError(f"'{file}': expected two lines for each pair, got {len(lines)} lines.")
+    told = []
+    for (_, (left, mark)), (number, (right, other)) in zip(lines[::2], lines[1::2], strict=True):
+        if mark != other:
+            raise DatasetError(f"'{file}', line {number}: expected the number of the line before, {mark}, got {other}.")
+        told.append((left, right, int(mark)))
+    return _dealt(told)
+
+
+def read_list(file: Path) -> list[PhotoPair]:
+    """AgeDB-30's pairs in the form that is passed on: two photos and 1, or 0 or -1 for an impostor pair, per line."""
+    lines = _lines(file, r"\s*(\S+)\s+(\S+)\s+(1|0|-1)\s*", "two photos, and 1, 0 or -1")
+    told = [(left, right, genuine == "1") for _, (left, right, genuine) in lines]
+    return [PhotoPair(*pair, k * FOLDS // len(told)) for k, pair in enumerate(told)]
+
+
+def _dealt(told: Sequence[tuple[str, str, int]]) -> list[PhotoPair]:
+    marks = {mark for *_, mark in told if mark}
+    counts = {genuine: sum((mark > 0) == genuine for *_, mark in told) for genuine in (True, False)}
+    seen, pairs = {True: 0, False: 0}, []
+    for left, right, mark in told:
+        genuine = mark > 0
+        fold = mark - 1 if genuine and len(marks) > 1 else seen[genuine] * FOLDS // counts[genuine]
+        seen[genuine] += 1
+        pairs.append(PhotoPair(left, right, genuine, fold))
+    return pairs
+
+
+def _numbered(file: Path) -> dict[str, str]:
+    lines = _lines(file, r"\s*(\d+)\s+(\S+)\s*", "a number and a path")
+    return {number: posixpath.normpath(posixpath.join("Protocol", path)) for _, (number, path) in lines}
+
+
+def _lines(file: Path, form: str, expected: str) -> Iterable[tuple[int, tuple[str, ...]]]:
+    """Number and fields of each line that is not blank."""
+    for number, line in enumerate(file.read_text(encoding="utf-8-sig").splitlines(), 1):
+        if not line.strip():
+            continue
+        if not (found := re.fullmatch(form, line)):
+            raise DatasetError(f"'{file}', line {number}: expected {expected}, got {line!r}.")
+        yield number, found.groups()
+
+
+def _names(paths: Sequence[str], records: Sequence[PhotoPair]) -> list[str]:
+    """Who is on each photo, by its name; where that does not tell, whoever genuine pairs link is one person."""
+    from scipy.sparse import coo_matrix
+    from scipy.sparse.csgraph import connected_components
+
+    named = [next(filter(None, (re.fullmatch(form, path) for form in NAMED)), None) for path in paths]
+    if all(named):
+        return [name[1] for name in named]
+    row = {path: k for k, path in enumerate(paths)}
+    left, right = np.array([(row[r.left], row[r.right]) for r in records if r.genuine]).reshape(-1, 2).T
+    links = coo_matrix((np.ones(len(left)), (left, right)), (len(paths), len(paths)))
+    return [f"{number:05}" for number in connected_components(links, directed=False)[1]]
+
+
+def _view(name: str) -> list[LfwPair]:
+    return read_lfw_pairs(catalog.lfw_pairs_file(name))
+
+
+def _photos(pair: LfwPair) -> frozenset:
+    return frozenset({(pair.name_left, pair.number_left), (pair.name_right, pair.number_right)})
+
+
+def _people(pairs: Iterable[LfwPair]) -> set[str]:
+    return {name for pair in pairs for name in (pair.name_left, pair.name_right)}

@@ -8,16 +8,21 @@ import gzip
 import lzma
 import tarfile
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Any
 
 from facelib.data import images, photofiles
 
 Contents = Iterator[tuple[str, bytes | str]]  # path, and the file's bytes or why it cannot be read
 GROWTH = 200  # photos are compressed already: an archive that unpacks to so many times its size is none of photos
 FREE_GROWTH = 2**30  # bytes that any archive may unpack to
-OPENERS = {b"\x1f\x8b": gzip.open, b"BZ": bz2.open, b"\xfd7": lzma.open}  # by the first two bytes
+OPENERS: dict[bytes, Callable] = {
+    b"\x1f\x8b": gzip.open,
+    b"BZ": bz2.open,
+    b"\xfd7": lzma.open,
+}  # by the first two bytes
 METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # Python unpacks the others without a limit
 INSTEAD = "Unpack it and give its folder instead."
 
@@ -82,8 +87,10 @@ def _opened(archive: Path):
     with open(archive, "rb") as file:
         opener = OPENERS.get(file.read(2), nullcontext)
         file.seek(0)
-        with opener(file) as content, tarfile.open(fileobj=_Bounded(content, limit), mode="r:") as tar:
-            yield tar
+        with opener(file) as content:
+            bounded: Any = _Bounded(content, limit)  # tarfile reads, seeks and tells, no more
+            with tarfile.open(fileobj=bounded, mode="r:") as tar:
+                yield tar
 
 
 def _tar_reason(tar: tarfile.TarFile, member: tarfile.TarInfo) -> str:

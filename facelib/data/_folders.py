@@ -44,7 +44,7 @@ def state(path: str | os.PathLike) -> tuple[str, str]:
 
 def _walk(root: Path) -> Iterator[tuple[str, Found]]:
     """The files below a folder that are not hidden, by relative paths, and the folders that are left out."""
-    folders: list[tuple[str, str | os.PathLike]] = [("", root)]
+    folders = [("", os.fspath(root))]
     targets: dict[str, str] = {}  # of the links that were followed
     top = os.path.realpath(root)
     while folders:

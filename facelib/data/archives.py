@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import posixpath
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,9 +59,10 @@ def members(source: str | os.PathLike) -> Listing:
     reasons, of_the_system = people.without_the_systems(found)
     root, chosen = _identity_images({path for path, reason in reasons.items() if not reason})
     if not chosen:
+        most = Counter(filter(None, reasons.values())).most_common(1)
         raise DatasetError(
             f"'{source}' holds no identities: expected one folder per person with images in it, "
-            f"found {len(reasons)} files, none of them an image inside a folder."
+            f"found {len(reasons)} files, none of them an image inside a folder{f' ({most[0][0]})' if most else ''}."
         )
     lost = {path: reason or "not inside an identity folder" for path, reason in reasons.items() if path not in chosen}
     return Listing(frozenset(chosen), lost | of_the_system, root, read, source if source.is_dir() else None)
@@ -101,8 +103,9 @@ def _lister(source: Path):
         from facelib.data import layouts
 
         return layouts.list_table
-    kinds = "a folder nor a .tar, .tar.gz, .tgz or .zip archive, nor a .csv table"
-    raise DatasetError(f"'{source}' is neither {kinds}. {INSTEAD}")
+    raise DatasetError(
+        f"'{source}' is neither a folder nor a .tar, .tar.gz, .tgz or .zip archive, nor a .csv table. {INSTEAD}"
+    )
 
 
 def _identity_images(paths: set[str]) -> tuple[str, set[str]]:

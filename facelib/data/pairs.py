@@ -46,6 +46,11 @@ class Pairs:
         """Identities of the left and the right images, (n,) each, by the labels of the set."""
         return np.asarray(labels)[self.left], np.asarray(labels)[self.right]
 
+    def select(self, chosen: Array) -> Pairs:
+        """Some of the pairs, by their numbers or by a mask (n,)."""
+        fold = None if self.fold is None else self.fold[chosen]
+        return Pairs(self.left[chosen], self.right[chosen], self.genuine[chosen], fold)
+
 
 def _blocks(keys: Array) -> tuple[Array, Array, Array]:
     """Rows (n,) sorted by key; where each distinct key starts among them; its number of rows."""

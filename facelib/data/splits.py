@@ -195,6 +195,3 @@ def two_photos(faces: PackedFaces, person: int) -> tuple[int, np.ndarray]:
     counts = faces.images_per_identity
     several = np.flatnonzero(counts >= min(2, counts.max()))
     return person % len(several), np.flatnonzero(faces.labels == several[person % len(several)])[:2]
-
-
-test_pairs = pairs_of  # as the notebooks call it

@@ -134,9 +134,9 @@ class _Primitive:
 
     def __call__(self, *tensors: paddle.Tensor) -> paddle.Tensor:
         result = paddle.empty(self._shape, "float32")
-        tensors = [tensor if tensor.is_contiguous() else tensor.contiguous() for tensor in tensors]
+        rows = [tensor if tensor.is_contiguous() else tensor.contiguous() for tensor in tensors]
         workspace = dnnl.thread.workspace(self._size)
-        pairs = zip(self._ports, [*tensors, result], strict=True)
+        pairs = zip(self._ports, [*rows, result], strict=True)
         ends = {port: port.ends(tensor, workspace) for port, tensor in pairs}
         *inputs, output = self._ports
         for port in inputs:
@@ -154,10 +154,9 @@ class _Port:
         self._row_major, self._wanted = dnnl.row_major(shape), step.layout(argument)
         self._reorders, self.scratch, self.size, self.offset = None, 0, 0, 0
         if not dnnl.library.dnnl_memory_desc_equal(self._row_major, self._wanted):
-            source, target = self._row_major, self._wanted
-            if argument not in (SRC, WEIGHTS, DIFF_DST):
-                source, target = target, source
-            self._reorders = dnnl.reorder(source, target)
+            inwards = argument in (SRC, WEIGHTS, DIFF_DST)
+            ends = (self._row_major, self._wanted) if inwards else (self._wanted, self._row_major)
+            self._reorders = dnnl.reorder(*ends)
             self.scratch, self.size = self._reorders.scratch, dnnl.size(self._wanted)
 
     def ends(self, tensor: paddle.Tensor, workspace: int) -> tuple[dnnl.Handle, dnnl.Handle]:

@@ -1,17 +1,23 @@
+import os
+import subprocess
+import sys
+from types import SimpleNamespace
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
 
-from facelib.paper import plots
+from facelib import runtime
+from facelib.paper import plots, speed_plots, style
 
 
 @pytest.fixture(autouse=True)
 def output(tmp_path, monkeypatch):
     monkeypatch.setenv("FACELIB_OUTPUT", str(tmp_path))
     plt.switch_backend("Agg")
-    plots.use_style()
+    style.use_style()
     yield tmp_path
     plt.close("all")
 
@@ -20,11 +26,12 @@ def texts(axis):
     return [text.get_text() for text in axis.figure.texts]
 
 
-@pytest.mark.parametrize(("profile", "marks"), [("demo", 1), ("lfw", 0)])
-def test_demo_figures_carry_a_mark(output, profile, marks):
+@pytest.mark.parametrize("marks", [1, 0])
+def test_figures_of_rendered_faces_carry_a_mark(output, marks):
     axis = plots.feature_vector(np.random.default_rng(0).random(512))
-    plots.save(axis, profile, "figure_6")
-    path = output / "figures" / profile / "figure_6.png"
+    style.save(axis, SimpleNamespace(figures=output / "figures" / "lfw", is_rendered=bool(marks)), "figure_6")
+    path = output / "figures" / "lfw" / "figure_6.png"
+    assert [file.name for file in path.parent.iterdir()] == ["figure_6.png"]
     assert sum("DEMO" in text for text in texts(axis)) == marks
     with Image.open(path) as image:
         assert image.format == "PNG" and min(image.size) > 300
@@ -45,7 +52,7 @@ def test_every_axis_is_named(output):
         plots.distances(distances, genuine, "Euclidean", 0.5),
         plots.draws(distances, ("difference", "draws"), (0.5, "half")),
         plots.roc({"cosine": (np.array([0, 0.5, 1]), np.array([0, 0.9, 1]))}, 1e-2),
-        plots.startup(runs),
+        speed_plots.startup(runs),
     ):
         assert axis.get_xlabel() and axis.get_ylabel()
 
@@ -66,3 +73,55 @@ def test_histogram_counts_people():
     axis = plots.images_per_person({"a": np.array([1, 2, 2, 4])})
     values, edges, _ = axis.patches[0].get_data()
     assert dict(zip(edges[:-1], values, strict=True)) == {1: 1, 2: 2, 3: 0, 4: 1}
+
+
+def test_every_loss_is_drawn_and_none_twice():
+    names = [f"loss {k}" for k in range(9)]
+    degrees = np.arange(5.0)
+    lines = plots.target_logits(degrees, {name: degrees * k for k, name in enumerate(names)}).lines
+    assert [line.get_label() for line in lines] == names
+    assert len({(line.get_linestyle(), line.get_color()) for line in lines}) == 9
+
+
+def test_more_lines_than_can_be_told_apart_are_refused():
+    with pytest.raises(ValueError, match="21 lines in one figure"):
+        style.looks(21)
+    assert len(set(style.looks(20))) == 20
+
+
+def test_a_face_without_a_title_is_a_mistake():
+    with pytest.raises(ValueError):
+        plots.faces(np.zeros((3, 4, 4, 3), np.uint8), ["a", "b"])
+    assert len(plots.faces(np.zeros((3, 4, 4, 3), np.uint8), ["a", "b", "c"]).ravel()) == 4
+
+
+@pytest.mark.parametrize(
+    ("values", "bins"),
+    [
+        ([0.1 + 0.2, 0.3, 0.5], 2),  # equal up to rounding: the step is 0.2
+        ([0.5, 0.5, 0.5], 40),
+        ([0.0, 0.25, 1.0], 5),
+        ([0.0, 1e-7, 1.0], 40),  # a step that would ask for millions of bins
+        (np.linspace(0, 1, 200), 40),
+    ],
+)
+def test_draws_take_few_bins_whatever_the_values(values, bins):
+    axis = plots.draws(np.array(values), ("a share", "draws"), (0.5, "half"))
+    heights = [patch.get_height() for patch in axis.patches if hasattr(patch, "get_height")][:bins]
+    assert sum(heights) == len(values)
+
+
+@pytest.mark.parametrize("backend", ["Agg", "svg"])
+def test_the_user_s_matplotlibrc_changes_nothing_but_the_backend(tmp_path, backend):
+    (tmp_path / "matplotlibrc").write_text(f"text.usetex: True\nbackend: {backend}\nlines.linewidth: 9\n")
+    code = (
+        "import matplotlib.pyplot as plt\n"
+        "from facelib.paper import style\n"
+        "style.use_style()\n"
+        "print(plt.rcParams['text.usetex'], plt.rcParams['lines.linewidth'], plt.get_backend())\n"
+    )
+    environment = os.environ | {"MATPLOTLIBRC": str(tmp_path), "PYTHONPATH": str(runtime.ROOT)}
+    environment.pop("MPLBACKEND", None)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
+    usetex, width, found = done.stdout.split()
+    assert (usetex, found.lower()) == ("False", backend.lower()) and float(width) < 3

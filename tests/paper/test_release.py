@@ -4,15 +4,24 @@ from pathlib import Path
 import pytest
 
 from facelib.paper import claims, release, results
+from facelib.paper.setting import Setting
+
+
+def recorder(notebook, parameters=None, runs=None):
+    """A recorder of the profile whose setting has handed out some parameters and runs."""
+    setting = Setting("lfw", "lfw", {})
+    setting.used["parameters"] |= parameters or {}
+    setting.used["runs"] |= runs or {}
+    return results.Recorder(notebook, setting)
 
 
 @pytest.fixture
 def measured(tmp_path, monkeypatch):
     monkeypatch.setenv("FACELIB_OUTPUT", str(tmp_path))
-    record = results.Recorder("03_similarity", "lfw")
+    record = recorder("03_similarity")
     record("features.dimensions", 512)
     record("all.euclidean_minus_cosine", 0.02, 0.01, 0.03, 6000)
-    record.save({}, {})
+    record.save()
 
 
 def test_table_goes_between_the_markers_and_nothing_else_changes(measured):
@@ -42,9 +51,9 @@ def trained(measured, tmp_path, monkeypatch):
     weights.parent.mkdir()
     weights.write_bytes(b"weights")
     weights.with_name("history.csv").write_text("epoch\n1\n")
-    record = results.Recorder("02_train", "lfw")
+    record = recorder("02_train", {"run": "net"}, {"net": "abc"})
     record("train.accuracy", 0.998, 0.997, 0.999, 13442)
-    record.save({}, {"run": "net", "run key": "abc"})
+    record.save()
     row = {"weights_sha256": "f00", "images": "12524", "identities": "2906", "learning_rate": "0.001"}
     row |= {"batch_size": "128", "epochs": "20", "seed": "0", "options": "{}", "best_epoch": "20"}
     from facelib import training
@@ -74,10 +83,11 @@ def test_publish_ships_the_networks_of_the_better_recipe_with_their_own_numbers(
     from facelib import training
     from facelib.training import runs
 
-    record = results.Recorder("06_losses", "lfw")
+    runs_used = {"better": "def", "other": "ghi", "better, seed 1": "xyz", "net": "abc"}
+    record = recorder("14_recipes", {"best_networks": {"better": {}, "other": {}}}, runs_used)
     record("best.lfw.view2.cosine.accuracy", 0.84, 0.83, 0.85, 6000)
     record("best.lfw.view2.seeds", 3)
-    record.save({}, {"run": "better other", "run key": "def ghi"})
+    record.save()
     paper = training.find_run("net", "abc")
     options = '{"loss": "cosface", "neck": "linear"}'
     better = runs.Run(paper.weights, None, paper.row | {"options": options, "best_epoch": "17"})
@@ -93,6 +103,17 @@ def test_publish_ships_the_networks_of_the_better_recipe_with_their_own_numbers(
     assert "ResNet-18 of width 32 without its last layer" in second and "256 non-negative features" in second
 
 
+def test_what_a_table_says_of_centring_follows_the_numbers(measured):
+    record = recorder("04_threshold")
+    record("lfw.view2.cosine.accuracy", 0.79, 0.78, 0.8, 6000)
+    for number in ("auc", "eer", "tar_at_far_1e-2", "tar_at_far_1e-3"):
+        record(f"lfw.view2.cosine.{number}", 0.5)
+    record.save()
+    table = release.results_table("lfw")
+    assert "| accuracy, ten folds | 0.790 [0.780, 0.800] |" in table and "centred" not in table
+    assert "better recipe" not in table and "Threshold of its" not in table
+
+
 def test_a_distilled_network_names_its_teacher_and_claims_no_training_accuracy(trained, monkeypatch):
     from facelib import training
     from facelib.training import distillation, runs
@@ -105,5 +126,5 @@ def test_a_distilled_network_names_its_teacher_and_claims_no_training_accuracy(t
     card = (trained / "student.md").read_text()
     assert "SFace" in card and distillation.TEACHER_SHA256 in card and "no labels" in card
     assert "0.998" not in card and "0.9500" in card
-    assert "linear layer at its end:\na 64 x 64 RGB face to 128 features" in card
+    assert "linear layer at its end: a 64 x 64 RGB face to 128 features" in card
     assert (trained / "student.npz").exists() and (trained / "student.csv").exists()

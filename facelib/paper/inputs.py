@@ -62,6 +62,22 @@ def strings(notebook: Path) -> set[str]:
     return {node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)}
 
 
+def missing_sets(setting: Setting, notebook: Path) -> list[str]:
+    """Known data sets that a notebook asks for and that are neither at hand nor can be fetched or drawn.
+
+    It asks by the name of a parameter, or by what a `Setting` hands out of a set. What a user names by a path is not
+    among them: where that is missing, it is an error.
+    """
+    texts = strings(notebook)
+    nodes = (node for source in code_cells(notebook) for node in ast.walk(ast.parse(_python(source))))
+    asked = {node.attr for node in nodes if isinstance(node, ast.Attribute) and ast.unparse(node.value) == "setting"}
+    named = {name for name in texts if is_set(name)}
+    named |= {"test_set"} if asked & {"tested", "pairs", "split", "best_split", "experiment"} else set()
+    named |= {"train_set"} if asked & {"split", "best_split"} else set()
+    found = {part for name in named for part in catalog.missing(setting.values[name])}
+    return sorted(part for part in found if part in catalog.SETS)
+
+
 def code_hash(notebook: Path, rooms: list[str]) -> str:
     """Hash of a notebook's code, of the modules that it uses and of whole rooms, without comments and layout."""
     sources = [ast.unparse(ast.parse(_python(source))) for source in code_cells(notebook)]

@@ -1,4 +1,4 @@
-"""What the real-face profile commits beside its figures: the README's table, the weights, their card."""
+"""What the real-face profile commits beside its figures: RESULTS.md, the README's rows, the weights, their card."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ NUMBERS |= {f"tar_at_far_{far}": f"TAR at FAR {far}" for far in ("1e-2", "1e-3")
 
 
 def publish() -> None:
-    """Bring README table, shipped weights and model cards up to date with the profile's results."""
+    """Bring RESULTS.md, the README's rows, shipped weights and model cards up to date with the profile's results."""
     provenance = json.loads(results.results_path(PROFILE).read_text(encoding="utf-8"))["_provenance"]
     for notebook, (prefix, _) in SHIPPED.items():
         if notebook in provenance:
@@ -37,6 +37,7 @@ def publish() -> None:
                 ship(name, key, prefix, [other for other in runs if other != name])
     readme = runtime.ROOT / "README.md"
     files.write_atomically(readme, with_table(readme.read_text(encoding="utf-8")))
+    files.write_atomically(runtime.ROOT / "RESULTS.md", results_table())
 
 
 def runs_of(provenance: dict, notebook: str) -> dict[str, str]:
@@ -60,7 +61,7 @@ def ship(name: str, key: str, prefix: str = "", others: Sequence[str] = ()) -> N
 
 
 def with_table(text: str, profile: str = PROFILE) -> str:
-    """The README's text with a fresh results table between its markers.
+    """The README's text with fresh rows of results between its markers.
 
     Raises
     ------
@@ -71,7 +72,15 @@ def with_table(text: str, profile: str = PROFILE) -> str:
     _, found, tail = rest.partition(END)
     if not found:
         raise ValueError(f"README.md lacks the markers {BEGIN} and {END} that the results table goes between.")
-    return f"{head}{BEGIN}\n{results_table(profile)}{END}{tail}"
+    return f"{head}{BEGIN}\n{headline(profile)}{END}{tail}"
+
+
+def headline(profile: str = PROFILE) -> str:
+    """Markdown of at most ten rows: what a reader wants to know first, and what `facelib.compare` promises."""
+    from facelib.inference import decision
+
+    card = decision.read_card(decision.DEFAULT)
+    return _filled("headline.md", results.load(profile), profile=profile, card=card)
 
 
 def results_table(profile: str = PROFILE) -> str:

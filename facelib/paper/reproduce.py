@@ -12,14 +12,12 @@ from pathlib import Path
 import yaml
 
 from facelib import files, runtime
-from facelib.data import catalog
 from facelib.paper import inputs, profiles, release
 from facelib.paper.origins import own_parameters
 from facelib.paper.profiles import ParameterError
 from facelib.paper.setting import Setting
 
 OVERVIEW = "00_overview"
-OPTIONAL = {"12_more_data"}  # left out where one of their data sets is not at hand
 
 
 class NotebookError(RuntimeError):
@@ -120,8 +118,8 @@ def run(profile: str, only: list[str] | None = None, settings: dict | None = Non
         if not force and path.stem != OVERVIEW and _executed(target) and _up_to_date(setting, step):
             print(f"{title}: up to date")
             continue
-        if path.stem in OPTIONAL and (missing := _missing_sets(setting, path)):
-            print(f"{title}: left out, without the data set {' and '.join(missing)} (see data/README.md)")
+        if missing := inputs.missing_sets(setting, path):
+            print(f"{title}: left out, without {' and '.join(missing)} (see data/README.md); {_kept(target)}")
             continue
         print(f"{title}: running")
         _execute(path, target, step.injected)
@@ -187,10 +185,8 @@ def _strip_run_metadata(notebook) -> None:
             cell.metadata.pop(name, None)
 
 
-def _missing_sets(setting: Setting, path: Path) -> list[str]:
-    named = {setting.values[name] for name in inputs.strings(path) if inputs.is_set(name)}
-    parts = sorted({part for value in named for part in catalog.parts_of(value)})
-    return [part for part in parts if inputs.source_stamp(part) == ["missing"]]
+def _kept(target: Path) -> str:
+    return f"its committed numbers stay in {target.parent.name}/" if target.exists() else "it has no numbers here"
 
 
 def _stamp(setting: Setting, path: Path) -> Path:

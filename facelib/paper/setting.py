@@ -106,9 +106,16 @@ class Setting:
         return self.experiment()
 
     @cached_property
+    def tested(self) -> PackedFaces:
+        """The people who are tested: all that scoring a network at hand needs, with or without the training set."""
+        faces = self.load("test_set")
+        self.used["parts"]["test"] = faces.key
+        return faces
+
+    @cached_property
     def pairs(self) -> pairs.Pairs:
         """The test pairs: LFW's View 2, or pairs drawn from another test set; see `splits.pairs_of`."""
-        return self.pairs_of(self.split.test, "test_set")
+        return self.pairs_of(self.tested, "test_set")
 
     def pairs_of(self, faces: PackedFaces, parameter: str) -> pairs.Pairs:
         """The test pairs of the set that a parameter names."""
@@ -124,7 +131,15 @@ class Setting:
 
     @cached_property
     def run(self):
-        """The finished run of the paper's recipe (`training.Run`), trained where it is not at hand."""
+        """The finished run of the paper's recipe (`training.Run`), trained where it is not at hand.
+
+        Where the training set is not at hand either, that whose weights are shipped under its name.
+        """
+        if missing := catalog.missing(self.values["train_set"]):
+            run = self._training().shipped_run(self["run"])
+            if run is None or self.changed.keys() & {*_SPLIT, *_RECIPE}:
+                raise FileNotFoundError(f"Training '{self['run']}' needs '{missing[0]}': see data/README.md.")
+            return self._noted([run])[0]
         split = self.split
         return self._noted([self._training().train(self["run"], split.train, self.recipe, split.held_out)])[0]
 

@@ -21,7 +21,7 @@ from facelib.data import photofiles
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
 MAX_BYTES = 2**27  # of a file; one of `MAX_PIXELS` has less unless it is not compressed
 MAX_PIXELS = 100_000_000
-LARGE = 20_000_000
+LARGE = 20_000_000  # pixels; copies of such an image are made small, where they are not for the resize alone
 MARGIN = 1.5  # times the wanted resolution that JPEG's reduced decoding keeps, so that the resize decides the quality
 # Segments of a JPEG's header by their markers; the plain ones are JFIF, comments, tables and frames.
 FRAME_SEGMENTS = frozenset((0xC0, 0xC1, 0xC2))

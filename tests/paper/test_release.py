@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from facelib.inference import decision
 from facelib.paper import claims, release, results
 from facelib.paper.setting import Setting
 
@@ -66,6 +67,9 @@ def trained(measured, tmp_path, monkeypatch):
         (Path(__file__).parent.parent.parent / "data" / "claims.csv").read_bytes()
     )
     (tmp_path / "README.md").write_text(f"{release.BEGIN}\n{release.END}\n")
+    card = Path("data", "weights", f"{decision.DEFAULT}.json")  # the README's first rows say what `compare` promises
+    (tmp_path / card).parent.mkdir()
+    (tmp_path / card).write_bytes((Path(__file__).parent.parent.parent / card).read_bytes())
     return tmp_path / "data" / "weights"
 
 
@@ -75,7 +79,8 @@ def test_publish_ships_weights_card_and_table(trained, tmp_path):
     card = (trained / "net.md").read_text()
     assert "f00" in card and "12,524 images of 2,906 people" in card and "0.998 [0.997, 0.999]" in card
     assert "the paper's" in card and "non-negative" in card
-    assert "P07" in (tmp_path / "README.md").read_text()
+    assert "P07" in (tmp_path / "RESULTS.md").read_text()
+    assert "average precision" in (tmp_path / "README.md").read_text()
     assert json.loads(results.results_path("lfw").read_text())
 
 

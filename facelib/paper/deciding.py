@@ -53,7 +53,8 @@ def shipped(setting: Setting, name: str = decision.DEFAULT) -> Judging:
     faces, card = faces.select(rows), decision.read_card(name)
     setting.used["cards"] = {name: card_key(card)}
     source = catalog.source(setting["test_set"])
-    inside = [archives.members(source).root + path for path in faces.paths]
+    root = archives.members(source).root
+    inside = [root + path for path in faces.paths]
     framed = aligned.faces(source, inside, card.size)
     pixels = faces.take(np.arange(len(faces)))
     for row, path in enumerate(inside):

@@ -105,7 +105,7 @@ def judge(
     }
     ends = {name: np.quantile(found[1:], [0.025, 0.975]).tolist() for name, found in values.items()}
     ends["ece"] = [0.0, float(np.quantile(values["ece"][1:], 0.95))]
-    return {name: Estimate(found[0], *ends[name], len(genuine)) for name, found in values.items()}
+    return {name: Estimate(found[0], ends[name][0], ends[name][1], len(genuine)) for name, found in values.items()}
 
 
 def shares(

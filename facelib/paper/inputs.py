@@ -7,6 +7,7 @@ import hashlib
 import importlib
 import json
 from pathlib import Path
+from typing import Any
 
 from facelib import _rooms, runtime
 from facelib.data import archives, catalog
@@ -26,8 +27,11 @@ def declared(notebook: Path, setting: Setting, own: dict[str, object]) -> dict |
         origin = results.provenance(setting.place, notebook.stem)
     except FileNotFoundError:
         return None
+    if "revision" not in origin:  # of a version that declared less
+        return None
     consumed = origin["consumed"]
-    given = {name: (setting.values | own).get(name) for name in origin["parameters"]}
+    values = setting.values | own
+    given: dict[str, Any] = {name: values.get(name) for name in origin["parameters"]}
     cards = {name: _card(name) for name in consumed.get("cards", {})}
     return ({"cards": cards} if cards else {}) | {
         "code": code_hash(notebook, ["training"] if consumed.get("runs") else []),
@@ -73,7 +77,7 @@ def missing_sets(setting: Setting, notebook: Path) -> list[str]:
     nodes = (node for source in code_cells(notebook) for node in ast.walk(ast.parse(_python(source))))
     asked = {node.attr for node in nodes if isinstance(node, ast.Attribute) and ast.unparse(node.value) == "setting"}
     named = {name for name in texts if is_set(name)}
-    named |= {"test_set"} if asked & {"tested", "pairs", "split", "best_split", "experiment"} else set()
+    named |= {"test_set"} if asked & {"scored", "pairs", "split", "best_split", "experiment"} else set()
     named |= {"train_set"} if asked & {"split", "best_split"} else set()
     found = {part for name in named for part in catalog.missing(setting.values[name])}
     return sorted(part for part in found if part in catalog.SETS)
@@ -107,11 +111,12 @@ def used_modules(sources: list[str]) -> list[str]:
 
 
 def _imported(tree: ast.AST) -> list[str]:
-    rooms, found = {}, []
+    rooms: dict[str, str] = {}
+    found: list[str] = []
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and node.module == "facelib":
             rooms |= {alias.asname or alias.name: alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("facelib."):
+        elif isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("facelib."):
             inside = node.module.removeprefix("facelib.")
             found += [inside, *(_home(inside, alias.name) for alias in node.names)]
     names = [node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and node.id in rooms]

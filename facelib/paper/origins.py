@@ -27,9 +27,9 @@ def own_parameters(notebook: Path) -> dict[str, object]:
     """
     for cell in json.loads(notebook.read_text(encoding="utf-8"))["cells"]:
         if "parameters" in cell["metadata"].get("tags", []):
-            tree = ast.parse("".join(cell["source"]))
+            body: list = ast.parse("".join(cell["source"])).body
             try:
-                values = {node.targets[0].id: ast.literal_eval(node.value) for node in tree.body}
+                values = {node.targets[0].id: ast.literal_eval(node.value) for node in body}
             except (AttributeError, ValueError):
                 raise ValueError(f"The parameters cell of '{notebook.name}' must hold literals only.") from None
             return {name: value for name, value in values.items() if name not in ("profile", "overrides")}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
@@ -214,7 +216,7 @@ def target_logits(degrees: np.ndarray, curves: dict[str, np.ndarray]) -> Axes:
     return axis
 
 
-def validation_curves(histories: dict[str, object]) -> Axes:
+def validation_curves(histories: dict[str, Any]) -> Axes:
     """AUC on the validation people over the epochs, one line per run; a ring marks the best epoch.
 
     Parameters

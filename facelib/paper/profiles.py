@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -136,14 +137,15 @@ def _plain(rule: dict, value, folder: Path):
 
 
 def _mapping(given: Mapping | str | None, where: str) -> Mapping:
+    content: Any = given
     if isinstance(given, str):
         try:
-            given = yaml.safe_load(given)
+            content = yaml.safe_load(given)
         except yaml.YAMLError as error:
             raise ParameterError(f"{where}: neither JSON nor YAML ({_one_line(error)}).") from None
-    if not isinstance(given or {}, Mapping):
-        raise ParameterError(f"{where}: expected names and values, such as {{'epochs': 3}}, got {given!r}.")
-    return given or {}
+    if content is not None and not isinstance(content, Mapping):
+        raise ParameterError(f"{where}: expected names and values, such as {{'epochs': 3}}, got {content!r}.")
+    return content or {}
 
 
 def _read(path: Path) -> dict:

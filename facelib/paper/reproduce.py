@@ -82,7 +82,7 @@ def plan(profile: str, only: list[str] | None, settings: dict[str, object]) -> t
     if any(changed.values()) and "profile" not in overrides and not setting.changed:
         overrides["profile"] = f"{setting.place}-changed"
         setting = profiles.setup(profile, overrides)
-    shared = {"profile": setting.profile} if setting.profile != "demo" else {}
+    shared: dict[str, object] = {"profile": setting.profile} if setting.profile != "demo" else {}
     if given := setting.changed | {name: overrides[name] for name in ("profile",) if name in overrides}:
         shared["overrides"] = given
     return setting, [Step(path, own[path] | mine, shared | mine) for path, mine in changed.items()]

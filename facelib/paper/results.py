@@ -53,7 +53,7 @@ class Recorder:
         """Record a number, or anything with ``value``, ``low``, ``high`` and ``n``; returns it for display."""
         if hasattr(value, "value"):
             value, low, high, n = value.value, value.low, value.high, value.n
-        result = Result(*(_plain(x) for x in (value, low, high, n)), unit)
+        result = Result(_plain(value), _plain(low), _plain(high), _plain(n), unit)
         self.entries[key] = {**result.__dict__, "notebook": self.notebook}
         return result
 

@@ -11,8 +11,9 @@ from typing import Any
 import yaml
 
 from facelib import runtime
-from facelib.data import archives, catalog, pairs, splits
+from facelib.data import archives, catalog, splits
 from facelib.data.packed import PackedFaces
+from facelib.data.pairs import Pairs
 from facelib.data.splits import Experiment
 from facelib.paper import results
 
@@ -106,18 +107,18 @@ class Setting:
         return self.experiment()
 
     @cached_property
-    def tested(self) -> PackedFaces:
+    def scored(self) -> PackedFaces:
         """The people who are tested: all that scoring a network at hand needs, with or without the training set."""
         faces = self.load("test_set")
         self.used["parts"]["test"] = faces.key
         return faces
 
     @cached_property
-    def pairs(self) -> pairs.Pairs:
+    def pairs(self) -> Pairs:
         """The test pairs: LFW's View 2, or pairs drawn from another test set; see `splits.pairs_of`."""
-        return self.pairs_of(self.tested, "test_set")
+        return self.pairs_of(self.scored, "test_set")
 
-    def pairs_of(self, faces: PackedFaces, parameter: str) -> pairs.Pairs:
+    def pairs_of(self, faces: PackedFaces, parameter: str) -> Pairs:
         """The test pairs of the set that a parameter names."""
         found = splits.pairs_of(faces, self[parameter], self["all_pairs"], self["seed"])
         columns = [column.tolist() for column in (found.left, found.right, found.genuine)]
@@ -200,7 +201,7 @@ class Setting:
     def note_sets(self) -> None:
         """Note the content of each set whose name was handed out and that was not loaded here."""
         for name in list(self.used["parameters"]):
-            if rules()[name].get("format") == "set" and self.values[name] not in self.used["sets"]:
+            if rules().get(name, {}).get("format") == "set" and self.values[name] not in self.used["sets"]:
                 self.load(name)
 
     def _training(self):

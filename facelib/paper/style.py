@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from itertools import cycle
+from itertools import cycle, islice
 from typing import TYPE_CHECKING
 
 import matplotlib.pyplot as plt
@@ -40,7 +40,7 @@ def looks(count: int) -> list[tuple[str, str]]:
     most = len(_DASHES) * len(_HUES)
     if count > most:
         raise ValueError(f"{count} lines in one figure: no more than {most} can be told apart.")
-    return [pair for pair, _ in zip(zip(cycle(_DASHES), cycle(_HUES), strict=False), range(count), strict=False)]
+    return list(islice(zip(cycle(_DASHES), cycle(_HUES), strict=False), count))
 
 
 def axes(xlabel: str, ylabel: str, width: float = 6.4) -> Axes:

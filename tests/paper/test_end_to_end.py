@@ -45,13 +45,14 @@ def test_paper_profile_runs_every_notebook(tmp_path, monkeypatch):
     rendered.write_people(tmp_path / "data" / "vggface2" / "train", range(8), 6, progress=False)
     rendered.write_people(tmp_path / "data" / "facecap", range(100, 106), 6, progress=False)
     reproduce.run("paper", settings=SMALL)
-    stored = json.loads((tmp_path / "out" / "figures" / "paper" / "results.json").read_text())
+    place = tmp_path / "out" / "figures" / "paper-changed"
+    stored = json.loads((place / "results.json").read_text())
     assert stored["data.train.identities"]["value"] == 6 and stored["data.test.images"]["value"] == 36
     assert (
         set(stored["_provenance"])
         == {path.stem for path in reproduce.notebooks()} - {reproduce.OVERVIEW} - reproduce.OPTIONAL
     )
-    drawn = {path.name for path in (tmp_path / "out" / "figures" / "paper").glob("*.png")}
+    drawn = {path.name for path in place.glob("*.png")}
     assert {f"figure_{number}.png" for number in range(1, 9)} | {"startup.png"} <= drawn
 
 

@@ -44,6 +44,15 @@ def test_what_has_not_run_has_declared_nothing(notebook):
     assert inputs.declared(notebook("1"), setup("demo"), {}) is None
 
 
+def test_what_an_older_version_has_recorded_declares_nothing(notebook, output):
+    run("01_one", setup("demo"), "seed")
+    path = output / "figures" / "demo" / "results.json"
+    stored = json.loads(path.read_text())
+    stored["_provenance"]["01_one"] = {"consumed": {"weights": "abc", "test": "def"}, "parameters": {"seed": 0}}
+    path.write_text(json.dumps(stored))
+    assert inputs.declared(notebook("1"), setup("demo"), {}) is None
+
+
 def test_parameters_count_where_they_were_read(notebook):
     path = notebook("1")
     run("01_one", setup("demo"), "seed", "draws")

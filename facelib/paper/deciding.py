@@ -47,7 +47,7 @@ class Judging:
 
 def shipped(setting: Setting, name: str = decision.DEFAULT) -> Judging:
     """A shipped network on the test pairs, its faces framed by the detector as the card wants them."""
-    faces, chosen = setting.tested, setting.pairs
+    faces, chosen = setting.scored, setting.pairs
     rows = np.unique([chosen.left, chosen.right])
     places = np.searchsorted(rows, chosen.left), np.searchsorted(rows, chosen.right)
     faces, card = faces.select(rows), decision.read_card(name)

@@ -108,7 +108,7 @@ class Setting:
 
     @cached_property
     def scored(self) -> PackedFaces:
-        """The people who are tested: all that scoring a network at hand needs, with or without the training set."""
+        """The people who are scored: all that scoring a network at hand needs, with or without the training set."""
         faces = self.load("test_set")
         self.used["parts"]["test"] = faces.key
         return faces

@@ -132,7 +132,7 @@ def test_overrides_that_are_no_mapping(overrides):
 
 
 def test_a_profile_that_is_not_there(own, tmp_path):
-    with pytest.raises(ParameterError, match="Unknown profile 'lwf': there are demo, lfw, paper, or the path"):
+    with pytest.raises(ParameterError, match="Unknown profile 'lwf': there are celeba, demo, lfw, paper, or the path"):
         setup("lwf")
     with pytest.raises(ParameterError, match="Unknown profile"):
         setup(str(tmp_path / "none.yaml"))

@@ -167,14 +167,16 @@ def test_a_notebook_whose_outputs_were_cleared_is_executed_again(repository, qui
     assert executed(capsys) == ["01_one"]
 
 
-def test_an_optional_notebook_is_left_out_without_its_data(repository, quick, capsys, monkeypatch):
+def test_a_notebook_is_left_out_without_its_data(repository, quick, capsys, monkeypatch):
     monkeypatch.setenv("FACELIB_DATA", str(repository / "empty"))
-    monkeypatch.setattr(reproduce, "OPTIONAL", {"01_one"})
     write(repository, "01_one", BODY.format(stem="01_one") + "setting['joined_set']\n" + SAVE)
     joined = {"joined_set": "demo-train+families", "profile": "mine"}
     reproduce.run("demo", settings=joined)
     said = capsys.readouterr().out
-    assert "01_one: left out, without the data set families" in said and "02_two: running" in said
+    assert (
+        "01_one: left out, without families (see data/README.md); it has no numbers here" in said
+        and "02_two: running" in said
+    )
     assert stored(repository, "mine") == {"02_two.x": 1, "00_overview.x": 1}
     reproduce.run("demo", ["01"])
     assert "01_one: running" in capsys.readouterr().out

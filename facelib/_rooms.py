@@ -7,10 +7,12 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+HOMES: dict[str, dict[str, str]] = {}  # of each room that was imported, the module of each name
+
 
 def hand_out(room: str, names: dict[str, str]) -> tuple[Callable[[str], Any], Callable[[], list[str]], list[str]]:
     """``__getattr__``, ``__dir__`` and ``__all__`` of a room; ``names``: of each module, with blanks between."""
-    homes = {name: module for module, of_module in names.items() for name in of_module.split()}
+    homes = HOMES[room] = {name: module for module, of_module in names.items() for name in of_module.split()}
 
     def __getattr__(name: str):
         if name in homes:

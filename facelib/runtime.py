@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import platform
@@ -11,6 +12,7 @@ import warnings
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+FOLDERS = ("FACELIB_DATA", "FACELIB_CACHE", "FACELIB_OUTPUT")  # environment variables that hold a path
 
 
 def data_dir() -> Path:
@@ -63,11 +65,15 @@ def mkl_cpu_type(vendor: str, flags: str) -> str | None:
 
 
 def prepare() -> None:
-    """Set what Paddle reads at import, without overriding anything the user has set.
+    """Set what Paddle reads at import, without overriding anything the user has set; make the folders' paths absolute.
 
     Called when the package is imported. Where Paddle came first, it says so in one line, because
-    the settings then have no effect.
+    the settings then have no effect. A relative path is meant from here: a notebook or another process that is
+    started later stands elsewhere.
     """
+    for name in FOLDERS:
+        if os.environ.get(name):
+            os.environ[name] = os.path.abspath(os.path.expanduser(os.environ[name]))
     defaults = {"OMP_NUM_THREADS": str(cores()), "GLOG_minloglevel": "2"}
     info = _cpuinfo()
     cpu_type = mkl_cpu_type(info.get("vendor_id", ""), info.get("flags", ""))
@@ -139,24 +145,37 @@ def peak_memory(process: int | None = None) -> int:
 
 
 def hardware() -> dict[str, str]:
-    """Facts that a timing or a last digit depends on: CPU, cores, threads, memory, versions, device."""
-    import numpy
+    """Facts that a timing or a last digit depends on: CPU, cores, threads, memory, versions, device.
+
+    Paddle is asked for its device only where it is in use.
+    """
+    from importlib import metadata
+
     import psutil
 
-    from facelib._paddle import paddle
-
+    paddle = sys.modules.get("paddle")
     return {
         "cpu": cpu_model(),
         "cores": str(cores()),
         "threads": os.environ.get("OMP_NUM_THREADS", "default"),
         "memory": f"{psutil.virtual_memory().total / 2**30:.0f} GiB",
-        "device": paddle.get_device(),
+        "device": paddle.get_device() if paddle else "Paddle not in use",
         "cpu math path": os.environ.get("MKL_DEBUG_CPU_TYPE", "as detected"),
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
-        "numpy": numpy.__version__,
-        "paddle": paddle.__version__ + (" (GPU build)" if paddle.is_compiled_with_cuda() else ""),
+        "numpy": metadata.version("numpy"),
+        "paddle": _paddle_version(),
     }
+
+
+def _paddle_version() -> str:
+    """Version of the build that is installed, of which there are two distributions."""
+    from importlib import metadata
+
+    for distribution, build in (("paddlepaddle", ""), ("paddlepaddle-gpu", " (GPU build)")):
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            return metadata.version(distribution) + build
+    return "not installed"
 
 
 def _cpuinfo() -> dict[str, str]:

@@ -27,6 +27,11 @@ def test_a_failed_write_leaves_what_was_there(tmp_path):
     assert [found.name for found in path.parent.iterdir()] == ["numbers.json"]
 
 
+def test_bytes_are_written_as_they_are(tmp_path):
+    files.write_atomically(tmp_path / "a", b"\r\n\0\xff")
+    assert (tmp_path / "a").read_bytes() == b"\r\n\0\xff"
+
+
 def test_no_update_is_lost_between_processes(tmp_path):
     path = tmp_path / "count"
     command = [sys.executable, "-c", ADD, str(path)]

@@ -1,5 +1,6 @@
 """Guards over the committed notebooks, profiles, results and README."""
 
+import ast
 import json
 import re
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from facelib import runtime
-from facelib.paper import release, reproduce, results
+from facelib.paper import origins, release, reproduce, results, setup, shipped
 from facelib.training import runs
 
 ROOT = runtime.ROOT
@@ -46,23 +47,84 @@ def test_committed_notebooks_name_no_path_of_a_machine(path):
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=label)
 def test_code_lives_in_the_package(path):
-    for cell in code_cells(path):
-        source = "".join(cell["source"])
-        assert not re.search(r"^\s*(def|class) ", source, re.M)
-        assert source.count("\n") < 25
+    loops = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
+    for source in origins.code_cells(path):
+        assert len(source.splitlines()) <= 15, source
+        assert "splits.experiment(" not in source and not re.search(r"(?<![.\w])Recipe\(", source)
+        for node in ast.walk(ast.parse(source)):
+            assert not isinstance(node, (ast.FunctionDef, ast.ClassDef)), source
+            if isinstance(node, loops):
+                inside = [other for other in ast.walk(node) if isinstance(other, loops)]
+                assert len(node.generators) == len(inside) == 1, f"loops within loops: {ast.unparse(node)}"
 
 
-@pytest.mark.parametrize("profile", reproduce.PROFILES)
-def test_every_profile_fits_the_notebooks_parameters(profile):
-    assert len(reproduce.plan(profile, None, {})) == len(NOTEBOOKS)
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=label)
+def test_the_parameters_cell_is_short(path):
+    [cell] = [cell for cell in code_cells(path) if "parameters" in cell["metadata"].get("tags", [])]
+    lines = "".join(cell["source"]).splitlines()
+    assert len(lines) <= 6 and [line.split(" = ")[0] for line in lines[:2]] == ["profile", "overrides"]
 
 
-@pytest.mark.parametrize("profile", ["lfw", "paper"])
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=label)
+def test_a_question_first_and_an_answer_last(path):
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    title = "".join(cells[0]["source"]).splitlines()[0]
+    assert re.fullmatch(r"# \d\d .+\?", title)
+    assert "".join(cells[-2]["source"]) == "## The answer" and cells[-1]["cell_type"] == "code"
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=label)
+def test_prose_is_short(path):
+    for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
+        if cell["cell_type"] == "markdown":
+            text = re.sub(r"\$[^$]*\$|`[^`]*`", "x", "".join(cell["source"]))
+            text = re.sub(
+                r"\]\([^)]*\)", "]", "\n".join(line for line in text.splitlines() if not line.startswith(("|", "#")))
+            )
+            assert len(text.split()) <= 150, text
+            for paragraph in re.split(r"\n\s*\n|\n(?=-)", text):
+                for sentence in re.split(r"(?<=[.!?])\s+", " ".join(paragraph.split())):
+                    assert len(sentence.split()) < 30, sentence
+
+
+def test_half_of_the_cells_of_the_paper_are_compared():
+    cells = [cell for path in NOTEBOOKS if path.stem < "06" for cell in code_cells(path)]
+    compared = [cell for cell in cells if "nbval-ignore-output" not in cell["metadata"].get("tags", [])]
+    assert len(compared) >= len(cells) / 2
+
+
+def test_tables_have_no_random_names():
+    assert 'id=\\"T_' not in (ROOT / "notebooks" / "00_overview.ipynb").read_text(), "each run would change every line"
+
+
+def test_what_reads_another_notebook_s_numbers_comes_after_it():
+    stems = [path.stem for path in NOTEBOOKS]
+    assert stems.index("14_recipes") < stems.index("12_more_data") and stems[-1] == reproduce.OVERVIEW
+
+
+@pytest.mark.parametrize("profile", shipped())
+def test_every_profile_fits_the_notebooks(profile):
+    _, steps = reproduce.plan(profile, None, {})
+    assert len(steps) == len(NOTEBOOKS)
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=label)
+def test_every_parameter_that_a_notebook_names_is_there(path):
+    named = re.findall(r"setting\[\"(\w+)\"\]", "\n".join(origins.code_cells(path)))
+    assert set(named) <= set(setup("demo").values)
+
+
+@pytest.mark.parametrize("profile", shipped())
 def test_profiles_open_with_the_five_facts(profile):
     head = (ROOT / "notebooks" / "profiles" / f"{profile}.yaml").read_text().splitlines()[:6]
-    assert [re.match(r"# (\w+):", line).group(1) for line in head[1:]] == [
-        "Paper", "Command", "Hardware", "Duration", "Expect",
-    ]  # fmt: skip
+    assert head[0].startswith(f"# Profile {profile}: ")
+    facts = [re.match(r"# (\w+):\s+\S", line).group(1) for line in head[1:]]
+    assert facts == ["Source", "Command", "Hardware", "Duration", "Expect"]
+
+
+def test_the_number_to_expect_is_the_one_that_came_out():
+    expected = re.search(r"# Expect: +(\S+) (.*?\])", (ROOT / "notebooks" / "profiles" / "lfw.yaml").read_text())
+    assert results.show(LFW[expected.group(1)]) == expected.group(2)
 
 
 @pytest.mark.parametrize("profile", ["demo", "lfw"])
@@ -116,13 +178,12 @@ def test_readme_table_is_fresh(monkeypatch):
     assert release.with_table(text) == text, "README.md is stale: run `make reproduce PROFILE=lfw`"
 
 
-@pytest.mark.parametrize(("notebook", "used"), [("02_train", "03_similarity"), ("06_losses", "06_losses")])
+@pytest.mark.parametrize(("notebook", "used"), [("02_train", "03_similarity"), ("14_recipes", "14_recipes")])
 def test_shipped_weights_are_those_of_recorded_runs_and_of_the_results(monkeypatch, tmp_path, notebook, used):
     monkeypatch.setenv("FACELIB_CACHE", str(tmp_path))
-    shipped = [runs.find_run(*run) for run in release.runs_of(LFW, notebook)]
-    hashes = [run.row["weights_sha256"] for run in shipped]
-    assert LFW["_provenance"][used]["consumed"]["weights"] == " ".join(hashes)
-    for run in shipped:
+    shipped = {name: runs.find_run(name, key) for name, key in release.runs_of(LFW["_provenance"], notebook).items()}
+    for name, run in shipped.items():
+        assert LFW["_provenance"][used]["consumed"]["weights"][name] == run.row["weights_sha256"]
         assert run.weights.parent == ROOT / "data" / "weights" and run.weights.stat().st_size < 30e6
         card = run.weights.with_suffix(".md").read_text()
         assert run.row["weights_sha256"] in card and "non-commercial" in card

@@ -126,6 +126,10 @@ class TestImport:
         done = fresh(code)
         assert (done.stdout, done.stderr) == ("False\n", "")
 
+    def test_features_need_no_pandas(self):
+        code = "import sys; import facelib.inference.embedder; print('pandas' in sys.modules)"
+        assert fresh(code).stdout == "False\n"
+
     def test_paddle_is_imported_and_used_quietly(self):
         code = (
             "import sys\n"
@@ -272,6 +276,20 @@ class TestFolders:
         monkeypatch.setenv(name, "~/here")
         assert getattr(runtime, function)() == tmp_path / "here"
 
+    def test_a_relative_path_is_meant_from_where_the_process_began(self, tmp_path):
+        (tmp_path / "notebooks").mkdir()
+        code = (
+            "import os, facelib; os.chdir('notebooks')\n"
+            "from facelib import runtime\n"
+            "print(runtime.data_dir(), runtime.cache_dir(), runtime.output_dir(), os.environ['FACELIB_DATA'])\n"
+        )
+        given = {"FACELIB_DATA": "faces", "FACELIB_CACHE": "./cache", "FACELIB_OUTPUT": ".."}
+        environment = os.environ | given | {"PYTHONPATH": str(ROOT)}
+        command = [sys.executable, "-c", code]
+        done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=tmp_path)
+        expected = [tmp_path / "faces", tmp_path / "cache", tmp_path.parent, tmp_path / "faces"]
+        assert done.stdout.split() == [str(path) for path in expected]
+
     @pytest.mark.parametrize("unset", [True, False], ids=["unset", "empty"])
     def test_defaults(self, monkeypatch, tmp_path, unset):
         for name in ("FACELIB_DATA", "FACELIB_CACHE", "FACELIB_OUTPUT", "XDG_CACHE_HOME"):
@@ -293,6 +311,17 @@ class TestHardware:
         assert int(facts["cores"]) >= 1 and facts["memory"].endswith("GiB")
         assert facts["numpy"] == np.__version__
         assert str(Path.home()) not in " ".join(facts.values())
+
+    def test_paddle_is_not_loaded_for_them(self):
+        code = (
+            "import sys; from facelib import runtime; facts = runtime.hardware()\n"
+            "print('paddle' in sys.modules, facts['device'], facts['paddle'], sep='|')\n"
+            "from facelib._paddle import paddle; runtime.use_device('cpu'); print(runtime.hardware()['device'])\n"
+            "print(paddle.__version__)"
+        )
+        before, device, version = fresh(code).stdout.splitlines()
+        assert before.startswith("False|Paddle not in use|") and device == "cpu"
+        assert before.split("|")[2].removesuffix(" (GPU build)") == version
 
     def test_cores_are_those_this_process_may_use(self, monkeypatch):
         monkeypatch.setattr(os, "sched_getaffinity", lambda process: {3, 5}, raising=False)

@@ -98,6 +98,8 @@ def loading(folder: str | Path, runs: int = 3) -> pd.DataFrame:
 def load_as_lists(folder: str | Path, size: int = 64) -> list[np.ndarray]:
     """Load as the paper's section 3 describes it: each image opened, resized, channel first, into a list.
 
+    What cannot be opened is passed over; packing lists it with its reason.
+
     Returns
     -------
     A list of (3, size, size) float32 arrays in [0, 255].
@@ -105,10 +107,14 @@ def load_as_lists(folder: str | Path, size: int = 64) -> list[np.ndarray]:
     from PIL import Image
 
     faces = []
-    for person in sorted(path for path in Path(folder).iterdir() if path.is_dir()):
-        for path in sorted(person.iterdir()):
-            if path.suffix.lower() in images.SUFFIXES:
-                pixels = np.asarray(Image.open(path).convert("RGB").resize((size, size)), dtype=np.float32)
+    with images.quiet_about_size():
+        for person in sorted(path for path in Path(folder).iterdir() if path.is_dir()):
+            for path in sorted(person.iterdir()):
+                try:
+                    with Image.open(path, formats=images.FORMATS) as image:
+                        pixels = np.asarray(image.convert("RGB").resize((size, size)), dtype=np.float32)
+                except Exception:  # Pillow's decoders raise many types for damaged files
+                    continue
                 faces.append(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
     return faces
 

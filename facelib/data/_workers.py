@@ -4,23 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import os
-import pickle
-import queue
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from concurrent.futures import BrokenExecutor
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from facelib import runtime
 from facelib.data import images
 
 CHUNK = 512  # files that are handed over together,
@@ -74,7 +68,7 @@ def write_faces(
     Raises
     ------
     RuntimeError
-        One of the processes ended early; the others are stopped.
+        One of the processes was ended; the others are stopped.
     OSError
         The target cannot be written.
     """
@@ -114,21 +108,45 @@ def _write_alone(job: Job, chunks: Iterator[Chunk], count: int, workers: int, to
 
 
 def _write_together(job: Job, chunks: Iterator[Chunk], workers: int, told: Callable):
+    # Unlike the standard library's, these processes do not run the script again that started them.
+    from loky import ProcessPoolExecutor
+
     results, waiting = [], deque()
+    pool = ProcessPoolExecutor(workers, initializer=_prepare, initargs=(os.getpid(),), env={"OMP_NUM_THREADS": "1"})
 
     def take():
-        chunk, future = waiting.popleft()
-        results.extend(_named(chunk, future.result()))
-        told(len(chunk.files))
+        results.extend(_named(waiting[0][0], waiting[0][1].result()))
+        told(len(waiting.popleft()[0].files))
 
-    with _team(job, workers) as submit:
+    try:
         for chunk in chunks:
-            waiting.append((chunk, submit(chunk)))
+            waiting.append((chunk, pool.submit(_write_rows, job, chunk)))
             if len(waiting) > 2 * workers:
                 take()
         while waiting:
             take()
+    except BrokenExecutor:
+        chunks_lost = [lost for lost, _ in waiting] or [chunk]
+        first, last = chunks_lost[0].files[0][0], chunks_lost[-1].files[-1][0]
+        raise RuntimeError(
+            f"A packing process was ended between '{first}' and '{last}', perhaps for want of memory. "
+            "Nothing is kept of this set; run again, with workers=1 to see the error."
+        ) from None
+    finally:
+        pool.shutdown(kill_workers=True)
     return results
+
+
+def _prepare(parent: int) -> None:
+    """Let a process of the pool end with the one that started it, however that ends, and by nothing else."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all; the other process decides
+
+    def watch():
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _named(chunk: Chunk, results: list[Result]) -> list[tuple[str, Result]]:
@@ -172,87 +190,3 @@ def _close_gaps(job: Job, kept: np.ndarray) -> None:
             pixels.seek(end * size)
             end += pixels.write(block[kept[start : start + BLOCK]]) // size
         pixels.truncate(end * size)
-
-
-@contextmanager
-def _team(job: Job, count: int) -> Iterator[Callable[[Chunk], Future]]:
-    """Start processes that write chunks; they are gone afterwards."""
-    idle, processes, threads = queue.SimpleQueue(), [], ThreadPoolExecutor(count)
-
-    def write(chunk: Chunk) -> list[Result]:
-        process = idle.get()
-        try:
-            return _ask(process, chunk)
-        finally:
-            idle.put(process)
-
-    try:
-        for _ in range(count):
-            processes.append(_start(job))
-            idle.put(processes[-1])
-        yield lambda chunk: threads.submit(write, chunk)
-    finally:
-        for process in processes:
-            process.kill()
-        threads.shutdown(cancel_futures=True)
-        for process in processes:
-            process.communicate()
-
-
-def _start(job: Job) -> subprocess.Popen:
-    path = os.pathsep.join(filter(None, (str(runtime.ROOT), os.environ.get("PYTHONPATH"))))
-    process = subprocess.Popen(
-        [sys.executable, "-m", "facelib.data._workers"],
-        env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
-        stdin=subprocess.PIPE,  # closes when this process ends, however it ends
-        stdout=subprocess.PIPE,
-    )
-    pickle.dump(job, process.stdin)
-    return process
-
-
-def _ask(process: subprocess.Popen, chunk: Chunk) -> list[Result]:
-    try:
-        pickle.dump(chunk, process.stdin)
-        process.stdin.flush()
-        answer = pickle.load(process.stdout)
-    except (OSError, EOFError, pickle.UnpicklingError):
-        raise RuntimeError(
-            f"A packing process ended with status {process.wait()} between '{chunk.files[0][0]}' and "
-            f"'{chunk.files[-1][0]}'. Nothing is kept of this set; run again, with workers=1 to see the error."
-        ) from None
-    if isinstance(answer, Exception):
-        raise answer
-    return answer
-
-
-def serve() -> None:
-    """Write chunks for `write_faces` of the process that started this one, until it closes stdin or ends."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the other process decides
-    answers = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # nothing else may get between the answers
-    received = queue.SimpleQueue()
-    threading.Thread(target=_receive, args=(received,), daemon=True).start()
-    job = received.get()
-    with suppress(BrokenPipeError):
-        while True:
-            pickle.dump(_answer(job, received.get()), answers)
-            answers.flush()
-
-
-def _receive(received: queue.SimpleQueue) -> None:
-    with suppress(EOFError, pickle.UnpicklingError):
-        while True:
-            received.put(pickle.load(sys.stdin.buffer))
-    os._exit(0)
-
-
-def _answer(job: Job, chunk: Chunk) -> list[Result] | Exception:
-    try:
-        return _write_rows(job, chunk)
-    except Exception as error:
-        return error
-
-
-if __name__ == "__main__":
-    serve()

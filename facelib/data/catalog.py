@@ -115,6 +115,7 @@ SETS = {
     "digiface": KnownSet(_places("digiface"), None, _OPEN_SET, _digiface),
     "facecap": KnownSet(_places("facecap"), None, _PAPER_SET.replace("{number}", "104646")),
 }
+LFW_SETS = ("lfw", "lfw-tight", "lfw-funneled")  # those whose test pairs are the protocol's
 # Rendered people: identities and shots each. Training and test people never share a number.
 DEMO_SETS = {"demo-train": (range(0, 60), 16), "demo-test": (range(100, 160), 12), "demo-more": (range(200, 240), 12)}
 
@@ -135,7 +136,13 @@ def load(name: str, progress: bool = True, apart: bool = True) -> PackedFaces:
     """
     if len(parts := parts_of(name)) > 1:
         return packing.join({part: load(part, progress, apart) for part in parts})
-    faces = packing.pack(source(name, progress), crop=_crop(name), progress=progress)
+    try:
+        faces = packing.pack(source(name, progress), crop=_crop(name), progress=progress)
+    except archives.DamagedArchive as error:
+        if name not in SETS:
+            raise
+        again = "Fetch it again and compare its sha256 with data/README.md."
+        raise archives.DatasetError(f"{error.what} {again}") from error
     if apart and name in SETS and (other := SETS[name].apart_from):
         kept = copies.without_copies(faces, load(other, progress))
         if progress:

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import ctypes
 import io
+import logging
 import math
 import os
 import struct
 import warnings
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageOps
 
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"})
+from facelib.data import photofiles
+
+# What Pillow may take a file for; of its others some start programs, and none holds photos.
+FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
+MAX_BYTES = 2**27  # of a file; one of `MAX_PIXELS` has less unless it is not compressed
 MAX_PIXELS = 100_000_000
+LARGE = 20_000_000  # pixels; copies of such an image are made small, where they are not for the resize alone
 MARGIN = 1.5  # times the wanted resolution that JPEG's reduced decoding keeps, so that the resize decides the quality
 # Segments of a JPEG's header by their markers; the plain ones are JFIF, comments, tables and frames.
 FRAME_SEGMENTS = frozenset((0xC0, 0xC1, 0xC2))
@@ -25,6 +32,7 @@ Crop = tuple[float, float, float, float]
 
 # Pillow's own default for resize, and so what the paper's "resize" most likely did.
 INTERPOLATION = Image.Resampling.BICUBIC
+_NOWHERE = logging.NullHandler()
 
 
 class Unreadable(ValueError):
@@ -122,19 +130,26 @@ def decode_whole(data: bytes, longest: int) -> np.ndarray:
 def _upright(data: bytes, wanted: int):
     """The image of a file as RGB and upright, of ``wanted`` pixels at least where it has them; its width and height."""
     try:
-        with Image.open(io.BytesIO(data)) as image:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             width, height = image.size
-            if width * height > MAX_PIXELS:
-                raise Unreadable(f"{width} x {height} pixels: over the limit of {MAX_PIXELS:,}")
+            limit = MAX_PIXELS // 2 if image.format == "WEBP" else MAX_PIXELS  # its decoder needs 16 bytes a pixel
+            if width * height > limit:
+                raise Unreadable(f"{width} x {height} pixels: over the limit of {limit:,}")
             if image.format == "JPEG":
                 image.draft(None, (wanted,) * 2)
-            yield _to_rgb(ImageOps.exif_transpose(image)), width, height
+            ImageOps.exif_transpose(image, in_place=True)
+            yield _to_rgb(image, wanted), width, height
     except Unreadable:
         raise
     except Image.DecompressionBombError:
         raise Unreadable(f"over the limit of {MAX_PIXELS:,} pixels") from None
     except Exception as error:  # Pillow's decoders raise many types for damaged files
-        raise Unreadable(_reason(error)) from None
+        raise Unreadable(_reason(error, data)) from None
+
+
+def too_large(size: int) -> str:
+    """Why a file of so many bytes is no photo, or nothing."""
+    return f"{size / 2**20:,.0f} MiB: over the limit of {MAX_BYTES >> 20} MiB" if size > MAX_BYTES else ""
 
 
 def read_file(path: str) -> bytes | str:
@@ -143,6 +158,8 @@ def read_file(path: str) -> bytes | str:
         file = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))  # without the cost of a file object
         try:
             size = os.fstat(file).st_size
+            if reason := too_large(size):
+                return reason
             data = os.read(file, size)
             while len(data) < size and (more := os.read(file, size - len(data))):  # some file systems give a part
                 data += more
@@ -156,6 +173,11 @@ def read_file(path: str) -> bytes | str:
 @contextmanager
 def quiet_about_size():
     """Silence Pillow's warnings about large or odd images; `decode` has its own limit and says so."""
+    logging.getLogger("PIL").addHandler(_NOWHERE)  # else they go to stderr
+    with suppress(OSError, AttributeError):  # absent where libtiff is part of Pillow's own library
+        libtiff = ctypes.CDLL(Image.core.__file__)
+        libtiff.TIFFSetWarningHandler(None)
+        libtiff.TIFFSetErrorHandler(None)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
         warnings.filterwarnings("ignore", category=UserWarning, module="PIL")
@@ -173,19 +195,24 @@ def _jpeg_scale(width: int, height: int, size: int, crop: Crop | None) -> int:
     return min(8, 1 << times.bit_length() - 1)
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
+def _to_rgb(image: Image.Image, wanted: int) -> Image.Image:
+    # Of an image so large that its copies would fill the memory, four times the wanted pixels are enough.
+    times = max(1, min(image.size) // (4 * wanted)) if image.width * image.height > LARGE else 1
     if image.mode.startswith("I"):  # 16-bit grey, held as I;16 or I
-        grey = np.asarray(image, dtype=np.int64)
+        if times > 1:
+            image = image.resize((image.width // times, image.height // times), Image.Resampling.NEAREST)
+        grey = np.asarray(image)
         if grey.min() < 0 or grey.max() > 0xFFFF:
             raise Unreadable("pixels of more than 16 bits have no defined range")
         return Image.fromarray((grey >> 8).astype(np.uint8)).convert("RGB")
     if image.mode == "F":
         raise Unreadable("floating-point pixels have no defined range")
     if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
-        opaque = image.convert("RGBA")
+        reducible = image if image.mode in ("RGBA", "LA") else image.convert("RGBA")
+        opaque = (reducible.reduce(times) if times > 1 else reducible).convert("RGBA")
         white = Image.new("RGBA", opaque.size, "white")
         return Image.alpha_composite(white, opaque).convert("RGB")
-    return image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def _resize(image: Image.Image, size: int, crop: Crop | None) -> np.ndarray:
@@ -198,10 +225,10 @@ def _resize(image: Image.Image, size: int, crop: Crop | None) -> np.ndarray:
     return np.frombuffer(image.tobytes(), np.uint8).reshape(size, size, 3)
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: Exception, data: bytes) -> str:
     text = str(error)
     if "cannot identify" in text:
-        return "not an image that Pillow can read"
+        return photofiles.other_kind(data) or "not an image that Pillow can read"
     if "truncated" in text.lower():
         return "truncated file"
     return f"damaged image ({type(error).__name__}: {text[:80]})"

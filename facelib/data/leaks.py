@@ -2,27 +2,95 @@
 
 from __future__ import annotations
 
-import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import product
-from unicodedata import normalize
 
 import numpy as np
 from numpy import ndarray as Array
 
+from facelib.data.archives import DatasetError
+from facelib.data.packed import PackedFaces
+from facelib.data.people import is_number, plain
+
+FEW = 0.01  # share up to which equal photographs, or people with such, are mistakes in the labels and not copies
 _ROUGH = 0.55  # what duplicates correlate at least before any shift, rotation and zoom
 _SIDE, _INNER, _SHIFT = 48, 34, 3  # pixels: a thumbnail, the square compared, how far it may move
 _POSES = tuple(product((-4, -2, 0, 2, 4), (0.92, 0.96, 1, 1.04, 1.08)))  # degrees, zoom
 
 
-def check_disjoint(names_a: Iterable[str], names_b: Iterable[str]) -> list[str]:
-    """Names of a that b has too, sorted; case, spaces, underscores, Unicode form do not matter."""
+def check_disjoint(names_a: Iterable[str], names_b: Iterable[str], one_set: bool = False) -> list[str]:
+    """Names of a that b has too, sorted; case, spaces, underscores and the Unicode form do not matter.
 
-    def plain(name):
-        return normalize("NFC", re.sub(r"[\s_]", "", normalize("NFC", name).casefold()))
+    Of a name with folders before it, as in sets that were joined, the last part counts. Names without a letter number
+    the people of a set and prove nothing across two of them; ``one_set`` says that both are parts of one, where a
+    number is a person.
+    """
+    if one_set:
+        return sorted(set(names_a) & set(names_b))
+    known = {plain(name.rpartition("/")[2]) for name in names_b}
+    last = {name: name.rpartition("/")[2] for name in names_a}
+    return sorted(name for name, part in last.items() if not is_number(part) and plain(part) in known)
 
-    known = {plain(name) for name in names_b}
-    return sorted({name for name in names_a if plain(name) in known})
+
+def check_sets(train: PackedFaces, test: PackedFaces, train_set: str, test_set: str) -> list[str]:
+    """What a reader should know about two sets of which one trains and the other one is scored, a sentence each.
+
+    Raises
+    ------
+    DatasetError
+        Their photographs or the names of their people say that people are in both.
+    """
+    so = "so the test would score people who were trained on"
+    shared = np.flatnonzero(np.isin(test.digests, train.digests))
+    if len(shared) > FEW * min(len(train), len(test)):
+        raise DatasetError(
+            f"'{train_set}' and '{test_set}' hold the same images ({len(shared):,} of {len(test):,}, such as "
+            f"'{test.paths[shared[0]]}'), {so}. Choose another test set."
+        )
+    if people := check_disjoint(train.names, test.names):
+        raise DatasetError(
+            f"{len(people):,} people of '{train_set}' are in '{test_set}' too by their names, such as '{people[0]}', "
+            f"{so}. Choose another test set, leave them out of the training (without), or rename who is somebody else."
+        )
+    if not len(shared):
+        return []
+    return [f"{_photographs_are(len(shared), test_set)} in '{train_set}' too, such as '{test.paths[shared[0]]}'."]
+
+
+def check_people(faces: PackedFaces, name: str) -> list[str]:
+    """What a reader should know about the people of one set, a sentence each, by files that are equal.
+
+    Raises
+    ------
+    DatasetError
+        More than a few people have most of their photographs under another name too.
+    """
+    order = np.lexsort((faces.labels, faces.digests))
+    digests, labels = faces.digests[order], faces.labels[order]
+    copies = digests[1:] == digests[:-1]
+    other = np.flatnonzero(copies & (labels[1:] != labels[:-1]))
+    sharing = Counter(zip(labels[other].tolist(), labels[other + 1].tolist(), strict=True))
+    sizes = faces.images_per_identity
+    twins = [(a, b) for (a, b), shared in sharing.items() if 2 * shared >= min(sizes[a], sizes[b])]
+    if len(twins) > FEW * len(faces.names):
+        a, b = twins[0]
+        raise DatasetError(
+            f"{len(twins):,} people of '{name}' are there twice: '{faces.names[a]}' and '{faces.names[b]}' hold the "
+            "same photographs. Remove one of the two folders, or put different people's photos into them."
+        )
+    notes, within = [], int((copies & (labels[1:] == labels[:-1])).sum())
+    if sharing:
+        a, b = next(iter(sharing))
+        pair = f"'{faces.names[a]}' and '{faces.names[b]}'"
+        notes.append(f"{_photographs_are(len(other), name)} under two people, such as {pair}.")
+    if within:
+        notes.append(f"{_photographs_are(within, name)} in the set twice under one person.")
+    return notes
+
+
+def _photographs_are(count: int, name: str) -> str:
+    return f"1 photograph of '{name}' is" if count == 1 else f"{count:,} photographs of '{name}' are"
 
 
 def _details(image: Array, poses: Sequence = ((0, 1),)) -> Array:

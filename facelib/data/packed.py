@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import zipfile
+import zlib
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -13,6 +15,9 @@ import numpy as np
 from facelib.data.archives import DatasetError
 
 FORMAT = 1  # raised when packed files of an older layout must not be read
+DAMAGED = (FileNotFoundError, ValueError, KeyError, EOFError, zipfile.BadZipFile)  # what opening a damaged one raises
+SAMPLE = 64  # faces that are compared with their checksum when a set is opened; all of them would take too long
+PARTED = 0.9  # share of the people with several photos who have them in one width, where widths are sources
 UTF8 = {"encoding": "utf-8", "errors": "surrogateescape"}  # file names need not be valid text
 
 
@@ -33,9 +38,11 @@ class PackedFaces:
     paths
         The n paths, relative to the common folder of the set.
     widths
-        (n,) int64: width in pixels of the original files, which tells sources apart.
+        (n,) int64: width in pixels of the original files, which may tell sources apart (see `sources`).
     manifest
-        Count, content hash, size, crop, skipped files with reasons.
+        Count, content hash, size, crop, skipped files with reasons, whether widths part the people.
+    digests
+        (n,) uint64: the first bytes of the files' sha256, equal for equal files; None of faces made in memory.
     """
 
     pixels: np.ndarray
@@ -45,6 +52,7 @@ class PackedFaces:
     paths: tuple[str, ...]
     widths: np.ndarray
     manifest: dict
+    digests: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -75,11 +83,17 @@ class PackedFaces:
             names=tuple(self.names[k] for k in kept),
             paths=tuple(self.paths[i] for i in indices),
             widths=self.widths[indices],
+            digests=None if self.digests is None else self.digests[indices],
         )
 
     def filter(self, min_images: int = 1, max_images: int | None = None) -> PackedFaces:
         """Keep identities with at least ``min_images``, and of each the first ``max_images``."""
         counts = self.images_per_identity
+        if max(counts, default=0) == 1 < min_images:
+            raise DatasetError(
+                f"Each person of '{self.manifest['source']}' has one photo: how photos of a person differ is learned "
+                "from two or more. Add photos, or train on another set and compare these people."
+            )
         if max(counts, default=0) < min_images:
             raise DatasetError(
                 f"No identity of '{self.manifest['source']}' has {min_images} images or more "
@@ -106,9 +120,14 @@ class PackedFaces:
 
     @property
     def sources(self) -> np.ndarray:
-        """(n,) int64 source of each image, told apart by the width of its file; 0 where widths are many."""
+        """(n,) int64 source of each image, told apart by the width of its file.
+
+        Sources are collections of people. Where widths are many, or where people have photos of several (a large
+        one of the passport, a small one of the telephone), they tell something else, and there is one source: 0.
+        """
         widths, source = np.unique(self.widths, return_inverse=True)
-        return source if len(widths) <= 4 else np.zeros(len(self), dtype=np.int64)
+        parted = self.manifest.get("widths_part_people", True)
+        return source if parted and len(widths) <= 4 else np.zeros(len(self), dtype=np.int64)
 
     def __reduce__(self):  # another process opens the memory map itself
         return _reopen, (Path(self.pixels.filename).parent, self.paths)
@@ -134,18 +153,39 @@ def _reopen(home: Path, paths: tuple[str, ...]) -> PackedFaces:
     return faces.select([row_of[path] for path in paths])
 
 
+def widths_part_people(widths: np.ndarray, labels: np.ndarray) -> bool:
+    """Whether nearly all people have their photos in one width each; (n,) widths and labels of a whole set."""
+    several = np.bincount(labels) > 1
+    narrowest, widest = np.full(len(several), np.iinfo(np.int64).max), np.zeros(len(several), np.int64)
+    np.minimum.at(narrowest, labels, widths)
+    np.maximum.at(widest, labels, widths)
+    return bool(np.mean((narrowest == widest)[several]) >= PARTED) if several.any() else True
+
+
+def checksum(pixels: Path, count: int, size: int) -> int:
+    """CRC-32 of `SAMPLE` faces spread over a file of ``count`` faces of ``size`` x ``size`` pixels."""
+    crc, face = 0, size * size * 3
+    with open(pixels, "rb", buffering=0) as file:
+        for row in sorted({round(step * (count - 1) / SAMPLE) for step in range(SAMPLE + 1)}):
+            file.seek(row * face)
+            crc = zlib.crc32(file.read(face), crc)
+    return crc
+
+
 def _open(home: Path) -> PackedFaces:
+    """The packed set in a folder; one of `DAMAGED` is raised if there is none, or no whole one."""
     manifest = json.loads((home / "manifest.json").read_text(**UTF8))
     names = tuple(manifest.pop("names"))
     size, count = manifest["size"], manifest["images"]
     with open(home / "index.npz", "rb") as file, np.load(file) as index:
-        rows, labels, widths = index["rows"], index["labels"], index["widths"]
-    return PackedFaces(
+        columns = {name: index[name] for name in ("rows", "labels", "widths", "digests")}
+    faces = PackedFaces(
         pixels=np.memmap(home / "pixels.u8", np.uint8, "r", shape=(count, size, size, 3)),
-        rows=rows,
-        labels=labels,
         names=names,
         paths=tuple(json.loads((home / "paths.json").read_text())),
-        widths=widths,
         manifest=manifest,
+        **columns,
     )
+    if manifest.pop("checksum") != checksum(home / "pixels.u8", count, size):
+        raise ValueError(f"'{home}' is damaged")
+    return faces

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import shutil
 import sys
 import threading
-import zipfile
+import time
+from collections.abc import Callable
+from functools import cache
 from itertools import islice
 from pathlib import Path
 
@@ -15,9 +18,13 @@ import numpy as np
 from tqdm import tqdm
 
 from facelib import runtime
-from facelib.data import _workers, images
+from facelib.data import _workers, images, people
 from facelib.data.archives import DatasetError, Listing, digest, fingerprint, members
-from facelib.data.packed import FORMAT, UTF8, PackedFaces, _open
+from facelib.data.packed import DAMAGED, FORMAT, UTF8, PackedFaces, _open, checksum, widths_part_people
+from facelib.files import locked
+
+LAYOUT = 2  # raised when sets in the cache are to be packed again, with the same content
+FORSAKEN = 24 * 3600  # seconds without a write after which what another machine was packing is cleared away
 
 
 def pack(
@@ -56,14 +63,13 @@ def pack(
     """
     source = Path(os.path.abspath(source))
     arguments = {"format": FORMAT, "size": int(size), "crop": crop and _fractions(crop)}
-    key = digest([str(source.resolve()), arguments, fingerprint(source)])
+    key = digest([LAYOUT, str(source.resolve()), arguments, fingerprint(source)])
     home = runtime.cache_dir() / "packed" / f"{source.name.split('.')[0]}-{key}"
-    try:
-        return _open(home)
-    except (FileNotFoundError, ValueError, KeyError, EOFError, zipfile.BadZipFile):  # absent, or damaged by a crash
-        shutil.rmtree(home, ignore_errors=True)
-    _write_pack(home, source, arguments, workers or runtime.cores(), progress)
-    return _open(home)
+
+    def write(folder: Path) -> None:
+        _write_pack(folder, source, arguments, workers or runtime.cores(), progress)
+
+    return _opened(home, write)
 
 
 def join(sets: dict[str, PackedFaces]) -> PackedFaces:
@@ -83,31 +89,78 @@ def join(sets: dict[str, PackedFaces]) -> PackedFaces:
         raise DatasetError(f"Sets of faces of {' and '.join(map(str, sorted(sizes)))} pixels cannot be joined.")
     parts = [[name, faces.key] for name, faces in sets.items()]
     arguments = {"format": FORMAT, "size": sizes.pop(), "crop": None, "parts": parts}
-    home = runtime.cache_dir() / "packed" / f"joined-{digest(arguments)}"
-    if not home.exists():
-        _write_joined(home, sets, arguments)
+    home = runtime.cache_dir() / "packed" / f"joined-{digest([LAYOUT, arguments])}"
+    return _opened(home, lambda folder: _write_joined(folder, sets, arguments))
+
+
+def _opened(home: Path, write: Callable[[Path], None]) -> PackedFaces:
+    """The packed set at ``home``; where it is absent or damaged, ``write`` makes it in another folder first."""
+    try:
+        return _open(home)
+    except DAMAGED:
+        home.parent.mkdir(parents=True, exist_ok=True)
+    _clear_leftovers(home.parent)
+    temporary = home.with_name(f"{home.name}.tmp-{_here()}-{os.getpid()}-{threading.get_ident()}")
+    temporary.mkdir()
+    try:
+        write(temporary)
+        with locked(home.parent):
+            try:
+                return _open(home)  # another process was faster with the same set
+            except DAMAGED:
+                shutil.rmtree(home, ignore_errors=True)
+                os.replace(temporary, home)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
     return _open(home)
 
 
-def _write_joined(home: Path, sets: dict[str, PackedFaces], arguments: dict) -> None:
-    source = Path("+".join(sets))
-    count = sum(map(len, sets.values()))
-    home.parent.mkdir(parents=True, exist_ok=True)
-    _check_space(home.parent, source, count * arguments["size"] ** 2 * 3)
-    temporary = home.with_name(f"{home.name}.tmp-{os.getpid()}-{threading.get_ident()}")
-    temporary.mkdir()
+@cache
+def _here() -> str:
+    """Where numbers of processes are those of this process: the machine since its start, and the container."""
+    known = [platform.node()]
+    for fact, read in (("/proc/sys/kernel/random/boot_id", Path.read_text), ("/proc/self/ns/pid", os.readlink)):
+        known += [read(Path(fact))] if os.path.lexists(fact) else []
+    return digest(known)[:8]
+
+
+def _clear_leftovers(folder: Path) -> None:
+    """Remove what killed processes left; others may be packing right now, on this machine or another one."""
+    for leftover in folder.glob("*.tmp-*"):
+        if _abandoned(leftover):
+            shutil.rmtree(leftover, ignore_errors=True)
+
+
+def _abandoned(leftover: Path) -> bool:
+    import psutil
+
+    where, _, numbers = leftover.name.rpartition(".tmp-")[2].partition("-")
     try:
-        packed = []
-        with open(temporary / "pixels.u8", "wb") as pixels:
-            for name, faces in sets.items():
-                for start in range(0, len(faces), _workers.BLOCK):
-                    pixels.write(faces.take(slice(start, start + _workers.BLOCK)))
-                rows = zip(faces.paths, faces.widths, strict=True)
-                packed += [(f"{name}/{path}", faces.key, int(width)) for path, width in rows]
-        _write_index(temporary, source, packed, {}, "", arguments)
-        _publish(temporary, home)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        if where != _here():
+            return time.time() - max(path.stat().st_mtime for path in (leftover, *leftover.iterdir())) > FORSAKEN
+        process = psutil.Process(int(numbers.partition("-")[0]))
+        return process.create_time() > leftover.stat().st_mtime  # a later process may have got the same number
+    except psutil.NoSuchProcess:
+        return True
+    except FileNotFoundError:  # published, or cleared by another process
+        return False
+    except psutil.AccessDenied:  # it runs, as another user
+        return False
+
+
+def _write_joined(folder: Path, sets: dict[str, PackedFaces], arguments: dict) -> None:
+    source = Path("+".join(sets))
+    _check_space(folder.parent, source, sum(map(len, sets.values())) * arguments["size"] ** 2 * 3)
+    packed = []
+    with open(folder / "pixels.u8", "wb") as pixels:
+        for name, faces in sets.items():
+            for start in range(0, len(faces), _workers.BLOCK):
+                pixels.write(faces.take(slice(start, start + _workers.BLOCK)))
+            packed += [
+                (f"{name}/{path}", faces.key, int(width)) for path, width in zip(faces.paths, faces.widths, strict=True)
+            ]
+    digests = np.concatenate([faces.digests for faces in sets.values()])
+    _write_index(folder, source, packed, digests, {}, "", arguments)
 
 
 def _fractions(crop: images.Crop) -> list[float]:
@@ -117,50 +170,26 @@ def _fractions(crop: images.Crop) -> list[float]:
     return [left, top, right, bottom]
 
 
-def _write_pack(home: Path, source: Path, arguments: dict, workers: int, progress: bool) -> None:
+def _write_pack(folder: Path, source: Path, arguments: dict, workers: int, progress: bool) -> None:
     listing = members(source)
-    home.parent.mkdir(parents=True, exist_ok=True)
-    _clear_leftovers(home.parent)
-    _check_space(home.parent, source, len(listing.images) * arguments["size"] ** 2 * 3)
-    temporary = home.with_name(f"{home.name}.tmp-{os.getpid()}-{threading.get_ident()}")
-    temporary.mkdir()
-    try:
-        bar = tqdm(
-            total=len(listing.images),
-            desc=f"packing {source.name}",
-            unit=" images",
-            disable=not progress,
-            file=sys.stdout,  # a notebook shows stderr as an alarm
-        )
-        with bar:
-            packed, failed = _write_pixels(temporary, listing, arguments, workers, bar)
-        skipped = {**listing.skipped, **failed}
-        if not packed:
-            reasons = "; ".join(f"{path}: {why}" for path, why in islice(skipped.items(), 3))
-            raise DatasetError(f"Not one image of '{source}' could be read ({reasons}). Replace them.")
-        _write_index(temporary, source, packed, skipped, listing.root, arguments)
-        _publish(temporary, home)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-
-
-def _clear_leftovers(folder: Path) -> None:
-    """Remove what killed processes left; another one may be packing right now."""
-    for leftover in folder.glob("*.tmp-*"):
-        if _abandoned(leftover):
-            shutil.rmtree(leftover, ignore_errors=True)
-
-
-def _abandoned(leftover: Path) -> bool:
-    import psutil
-
-    process = int(leftover.name.rpartition(".tmp-")[2].partition("-")[0])
-    try:  # a later process may have got the same number
-        return psutil.Process(process).create_time() > leftover.stat().st_mtime
-    except (psutil.NoSuchProcess, FileNotFoundError):
-        return True
-    except psutil.AccessDenied:  # it runs, as another user
-        return False
+    if riddle := people.twice({path.rpartition("/")[0].removeprefix(listing.root) for path in listing.images}):
+        raise DatasetError(f"Who is who in '{source}'? {riddle}")
+    _check_space(folder.parent, source, len(listing.images) * arguments["size"] ** 2 * 3)
+    bar = tqdm(
+        total=len(listing.images),
+        desc=f"packing {source.name}",
+        unit=" images",
+        disable=not progress,
+        file=sys.stdout,  # a notebook shows stderr as an alarm
+    )
+    with bar:
+        packed, failed = _write_pixels(folder, listing, arguments, workers, bar)
+    skipped = {**listing.skipped, **failed}
+    if not packed:
+        reasons = "; ".join(f"{path}: {why}" for path, why in islice(failed.items(), 3))
+        raise DatasetError(f"Not one image of '{source}' could be read ({reasons}). Replace them.")
+    digests = np.array([int(sha256[:16], 16) for _, sha256, _ in packed], dtype=np.uint64)
+    _write_index(folder, source, packed, digests, skipped, listing.root, arguments)
 
 
 def _check_space(folder: Path, source: Path, needed: int) -> None:
@@ -182,17 +211,15 @@ def _write_pixels(folder: Path, listing: Listing, arguments: dict, workers: int,
     return packed, {path: reason for path, reason in results if isinstance(reason, str)}
 
 
-def _write_index(folder: Path, source: Path, packed: list, skipped: dict, root: str, arguments: dict) -> None:
+def _write_index(folder: Path, source: Path, packed: list, digests, skipped: dict, root: str, arguments: dict) -> None:
     order = sorted(range(len(packed)), key=lambda row: packed[row][0].rpartition("/")[::2])  # folder by folder
     paths = [packed[row][0].removeprefix(root) for row in order]
     folders = [path.rpartition("/")[0] for path in paths]
     names = {name: number for number, name in enumerate(dict.fromkeys(folders))}
-    np.savez(
-        folder / "index.npz",
-        rows=np.array(order, dtype=np.int64),
-        labels=np.array([names[name] for name in folders], dtype=np.int64),
-        widths=np.array([packed[row][2] for row in order], dtype=np.int64),
-    )
+    labels = np.array([names[name] for name in folders], dtype=np.int64)
+    widths = np.array([packed[row][2] for row in order], dtype=np.int64)
+    rows = np.array(order, dtype=np.int64)
+    np.savez(folder / "index.npz", rows=rows, labels=labels, widths=widths, digests=digests[rows])
     (folder / "paths.json").write_text(json.dumps(paths))
     content = [[path, packed[row][1]] for path, row in zip(paths, order, strict=True)]
     manifest = {
@@ -202,15 +229,9 @@ def _write_index(folder: Path, source: Path, packed: list, skipped: dict, root: 
         "size": arguments["size"],
         "crop": arguments["crop"],
         "content": digest([arguments, content]),
+        "widths_part_people": widths_part_people(widths, labels),
+        "checksum": checksum(folder / "pixels.u8", len(packed), arguments["size"]),
         "skipped": {path.removeprefix(root): reason for path, reason in sorted(skipped.items())},
         "names": list(names),
     }
     (folder / "manifest.json").write_text(json.dumps(manifest, indent=1, ensure_ascii=False), **UTF8)
-
-
-def _publish(temporary: Path, home: Path) -> None:
-    try:
-        os.replace(temporary, home)
-    except OSError:
-        if not home.exists():  # else another process was faster with the same set
-            raise

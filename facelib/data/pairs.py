@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -44,6 +45,11 @@ class Pairs:
     def people(self, labels: Array) -> tuple[Array, Array]:
         """Identities of the left and the right images, (n,) each, by the labels of the set."""
         return np.asarray(labels)[self.left], np.asarray(labels)[self.right]
+
+    def select(self, chosen: Array) -> Pairs:
+        """Some of the pairs, by their numbers or by a mask (n,)."""
+        fold = None if self.fold is None else self.fold[chosen]
+        return Pairs(self.left[chosen], self.right[chosen], self.genuine[chosen], fold)
 
 
 def _blocks(keys: Array) -> tuple[Array, Array, Array]:
@@ -118,6 +124,18 @@ def draw_pairs(labels: Array, genuine: int, impostor: int, seed: int | list[int]
     return Pairs(left, right, np.arange(genuine + impostor) < genuine)
 
 
+def existing(labels: Array) -> tuple[int, int]:
+    """How many genuine and how many impostor pairs there are among images of these identities, (n,)."""
+    sizes = np.unique(labels, return_counts=True)[1].astype(int)
+    genuine = int((sizes * (sizes - 1)).sum()) // 2
+    return genuine, len(labels) * (len(labels) - 1) // 2 - genuine
+
+
+def at_most(labels: Array, count: int) -> int:
+    """How many pairs of each kind can be drawn among images of these identities, (n,), if ``count`` are wanted."""
+    return min(count, *existing(labels))
+
+
 def draw_by_source(labels: Array, sources: Array, count: int, seed: int) -> Pairs:
     """Draw pairs within each source, as many genuine as impostor ones, ``count`` of each kind and source at most.
 
@@ -130,9 +148,7 @@ def draw_by_source(labels: Array, sources: Array, count: int, seed: int) -> Pair
     labels, drawn, exist = np.asarray(labels), [], []
     for fold, source in enumerate(np.unique(sources)):
         rows = np.flatnonzero(sources == source)
-        sizes = np.unique(labels[rows], return_counts=True)[1].astype(int)
-        genuine = int((sizes * (sizes - 1)).sum()) // 2
-        impostor = len(rows) * (len(rows) - 1) // 2 - genuine
+        genuine, impostor = existing(labels[rows])
         exist.append(f"{genuine} genuine and {impostor} impostor pairs")
         if number := min(count, genuine, impostor):
             found = draw_pairs(labels[rows], number, number, seed)
@@ -157,10 +173,12 @@ def read_lfw_pairs(path: str | Path) -> list[LfwPair]:
     """Parse ``pairs.txt`` (View 2 of Huang et al. 2007) or ``pairsDev{Train,Test}.txt`` (View 1).
 
     The first line holds the number of folds, unless there is one, and of pairs of each kind in a
-    fold. ValueError names file and line if a line is malformed or the number of lines is another.
+    fold. Tabs part the columns, or blanks where a line has no tab; empty columns and lines at the end, as editors
+    and spreadsheets leave them, do not count. ValueError names file and line if a line is malformed or the number of
+    lines is another.
     """
-    header, *lines = Path(path).read_text(encoding="utf-8").rstrip("\n").split("\n")
-    if not re.fullmatch(r"(\d+\s+)?[1-9]\d*\s*", header):
+    header, *lines = _text(Path(path)).rstrip().split("\n")
+    if not re.fullmatch(r"\s*(\d+\s+)?[1-9]\d*\s*", header):
         raise ValueError(f"{path}, line 1: expected one or two numbers, got {header!r}")
     folds, size = map(int, f"1 {header}".split()[-2:])
     if len(lines) != 2 * folds * size:
@@ -169,13 +187,24 @@ def read_lfw_pairs(path: str | Path) -> list[LfwPair]:
     for k, line in enumerate(lines):
         genuine = k // size % 2 == 0
         try:
-            name, i, *rest, j = line.split("\t")
+            columns = [column.strip() for column in line.strip().split("\t" if "\t" in line else None)]
+            name, i, *rest, j = columns
             (other,) = [name, *rest] if genuine else rest
             pairs.append(LfwPair(name, int(i), other, int(j), genuine, k // (2 * size)))
         except ValueError:
             form = "name, number, number" if genuine else "name, number, name, number"
             raise ValueError(f"{path}, line {k + 2}: expected {form}, got {line!r}") from None
     return pairs
+
+
+def _text(path: Path) -> str:
+    """A text file, with or without the mark that editors for Windows put at its begin."""
+    data = path.read_bytes()
+    encoding = "utf-16" if data[:2] in (BOM_UTF16_LE, BOM_UTF16_BE) else "utf-8-sig"
+    try:
+        return data.decode(encoding).replace("\r\n", "\n").replace("\r", "\n")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: expected text in UTF-8, got other bytes at {error.start}") from None
 
 
 def match_lfw_pairs(records: Sequence[LfwPair], paths: Sequence[str]) -> Pairs:

@@ -100,8 +100,8 @@ def load(
             f"{len(missing)} photos of {protocol} are missing or cannot be read below '{folder / inner}', such as "
             f"{', '.join(missing[:3])}."
         )
-    left, right, genuine, fold = zip(*records, strict=True)
-    return faces, Pairs([found[path] for path in left], [found[path] for path in right], list(genuine), list(fold))
+    left, right = [found[r.left] for r in records], [found[r.right] for r in records]
+    return faces, Pairs(left, right, [r.genuine for r in records], [r.fold for r in records])
 
 
 def read(protocol: str, folder: Path) -> list[PhotoPair]:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from facelib.data import pairs
+from facelib.data import leaks, pairs
 from facelib.data.archives import DatasetError
-from facelib.data.catalog import lfw_pairs_file, load
+from facelib.data.catalog import LFW_SETS, lfw_pairs_file, load, parts_of
 from facelib.data.packed import PackedFaces
 
 
@@ -27,12 +27,15 @@ class Experiment:
         People whose pairs choose the threshold.
     test
         People whose pairs are scored.
+    notes
+        What to know about the sets, a sentence each: copies of photographs, folders in folders, changed parameters.
     """
 
     train: PackedFaces
     held_out: PackedFaces
     validation: PackedFaces
     test: PackedFaces
+    notes: tuple[str, ...] = ()
 
 
 def experiment(
@@ -58,7 +61,9 @@ def experiment(
     validation_share
         Share of the training set's people that is set apart, stratified by source and by number of images.
     held_out_from
-        One image is held out of every training person with at least this many.
+        One image is held out of every training person with at least this many, or with the most there are.
+    progress
+        Show the packing, and print the notes.
     without
         People of the training set who are left out after the split, so that the others stay in their parts:
         people of whom a photograph is in the test set too, for example.
@@ -71,16 +76,12 @@ def experiment(
     FileNotFoundError
         A set is not there.
     DatasetError
-        Both sets are the same, or there are too few people or images to split.
+        People are in both sets or twice in one, or there are too few people or images to split or to compare.
     """
     faces, test = load(train_set, progress), load(test_set, progress)
-    if faces.manifest["content"] == test.manifest["content"]:
-        raise DatasetError(
-            f"'{train_set}' and '{test_set}' hold the same images, so the test would score the people who were "
-            "trained on. Choose another test set."
-        )
     kept, validation = split_people(faces.filter(min_images, max_images), validation_share, seed)
-    train, held_out = hold_out(kept, held_out_from, seed)
+    most = int(kept.images_per_identity.max())
+    train, held_out = hold_out(kept, min(held_out_from, most), seed)
     if fewest_images is not None and fewest_images < min_images:
         more = faces.filter(fewest_images, max_images)
         few = more.images_per_identity[more.labels] < min_images
@@ -90,7 +91,35 @@ def experiment(
         some = ", ".join(sorted(unknown)[:5])
         raise DatasetError(f"{len(unknown)} people to leave out are not in '{train_set}', such as {some}.")
     train, held_out, validation = (_without(part, without) for part in parts)
-    return Experiment(train, held_out, validation, test)
+    notes = [note for name, whole in ((train_set, faces), (test_set, test)) for note in _about(name, whole)]
+    trained = faces.select(np.isin(faces.rows, np.concatenate([part.rows for part in (train, held_out, validation)])))
+    notes += leaks.check_sets(trained, test, train_set, test_set)
+    _check_pairs(validation, f"The people of '{train_set}' who are set apart to choose the threshold")
+    if test_set not in LFW_SETS:
+        _check_pairs(test, f"The people of '{test_set}'")
+    if held_out_from > most:
+        notes.append(f"Nobody in training has {held_out_from} images: held out is one of each person with {most}.")
+    if progress:
+        print(*notes, sep="\n", end="\n" * bool(notes))
+    return Experiment(train, held_out, validation, test, tuple(notes))
+
+
+def _about(name: str, faces: PackedFaces) -> list[str]:
+    notes = leaks.check_people(faces, name)
+    nested = [one for one in faces.names if "/" in one] if len(parts_of(name)) == 1 else []
+    if nested:
+        notes.append(f"'{name}' has folders in folders, such as '{nested[0]}': each with photos is taken for a person.")
+    return notes
+
+
+def _check_pairs(faces: PackedFaces, who: str) -> None:
+    counts = [pairs.existing(faces.labels[faces.sources == source]) for source in np.unique(faces.sources)]
+    if not any(map(min, counts)):
+        genuine, impostor = map(sum, zip(*counts, strict=True))
+        raise DatasetError(
+            f"{who} ({len(faces.names)} with {len(faces)} photos) have {genuine} genuine and {impostor} impostor "
+            "pairs: two people, and a second photo of one, are the least. Add people or photos, or set more apart."
+        )
 
 
 def _without(faces: PackedFaces, names: Sequence[str]) -> PackedFaces:
@@ -139,16 +168,30 @@ def hold_out(faces: PackedFaces, min_images: int, seed: int) -> tuple[PackedFace
 def pairs_of(faces: PackedFaces, name: str, count: int, seed: int) -> pairs.Pairs:
     """The pair list of a test set: LFW's View 2 for LFW, else ``count`` + ``count`` seeded random pairs.
 
+    Where there are fewer of one kind, as many are drawn of both, and a line says so.
+
     Raises
     ------
     FileNotFoundError
         LFW's ``pairs.txt`` is missing, or the set lacks images that it names.
     ValueError
-        The set has too few pairs, or the list is malformed.
+        The set has no pairs of one kind, or the list is malformed.
     """
-    if not name.startswith("lfw"):
-        return pairs.draw_pairs(faces.labels, count, count, seed)
-    return pairs.match_lfw_pairs(pairs.read_lfw_pairs(lfw_pairs_file()), faces.paths)
+    if name in LFW_SETS:
+        return pairs.match_lfw_pairs(pairs.read_lfw_pairs(lfw_pairs_file()), faces.paths)
+    if (drawn := max(1, pairs.at_most(faces.labels, count))) < count:
+        genuine, impostor = pairs.existing(faces.labels)
+        exist = f"{genuine:,} genuine and {impostor:,} impostor pairs"
+        print(f"'{name}' has {exist}: {drawn:,} of each are drawn instead of {count:,}.")
+    return pairs.draw_pairs(faces.labels, drawn, drawn, seed)
 
 
-test_pairs = pairs_of  # as the notebooks call it
+def two_photos(faces: PackedFaces, person: int) -> tuple[int, np.ndarray]:
+    """A person with two images or more, by number among those, and the rows of the first two images, (2,).
+
+    Numbers beyond the last one start again from 0, so that any number shows somebody; where everybody has one image,
+    that is shown.
+    """
+    counts = faces.images_per_identity
+    several = np.flatnonzero(counts >= min(2, counts.max()))
+    return person % len(several), np.flatnonzero(faces.labels == several[person % len(several)])[:2]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -12,9 +13,11 @@ import numpy as np
 
 from facelib import metrics, runtime
 from facelib.data.packed import PackedFaces, to_input
+from facelib.files import write_atomically
 from facelib.inference import backends
 
 EMBEDDER_VERSION = 1  # raised when the same weights and faces give other features than before
+HASH = hashlib.sha256().digest_size
 
 
 class Embedder:
@@ -96,8 +99,8 @@ def features(faces: PackedFaces, weights: Weights, progress: bool = True, mirror
     kind = f"{faces.key}{' mirrored' if mirror else ''} {EMBEDDER_VERSION}"
     key = hashlib.sha256(files[0].read_bytes() + kind.encode()).hexdigest()[:16]
     path = runtime.cache_dir() / "features" / f"{key}.npy"
-    if path.exists():
-        return np.load(path)
+    if (kept := _kept(path)) is not None:
+        return kept
     from tqdm import tqdm
 
     embedder = Embedder(files, mirror=mirror)
@@ -108,8 +111,14 @@ def features(faces: PackedFaces, weights: Weights, progress: bool = True, mirror
             parts.append(embedder(faces.take(np.arange(start, min(start + step, len(faces))))))
             bar.update(len(parts[-1]))
     result = np.concatenate(parts) if parts else embedder(faces.take([]))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(f".tmp-{os.getpid()}.npy")
-    np.save(temporary, result)
-    os.replace(temporary, path)
+    content = io.BytesIO()
+    np.save(content, result)
+    write_atomically(path, content.getvalue() + hashlib.sha256(content.getvalue()).digest())
     return result
+
+
+def _kept(path: Path) -> np.ndarray | None:
+    """Features from a file that ends with its own hash; None where there is none, or no whole one."""
+    content = path.read_bytes() if path.exists() else b""
+    whole = hashlib.sha256(content[:-HASH]).digest() == content[-HASH:]
+    return np.load(io.BytesIO(content[:-HASH])) if whole else None

@@ -34,6 +34,15 @@ def wilson_interval(successes: int, n: int, confidence: float = 0.95) -> Estimat
     return Estimate(successes / n, float(interval.low), float(interval.high), n)
 
 
+def student_interval(values: Array, n: int, confidence: float = 0.95) -> Estimate:
+    """Mean of k independent values, such as accuracies of folds, with Student's interval; n is what they rest on."""
+    from scipy.stats import t
+
+    mean, error = values.mean(), values.std(ddof=1) / np.sqrt(len(values))
+    margin = t.ppf((1 + confidence) / 2, len(values) - 1) * error
+    return Estimate(float(mean), float(mean - margin), float(mean + margin), n)
+
+
 def _resampled(people_left, people_right, replicates: int, seed: int) -> Iterator[Array]:
     people, index = np.unique(np.concatenate([people_left, people_right]), return_inverse=True)
     left, right = np.split(index, 2)

@@ -8,10 +8,16 @@ from facelib._rooms import hand_out
 __getattr__, __dir__, __all__ = hand_out(
     __name__,
     {
+        "profiles": "setup shipped ParameterError",
+        "setting": "Setting",
         "results": "Recorder Result load provenance show table results_path",
         "claims": "read_claims verdicts",
-        "plots": "use_style save",
-        "reproduce": "run plan notebooks parse_setting ParameterError NotebookError",
+        "style": "use_style save",
+        "plots": "",
+        "speed_plots": "",
+        "decision_plots": "",
+        "deciding": "judging Judging",
+        "reproduce": "run plan notebooks parse_setting NotebookError",
         "release": "publish",
     },
 )

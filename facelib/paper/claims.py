@@ -61,7 +61,7 @@ def _verdict(claim: dict, result: Result, profile: str) -> str:
         raise ValueError(f"Claim {claim['id']} has the unknown kind '{claim['kind']}' in data/claims.csv.")
     if rule == "value" and profile != PAPER_PROFILE:
         return "other data"
-    claimed = float(bound or claim["value"]) * (0.01 if claim["unit"] == "%" else 1)
+    claimed = float(bound) if bound else float(claim["value"]) * (0.01 if claim["unit"] == "%" else 1)
     if rule == "exact":
         return "agrees" if result.value == claimed else "differs"
     low, high = (result.value, result.value) if result.low is None else (result.low, result.high)

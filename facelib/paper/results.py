@@ -7,12 +7,17 @@ import math
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from facelib import runtime
-from facelib.files import write_atomically
+from facelib.files import locked, write_atomically
+from facelib.paper.origins import own_values, revision
+
+if TYPE_CHECKING:
+    from facelib.paper.setting import Setting
 
 
 @dataclass(frozen=True)
@@ -33,77 +38,99 @@ class Result:
 
 
 class Recorder:
-    """Collects the numbers of one notebook and writes them into the profile's ``results.json``.
+    """Collects the numbers of one notebook and writes them into the ``results.json`` of its setting.
 
-    >>> record = Recorder("04_threshold", "demo")                     # doctest: +SKIP
+    >>> record = Recorder("04_threshold", setup("demo"))                     # doctest: +SKIP
     >>> record("threshold.accuracy", intervals.wilson_interval(183, 200))  # doctest: +SKIP
-    >>> record.save(parameters, consumed={"test": faces.key})         # doctest: +SKIP
+    >>> record.save()                                                      # doctest: +SKIP
     """
 
-    def __init__(self, notebook: str, profile: str):
-        self.notebook, self.profile = notebook, profile
+    def __init__(self, notebook: str, setting: Setting):
+        self.notebook, self.setting = notebook, setting
         self.entries: dict[str, dict] = {}
 
     def __call__(self, key: str, value, low=None, high=None, n=None, unit: str = "") -> Result:
         """Record a number, or anything with ``value``, ``low``, ``high`` and ``n``; returns it for display."""
         if hasattr(value, "value"):
             value, low, high, n = value.value, value.low, value.high, value.n
-        result = Result(*(_plain(x) for x in (value, low, high, n)), unit)
+        result = Result(_plain(value), _plain(low), _plain(high), _plain(n), unit)
         self.entries[key] = {**result.__dict__, "notebook": self.notebook}
         return result
 
-    def save(self, parameters: dict, consumed: dict[str, str]) -> pd.DataFrame:
-        """Replace this notebook's entries in ``results.json`` and return them as a table.
+    def result(self, key: str) -> Result:
+        """A number that was recorded under this key."""
+        return _result(self.entries[key])
 
-        Parameters
-        ----------
-        parameters
-            The values of the parameters cell.
-        consumed
-            Name and content key of each data set, pair list and set of weights the numbers rest on.
+    def save(self) -> pd.DataFrame:
+        """Replace this notebook's entries in ``results.json``, with what they rest on, and return them as a table.
+
+        That is every parameter, set, run and number of another notebook that the setting has handed out, the values of
+        the notebook's own parameters cell, the revision of the code, and the machine.
         """
-        path = results_path(self.profile)
-        stored = json.loads(path.read_text()) if path.exists() else {}
-        provenance = stored.pop("_provenance", {})
-        kept = {key: entry for key, entry in stored.items() if entry["notebook"] != self.notebook}
-        provenance[self.notebook] = {
+        origin = self._origin()
+        path = results_path(self.setting.place)
+        with locked(path):
+            stored = _read(path)
+            provenance = stored.pop("_provenance", {})
+            kept = {key: entry for key, entry in stored.items() if entry["notebook"] != self.notebook}
+            entries = dict(sorted({**kept, **self.entries}.items()))
+            content = {**entries, "_provenance": dict(sorted({**provenance, self.notebook: origin}.items()))}
+            write_atomically(path, json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+        return table(self.entries)
+
+    def _origin(self) -> dict:
+        self.setting.note_sets()
+        consumed = {kind: dict(sorted(used.items())) for kind, used in self.setting.used.items() if used}
+        parameters = consumed.pop("parameters", {}) | own_values(self.notebook)
+        return {
             "consumed": consumed,
-            "parameters": parameters,
+            "parameters": dict(sorted(parameters.items())),
+            "profile": Path(self.setting.profile).name,
+            "revision": revision(self.notebook),
             "hardware": runtime.hardware(),
             "time": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         }
-        content = {**dict(sorted({**kept, **self.entries}.items())), "_provenance": dict(sorted(provenance.items()))}
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
-        return table(self.entries)
 
 
-def results_path(profile: str) -> Path:
-    """``figures/<profile>/results.json`` in the output folder."""
-    return runtime.output_dir() / "figures" / profile / "results.json"
+def results_path(place: str) -> Path:
+    """``figures/<place>/results.json`` in the output folder."""
+    return runtime.output_dir() / "figures" / place / "results.json"
 
 
-def provenance(profile: str, notebook: str) -> dict[str, dict]:
-    """Where a notebook's numbers come from: ``consumed`` (names and keys), ``parameters``, ``hardware``, ``time``.
+def provenance(place: str, notebook: str) -> dict[str, dict]:
+    """Where a notebook's numbers come from: ``consumed``, ``parameters``, ``revision``, ``hardware``, ``time``.
 
     Raises
     ------
     FileNotFoundError
         The notebook has not been run in this profile.
     """
-    path = results_path(profile)
-    known = json.loads(path.read_text())["_provenance"] if path.exists() else {}
+    path = results_path(place)
+    known = _read(path).get("_provenance", {})
     if notebook not in known:
         raise FileNotFoundError(f"'{path}' has no numbers of {notebook} yet: run that notebook first.")
     return known[notebook]
 
 
-def load(profile: str) -> dict[str, dict]:
-    """Entries of a profile's ``results.json`` without provenance; empty where nothing has run."""
-    path = results_path(profile)
+def load(place: str) -> dict[str, dict]:
+    """Entries of a ``results.json`` without provenance; empty where nothing has run."""
+    return {key: entry for key, entry in _read(results_path(place)).items() if key != "_provenance"}
+
+
+def _read(path: Path) -> dict:
+    """The content of a ``results.json``, empty where there is none; ValueError where it is damaged."""
     if not path.exists():
         return {}
-    return {key: entry for key, entry in json.loads(path.read_text()).items() if key != "_provenance"}
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(content, dict) or not all(isinstance(entry, dict) for entry in content.values()):
+            raise ValueError("not the numbers of notebooks")
+    except ValueError as error:
+        raise ValueError(
+            f"'{path}' is damaged, as by a merge that left its marks ({error}). Restore it, as with "
+            "`git checkout -- results.json` in its folder, or delete it and run `python -m facelib reproduce` again."
+        ) from None
+    return content
 
 
 def table(entries: dict[str, dict]) -> pd.DataFrame:

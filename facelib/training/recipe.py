@@ -92,6 +92,11 @@ class Recipe:
             "precision": PRECISIONS,
             "keep": ("last", "best"),
         }
+        for name in ("epochs", "batch_size", "accumulate", "width", "images_each", "processes"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}: expected 1 or more.")
+        if not self.learning_rate >= 0:
+            raise ValueError(f"learning_rate is {self.learning_rate}: expected no negative number.")
         for name, values in known.items():
             if getattr(self, name) not in values:
                 raise ValueError(f"Unknown {name} '{getattr(self, name)}': expected one of {', '.join(values)}.")

@@ -84,6 +84,13 @@ def find_run(name: str, key: str) -> Run | None:
     return None
 
 
+def shipped_run(name: str) -> Run | None:
+    """The run whose weights ``data/weights`` holds under this name, or None; its training data need not be at hand."""
+    hashes = {row["weights_sha256"]: row["key"] for row in read_runs() if row["name"] == name}
+    weights = runtime.ROOT / "data" / "weights" / f"{name}.npz"
+    return find_run(name, hashes.get(_sha256(weights), "")) if weights.exists() else None
+
+
 def _whole_row(folder: Path) -> dict | None:
     if not (folder / "row.json").exists():
         return None

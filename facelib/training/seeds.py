@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,6 +25,7 @@ def over_seeds(
     split: Experiment,
     chosen: Pairs,
     mirror: bool,
+    committed: Sequence[Path] = (),
 ) -> pd.DataFrame:
     """`scores` of networks trained with several seeds, alone or combined: a row for each combination and seed.
 
@@ -36,15 +38,16 @@ def over_seeds(
 
     Parameters
     ----------
-    path
-        A CSV file.
+    path, committed
+        CSV files: the table, and others whose rows count as known, too.
     combinations
         Under the name of each, its networks (see `inference.Embedder`): the recipe under the name of its runs.
     mirror
         See `inference.features`.
     """
+    tables = [table for table in (path, *committed) if table.exists()]
     nothing = pd.DataFrame({"key": [], "test": []})
-    known = pd.read_csv(path, dtype={"key": str, "test": str}) if path.exists() else nothing
+    known = pd.concat([pd.read_csv(table, dtype={"key": str, "test": str}) for table in tables] or [nothing])
     kind = f"{' mirrored' if mirror else ''} v{EMBEDDER_VERSION}"
     test = f"{split.validation.key} {split.test.key} {len(chosen)}{kind}"
     rows = []

@@ -1,3 +1,5 @@
+import shutil
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -31,6 +33,19 @@ def test_the_papers_lists_hold_the_same_pixels_as_the_packed_set(folder, tmp_pat
     packed = packing.pack(folder, progress=False)
     assert len(lists) == len(packed) == 12 and lists[0].shape == (3, 64, 64) and lists[0].dtype == np.float32
     np.testing.assert_array_equal(np.stack(lists), packed.take(range(12)).transpose(0, 3, 1, 2))
+
+
+def test_what_packing_skips_the_papers_way_passes_over(folder, tmp_path, monkeypatch, recwarn, capfd):
+    monkeypatch.setenv("FACELIB_CACHE", str(tmp_path / "cache"))
+    damaged = shutil.copytree(folder, tmp_path / "damaged")
+    photo = (damaged / "p1" / "2.png").read_bytes()
+    (damaged / "p1" / "2.png").write_bytes(photo[: len(photo) // 2])
+    (damaged / "p2" / "3.png").write_bytes(b"text")
+    (damaged / "p2" / "notes.txt").write_bytes(b"text")
+    assert len(serving.load_as_lists(damaged)) == len(packing.pack(damaged, progress=False)) == 10
+    table = serving.loading(serving.sample_folder(damaged, tmp_path / "sample", 8), runs=1)
+    assert list(table["images"]) == [7, 7]
+    assert capfd.readouterr() == ("", "") and not recwarn.list
 
 
 def test_loading_alternates_both_ways_over_all_images(folder):

@@ -1,15 +1,19 @@
 """Folders and archives: the same files are found in each, and whatever is odd is told."""
 
+import gzip
+import io
 import os
 import tarfile
 import unicodedata
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
-from facelib.data import archives, images, packing
-from facelib.data.archives import DatasetError, fingerprint, members
+from facelib.data import _containers, archives, images, packing, photofiles
+from facelib.data.archives import DamagedArchive, DatasetError, fingerprint, members
 
 NFC, NFD = unicodedata.normalize("NFC", "Jos\u00e9"), unicodedata.normalize("NFD", "Jos\u00e9")
 LAYOUTS = {
@@ -59,15 +63,18 @@ def test_other_files_are_reported_and_hidden_ones_ignored(tree, containers):
             ".cache/eve/1.png": (7, 7, 7),
             "__MACOSX/ann/._1.png": b"x",
             "__MACOSX/ann/1.png": (7, 7, 7),
+            "bob/@eaDir/1.png/SYNOPHOTO_THUMB_M.jpg": (6, 6, 6),
         }
     )
     for kind, source in containers(root).items():
         listing = members(source)
         assert {path.removeprefix(listing.root) for path in listing.images} == {"ann/1.png", "bob/1.png"}, kind
         assert {path.removeprefix(listing.root): reason for path, reason in listing.skipped.items()} == {
-            "ann/notes.txt": "not an image suffix",
-            "ann/1": "not an image suffix",
+            "ann/notes.txt": "not an image",
+            "ann/1": "not an image",
             "stray.png": "not inside an identity folder",
+            "__MACOSX": "left out: folders of this name are the system's (1, with 2 files)",
+            "@eaDir": "left out: folders of this name are the system's (1, with 1 files)",
         }, kind
 
 
@@ -191,7 +198,24 @@ class TestFolders:
         assert len(members(root).images) == 2
         (root / "bob" / "ann").symlink_to(root / "ann")
         (root / "ann" / "bob").symlink_to(root / "bob")
-        assert members(root).images == {"ann/1.png", "bob/1.png", "ann/bob/1.png", "bob/ann/1.png"}
+        assert members(root).images == {"ann/1.png", "bob/1.png"}
+
+    def test_a_link_to_another_persons_folder_is_no_other_person(self, tree, tmp_path):
+        root, elsewhere = tree(["ann/1.png", "bob/1.png"]), tree(["carl/1.png"], name="elsewhere")
+        (root / "eve").symlink_to("ann")
+        (root / "carl").symlink_to(elsewhere / "carl")
+        (root / "dan").symlink_to(elsewhere / "carl")
+        listing = members(root)
+        assert {path.split("/")[0] for path in listing.images} == {"ann", "bob", "carl"}
+        assert listing.skipped == {
+            "eve": "left out: a link to 'ann', which is in the set already",
+            "dan": "left out: a link to 'carl', which is in the set already",
+        }
+
+    def test_a_link_to_a_hidden_store_is_followed(self, tree):
+        root = tree([".store/ann/1.png", "bob/1.png"])
+        (root / "ann").symlink_to(".store/ann")
+        assert members(root).images == {"ann/1.png", "bob/1.png"}
 
     def test_what_is_no_regular_file_is_reported(self, tree):
         root = tree(["ann/1.png"])
@@ -242,6 +266,8 @@ class TestFingerprints:
         (root / "ann" / ".DS_Store").write_bytes(b"the file manager was here")
         (root / ".cache").mkdir()
         (root / ".cache" / "1.png").write_bytes(b"x")
+        (root / "ann" / "@eaDir").mkdir()
+        (root / "ann" / "@eaDir" / "1.png").write_bytes(b"x")
         assert fingerprint(root) == before
 
     def test_of_an_archive_it_follows_size_and_time(self, tree, containers):
@@ -364,10 +390,11 @@ class TestTars:
 class TestDamage:
     def damaged(self, archive: Path, match: str = "is damaged or not such an archive"):
         for use in (contents, lambda source: packing.pack(source, progress=False)):
-            with pytest.raises(DatasetError, match=match) as error:
+            with pytest.raises(DamagedArchive, match=match) as error:
                 use(archive)
             assert str(archive) in str(error.value)
-            assert "Fetch it again and compare its sha256 with data/README.md" in str(error.value)
+            assert "Copy or make it again, or unpack it and give its folder" in str(error.value)
+            assert "sha256" not in str(error.value)  # whose own archive it is has no hash in data/README.md
 
     @pytest.mark.parametrize("suffix", [".tar", ".tgz", ".tar.gz", ".zip"])
     @pytest.mark.parametrize("data", [b"", b"garbage", b"garbage" * 10_000])
@@ -391,14 +418,27 @@ class TestDamage:
         archive.write_bytes(data)
         self.damaged(archive, match="CRC check failed")
 
-    def test_zip_checksum(self, tmp_path, encode):
-        archive, data = tmp_path / "faces.zip", encode((1, 2, 3))
-        with zipfile.ZipFile(archive, "w") as zipped:
-            zipped.writestr("ann/1.png", data)
+    @pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+    def test_one_damaged_member_of_a_zip_costs_that_photo_alone(self, tmp_path, encode, method):
+        archive, rng = tmp_path / "faces.zip", np.random.default_rng(0)
+        photos = {
+            f"{name}/1.png": encode(Image.fromarray(rng.integers(0, 256, (16, 16, 3), np.uint8)))
+            for name in ("ann", "bob", "carl")
+        }
+        with zipfile.ZipFile(archive, "w", method) as zipped:
+            for name, data in photos.items():
+                zipped.writestr(name, data)
+            (bob,) = (info for info in zipped.infolist() if info.filename == "bob/1.png")
         damaged = bytearray(archive.read_bytes())
-        damaged[damaged.index(data) + 20] ^= 1
+        start = bob.header_offset + 30 + len(bob.filename)
+        damaged[start + 20 : start + 200] = bytes(180)
         archive.write_bytes(damaged)
-        self.damaged(archive, match="Bad CRC-32")
+        read = contents(archive)
+        assert read.pop("bob/1.png").startswith("damaged in the archive (")
+        assert read == {name: data for name, data in photos.items() if name != "bob/1.png"}
+        faces = packing.pack(archive, progress=False)
+        assert faces.paths == ("ann/1.png", "carl/1.png")
+        assert list(faces.manifest["skipped"]) == ["bob/1.png"]
 
     def test_the_wrong_suffix(self, tree, containers):
         made = containers(tree(["ann/1.png"]))
@@ -413,7 +453,20 @@ class TestDamage:
             while (at := data.find(mark, at + 1)) >= 0:
                 data[at + flags] |= 1
         archive.write_bytes(data)
-        self.damaged(archive, match="encrypted")
+        for use in (contents, lambda source: packing.pack(source, progress=False)):
+            with pytest.raises(DatasetError, match=r"zip' is encrypted\. Unpack it and give its folder instead\.$"):
+                use(archive)
+
+    def test_a_zip_that_is_compressed_otherwise_is_told(self, tmp_path, encode):
+        with zipfile.ZipFile(tmp_path / "faces.zip", "w", zipfile.ZIP_LZMA) as zipped:
+            zipped.writestr("ann/1.png", encode((1, 2, 3)))
+        with pytest.raises(DatasetError, match="is compressed by method 14, which is not read here. Unpack it"):
+            members(tmp_path / "faces.zip")
+        with zipfile.ZipFile(tmp_path / "faces.zip", "a", zipfile.ZIP_STORED) as zipped:
+            zipped.writestr("bob/1.png", encode((4, 5, 6)))
+        listing = members(tmp_path / "faces.zip")
+        assert listing.images == {"bob/1.png"}
+        assert listing.skipped == {"ann/1.png": "compressed by method 14, which is not read here"}
 
     def test_no_permission_is_not_called_damage(self, tree, containers, monkeypatch):
         archive = containers(tree(["ann/1.png"]))[".tar"]
@@ -424,6 +477,116 @@ class TestDamage:
         monkeypatch.setattr(tarfile, "open", refuse)
         with pytest.raises(PermissionError, match=archive.name):
             members(archive)
+
+
+class TestLimits:
+    """What would fill memory or disk, or take for ever, is told before."""
+
+    @pytest.fixture
+    def small(self, monkeypatch):
+        monkeypatch.setattr(images, "MAX_BYTES", 2**20)
+        monkeypatch.setattr(_containers, "FREE_GROWTH", 2**22)
+
+    def test_a_photo_of_too_many_bytes(self, tree, containers, small):
+        root = tree({"ann/1.png": (1, 2, 3), "ann/2.png": bytes(2**20 + 1)})
+        for kind, source in containers(root).items():
+            faces = packing.pack(source, progress=False)
+            assert faces.paths == ("ann/1.png",), kind
+            assert faces.manifest["skipped"] == {"ann/2.png": "1 MiB: over the limit of 1 MiB"}, kind
+
+    def test_it_is_not_read(self, tree, small, monkeypatch):
+        root = tree({"ann/1.png": (1, 2, 3), "ann/2.png": b""})
+        os.truncate(root / "ann" / "2.png", 5 * 2**30)  # takes no space
+        monkeypatch.setattr(images.os, "read", lambda file, size: pytest.fail(f"{size} bytes asked for"))
+        assert images.read_file(str(root / "ann" / "2.png")) == "5,120 MiB: over the limit of 1 MiB"
+
+    def test_nor_through_a_link_in_a_tar(self, make_tar, encode, small):
+        link = tarfile.TarInfo("ann/2.png")
+        link.type, link.linkname = tarfile.SYMTYPE, "../big.bin"
+        archive = make_tar([("ann/1.png", encode((1, 2, 3))), ("ann/2.png", link), ("big.bin", bytes(2**20 + 1))])
+        assert contents(archive)["ann/2.png"] == "1 MiB: over the limit of 1 MiB"
+
+    def test_a_zip_bomb(self, tmp_path, small):
+        with zipfile.ZipFile(tmp_path / "faces.zip", "w", zipfile.ZIP_DEFLATED) as zipped:
+            for n in range(100):
+                zipped.writestr(f"ann/{n}.jpg", bytes(2**19))
+        with pytest.raises(DamagedArchive, match="unpacks to 0.0 GiB, as no photos do"):
+            members(tmp_path / "faces.zip")
+
+    def test_a_zip_that_lies_about_its_sizes(self, tmp_path, encode, small):
+        archive = tmp_path / "faces.zip"
+        with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as zipped:
+            zipped.writestr("ann/1.png", encode((1, 2, 3)))
+            zipped.writestr("ann/2.png", bytes(2**22))
+        data = bytearray(archive.read_bytes())
+        true, said = (2**22).to_bytes(4, "little"), (1000).to_bytes(4, "little")
+        archive.write_bytes(data.replace(true, said))
+        assert "damaged in the archive" in contents(archive)["ann/2.png"]
+
+    @pytest.mark.parametrize("where", ["member", "header", "after the end"])
+    def test_a_gzip_bomb(self, tmp_path, make_tar, encode, small, where, monkeypatch):
+        plain = make_tar([("ann/1.png", encode((1, 2, 3)))])
+        info = tarfile.TarInfo("ann/2.png")
+        info.size = 2**25
+        if where == "header":
+            info.type = tarfile.XHDTYPE
+        with gzip.open(tmp_path / "faces.tgz", "wb") as file:
+            file.write(info.tobuf() if where != "after the end" else plain.read_bytes())
+            for _ in range(2**5):
+                file.write(bytes(2**20))
+            file.write(plain.read_bytes())
+        with pytest.raises(DamagedArchive, match="unpacks to more than|is said to have 33,554,432 bytes"):
+            members(tmp_path / "faces.tgz")
+
+    def test_large_archives_of_photos_are_none(self, tmp_path, encode):
+        rng, photos = np.random.default_rng(0), {}
+        for n in range(300):
+            photos[f"ann/{n}.png"] = encode(Image.fromarray(rng.integers(0, 256, (20, 20, 3), np.uint8)))
+        with tarfile.open(tmp_path / "faces.tgz", "w:gz") as tar:
+            for name, data in photos.items():
+                info = tarfile.TarInfo(name)
+                info.size = len(data)
+                tar.addfile(info, io.BytesIO(data))
+        assert contents(tmp_path / "faces.tgz") == photos
+
+
+class TestByContent:
+    """A file without an image's suffix is known by how it begins."""
+
+    @pytest.mark.parametrize("format", ["JPEG", "PNG", "GIF", "WEBP"])
+    def test_images_of_any_name(self, tree, containers, encode, format):
+        photo = encode(Image.new("RGB", (9, 9), (200, 100, 50)), format)
+        names = ["1", "2.JPG_large", "3.jfif", "4.bin", "5.png", "a.b.c"]
+        root = tree({f"ann/{name}": photo for name in names} | {"ann/6.txt": b"text", "meta/people.csv": b"x,y"})
+        for kind, source in containers(root).items():
+            faces = packing.pack(source, progress=False)
+            assert [Path(path).name for path in faces.paths] == names, kind
+            assert sorted(map(os.path.basename, faces.manifest["skipped"])) == ["6.txt", "people.csv"], kind
+
+    def test_what_lies_beside_photos_is_none(self, tree, encode):
+        jpeg = encode(Image.new("RGB", (9, 9)), "JPEG")
+        heic = b"\0\0\0\x18ftypheic" + bytes(40)
+        beside = {"1.jpg~": jpeg, "1.jpg_original": jpeg, "1.THM": jpeg, "2.HEIC": heic, "1.cr2": b"II*\0" + bytes(99)}
+        listing = members(tree({"ann/1.jpg": jpeg} | {f"ann/{name}": data for name, data in beside.items()}))
+        assert listing.images == {"ann/1.jpg"}
+        reasons = {path.removeprefix("ann/"): reason for path, reason in listing.skipped.items()}
+        assert reasons.pop("2.HEIC") == "a HEIC photo, which is not read here: convert it to JPEG"
+        assert reasons.pop("1.cr2") == "not an image"  # its preview would be taken for another photo
+        assert set(reasons.values()) == {"a copy of a photo, by its name"}
+
+    def test_a_heic_photo_that_is_called_a_jpeg_is_told(self, tree, encode):
+        heic = b"\0\0\0\x18ftypheic" + bytes(400)
+        faces = packing.pack(tree({"ann/1.jpg": encode((1, 2, 3)), "ann/2.jpg": heic}), progress=False)
+        assert faces.manifest["skipped"] == {"ann/2.jpg": "a HEIC photo, which is not read here: convert it to JPEG"}
+
+    def test_one_that_cannot_be_opened_is_told(self, tree, monkeypatch):
+        root = tree({"ann/1.png": (1, 2, 3), "ann/2": b"x"})
+        monkeypatch.setattr(photofiles, "open", refuse, raising=False)
+        assert members(root).skipped == {"ann/2": "cannot be read (Permission denied)"}
+
+
+def refuse(path, *arguments, **options):
+    raise PermissionError(13, "Permission denied", str(path))
 
 
 class TestZips:

@@ -255,6 +255,38 @@ COUNTS = np.random.default_rng(5).choice([2, 3, 5, 10, 30], 700, p=[0.4, 0.3, 0.
 WIDTHS = np.where(np.arange(700) % 7 < 2, 112, 64)
 
 
+class TestPairsOf:
+    def test_a_set_whose_name_begins_alike_is_not_lfw(self):
+        faces = people([5] * 10)
+        for name in ("lfw_of_mine", "lfw-mine", "/data/lfw", "lfwx"):
+            assert splits.pairs_of(faces, name, 20, 3).fold is None
+
+    def test_where_there_are_fewer_all_are_drawn_and_it_says_so(self, capsys):
+        faces = people([6] * 14)
+        pairs = splits.pairs_of(faces, "mine", 3000, 0)
+        assert pairs.genuine.sum() == 210 and (~pairs.genuine).sum() == 210  # 14 * 15
+        said = "'mine' has 210 genuine and 3,276 impostor pairs: 210 of each are drawn instead of 3,000.\n"
+        assert capsys.readouterr().out == said
+        assert len(splits.pairs_of(faces, "mine", 100, 0)) == 200
+        assert capsys.readouterr().out == ""
+
+    def test_none_at_all_are_an_error(self):
+        with pytest.raises(ValueError, match="only 0 exist"):
+            splits.pairs_of(people([1] * 5), "mine", 100, 0)
+
+
+class TestTwoPhotos:
+    def test_the_person_of_that_number_among_those_with_two(self):
+        faces = people([1, 3, 1, 2])
+        assert splits.two_photos(faces, 0)[1].tolist() == [1, 2]
+        assert splits.two_photos(faces, 1)[1].tolist() == [5, 6]
+
+    def test_any_number_shows_somebody(self):
+        assert splits.two_photos(people([2] * 19), 41)[0] == 3
+        assert splits.two_photos(people([2] * 19), 41)[1].tolist() == [6, 7]
+        assert splits.two_photos(people([1, 1]), 5)[1].tolist() == [1]
+
+
 class TestSplitPeople:
     @pytest.fixture
     def faces(self):
@@ -338,16 +370,16 @@ class TestExperiment:
     def paper(self, data, tree, containers, encode):
         """Sets as the paper's: vggface2 as a folder, facecap as an archive; photos of many sizes."""
 
-        def files(layout, counts):
+        def files(layout, counts, blue=0):
             sizes = {(k, n): 20 + 3 * k + n for k, count in enumerate(counts) for n in range(count)}
             return {
-                layout.format(k, n): encode(Image.new("RGB", (size, size + 5), (k, 9 * n, 0)), "JPEG")
+                layout.format(k, n): encode(Image.new("RGB", (size, size + 5), (k, 9 * n, blue)), "JPEG")
                 for (k, n), size in sizes.items()
             }
 
         train = tree(files("train/n{0:06}/{1:04}_01.jpg", [12] * 10 + [4] * 10 + [1] * 5), name="made/vggface2")
         train.rename(data / "vggface2")
-        test = containers(tree(files("{0}/{1}.jpg", [6] * 8), name="facecap"))[".zip"]
+        test = containers(tree(files("{0}/{1}.jpg", [6] * 8, blue=99), name="facecap"))[".zip"]
         test.rename(data / "facecap.zip")
 
     def test_from_end_to_end(self, paper):
@@ -392,13 +424,49 @@ class TestExperiment:
         [
             ({"min_images": 13}, "has 13 images or more .* Lower min_images"),
             ({"validation_share": 0}, "leaves one part empty"),
-            ({"held_out_from": 13}, "none can be held out"),
-            ({"max_images": 5, "held_out_from": 6}, "none can be held out"),
+            ({"min_images": 1, "max_images": 1}, "none can be held out"),
+            ({"validation_share": 0.05}, r"set apart .*\(1 with \d+ photos\) have \d+ genuine and 0 impostor pairs"),
         ],
     )
     def test_too_little_data(self, paper, options, said):
         with pytest.raises(DatasetError, match=said):
             splits.experiment("vggface2", "facecap", **{"validation_share": 0.2, "progress": False, **options})
+
+    def test_where_nobody_has_enough_images_to_hold_one_out_those_with_most_count(self, paper, capsys):
+        parts = splits.experiment("vggface2", "facecap", max_images=5, held_out_from=6, validation_share=0.2)
+        assert len(parts.held_out) == 8 and (parts.train.images_per_identity == 4).all()
+        (note,) = parts.notes
+        assert note == "Nobody in training has 6 images: held out is one of each person with 5."
+        assert note in capsys.readouterr().out
+
+    def test_a_set_that_can_be_compared_with_nothing(self, paper, tree):
+        one_each = tree([f"p{n}/1.png" for n in range(9)], name="one each")
+        with pytest.raises(
+            DatasetError, match=r"'.*one each' \(9 with 9 photos\) have 0 genuine.* a second photo of one"
+        ):
+            splits.experiment("vggface2", str(one_each), validation_share=0.2, progress=False)
+        with pytest.raises(DatasetError, match="Each person of 'one each' has one photo"):
+            splits.experiment(str(one_each), "facecap", validation_share=0.2, progress=False)
+        one_person = tree(["p/1.png", "p/2.png"], name="one person")
+        with pytest.raises(DatasetError, match="1 genuine and 0 impostor pairs: two people"):
+            splits.experiment("vggface2", str(one_person), validation_share=0.2, progress=False)
+
+    def test_people_who_are_left_out_may_be_in_the_test_set(self, paper, tree):
+        test = tree(
+            {f"{who}/{n}.png": (9, 9, n + ord(who[0])) for who in ("n000003", "x") for n in range(9)}, name="known"
+        )
+        options = {"validation_share": 0.2, "progress": False}
+        with pytest.raises(DatasetError, match=r"1 people of 'vggface2' are in '.*known' too by their .*\(without\)"):
+            splits.experiment("vggface2", str(test), **options)
+        assert splits.experiment("vggface2", str(test), **options, without=["n000003"]).notes == ()
+
+    def test_folders_in_folders_are_told(self, paper, tree):
+        files = [f"{place}/{n}.png" for place in ("a/ann", "a/bob", "b/carl") for n in range(2)]
+        test = tree({path: (7, 70, n) for n, path in enumerate(files)}, name="nested")
+        parts = splits.experiment("vggface2", str(test), validation_share=0.2, progress=False)
+        assert parts.notes == (
+            f"'{test}' has folders in folders, such as 'a/ann': each with photos is taken for a person.",
+        )
 
     def test_the_same_set_twice(self, paper, data):
         with pytest.raises(DatasetError, match="hold the same images.* Choose another test set"):
@@ -413,13 +481,16 @@ class TestExperiment:
 
     def test_a_damaged_set(self, data):
         (data / "vggface2.tar").write_bytes(b"half a download")
-        with pytest.raises(DatasetError, match=r"vggface2\.tar' is damaged"):
+        again = r"vggface2\.tar' is damaged.*\. Fetch it again and compare its sha256 with data/README\.md\.$"
+        with pytest.raises(DatasetError, match=again):
             splits.experiment("vggface2", "facecap", progress=False)
+        with pytest.raises(DatasetError, match=r"vggface2\.tar' is damaged.*\. Copy or make it again"):
+            catalog.load(str(data / "vggface2.tar"), progress=False)
 
 
 def test_sets_are_packed_once_for_all_parts(data, tree, cache):
     root = tree([f"{person}/{shot}.png" for person in range(10) for shot in range(3)])
-    other = tree(["x/1.png", "y/1.png"], name="other")
+    other = tree(["x/1.png", "x/2.png", "y/1.png"], name="other")
     parts = splits.experiment(str(root), str(other), 2, None, 0.2, 3, progress=False)
     assert len(list((cache / "packed").iterdir())) == 2
     assert parts.train.pixels is parts.validation.pixels

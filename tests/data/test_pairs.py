@@ -186,6 +186,45 @@ def test_lfw_lists_without_folds_and_with_windows_line_ends(tmp_path):
 
 
 @pytest.mark.parametrize(
+    "change",
+    [
+        lambda text: b"\xef\xbb\xbf" + text.encode(),
+        lambda text: text.encode("utf-16"),
+        lambda text: text.replace("\n", "\r\n").encode("utf-16-le").join([b"\xff\xfe", b""]),
+        lambda text: text.replace("\t", "  ").encode(),
+        lambda text: text.replace("\t", " \t ").encode(),
+        lambda text: text.replace("\n", "\t\t\n").encode(),
+        lambda text: text.replace("\n", "   \n").encode(),
+        lambda text: (text + "\n \n\t\n").encode(),
+        lambda text: text.replace("\n", "\r").encode(),
+    ],
+)
+def test_lfw_lists_as_editors_leave_them(tmp_path, change):
+    expected = pairs.read_lfw_pairs(write(tmp_path, TWO_FOLDS))
+    (tmp_path / "pairs.txt").write_bytes(change(TWO_FOLDS))
+    assert pairs.read_lfw_pairs(tmp_path / "pairs.txt") == expected
+
+
+def test_names_with_blanks_in_lists_with_tabs(tmp_path):
+    records = pairs.read_lfw_pairs(write(tmp_path, "1\nAnn Lee 2\t1\t3\t\nAnn Lee 2\t2\tBo\t1\n"))
+    assert [record[:4] for record in records] == [("Ann Lee 2", 1, "Ann Lee 2", 3), ("Ann Lee 2", 2, "Bo", 1)]
+
+
+def test_a_list_in_another_encoding_is_named(tmp_path):
+    (tmp_path / "pairs.txt").write_bytes(TWO_FOLDS.replace("Bo", "Zo\u00eb").encode("latin-1"))
+    with pytest.raises(ValueError, match=r"pairs\.txt: expected text in UTF-8"):
+        pairs.read_lfw_pairs(tmp_path / "pairs.txt")
+
+
+@pytest.mark.parametrize("labels", [[0, 0, 0, 1, 1, 2], [0], [], [5, 5], [1, 2, 3]])
+def test_existing_pairs_are_counted(labels):
+    both = list(combinations(labels, 2))
+    genuine = sum(one == other for one, other in both)
+    assert pairs.existing(np.array(labels)) == (genuine, len(both) - genuine)
+    assert pairs.at_most(np.array(labels), 3) == min(3, genuine, len(both) - genuine)
+
+
+@pytest.mark.parametrize(
     "text, message",
     [
         (TWO_FOLDS.replace("Bo\t1\t2", "Bo\t1"), "line 4: expected name, number, number, got"),

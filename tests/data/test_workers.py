@@ -5,15 +5,17 @@ import os
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
+import loky
 import numpy as np
 import psutil
 import pytest
 from PIL import Image
 
 from facelib.data import _workers, images
-from facelib.data._workers import Chunk, Job, write_faces
+from facelib.data._workers import Job, write_faces
 
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent.parent)}
 
@@ -51,8 +53,14 @@ def rows(job) -> np.ndarray:
     return faces[:, 0]
 
 
-def children() -> list[psutil.Process]:
-    return [child for child in psutil.Process().children() if child.status() != psutil.STATUS_ZOMBIE]
+def children(process=None) -> list[psutil.Process]:
+    """Processes that decode; not those which loky and Python start once to tidy up after all others."""
+    found = []
+    for child in (process or psutil.Process()).children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            if child.status() != psutil.STATUS_ZOMBIE and "resource_tracker" not in " ".join(child.cmdline()):
+                found.append(child)
+    return found
 
 
 BROKEN = [(), (0,), (299,), (5, 6, 7, 100), range(3, 297), range(1, 300), range(0, 300, 2)]
@@ -145,9 +153,9 @@ class TestChunks:
 class TestWhenProcessesStart:
     @pytest.fixture
     def started(self, monkeypatch):
-        calls, start = [], _workers._start
-        monkeypatch.setattr(_workers, "_start", lambda job: calls.append(job) or start(job))
-        return calls
+        counts, pool = [], loky.ProcessPoolExecutor
+        monkeypatch.setattr(loky, "ProcessPoolExecutor", lambda n, **kept: counts.append(n) or pool(n, **kept))
+        return counts
 
     @pytest.fixture
     def seconds_per_file(self, monkeypatch):
@@ -170,7 +178,7 @@ class TestWhenProcessesStart:
     def test_when_much_is_left(self, job, files, started, seconds_per_file, count, seconds, processes):
         seconds_per_file(seconds)
         write(job, files(count), 2)
-        assert len(started) == processes
+        assert sum(started) == processes
 
     def test_never_for_one(self, job, files, started, seconds_per_file):
         seconds_per_file(1.0)
@@ -219,39 +227,27 @@ class TestEnds:
             write(job, files(300), 2, lambda files: Path(job.target).unlink(missing_ok=True))
         assert children() == before
 
-    def test_a_killed_process_is_an_error_that_names_the_files(self, job, eager, files, monkeypatch):
-        start = _workers._start
+    def test_a_killed_process_is_an_error_that_names_the_files(self, job, eager, files):
+        def kill(files):
+            for child in children():
+                child.kill()
 
-        def killed(job):
-            process = start(job)
-            process.kill()
-            return process
+        with pytest.raises(RuntimeError, match=r"was ended between 'a/\d+.png' and 'a/\d+.png'.* workers=1"):
+            write(job, files(300), 2, kill)
+        assert children() == []
 
-        monkeypatch.setattr(_workers, "_start", killed)
-        before = children()
-        with pytest.raises(RuntimeError, match="ended with status -9 between .a/12.png. and .a/27.png."):
-            write(job, files(300), 2)
-        assert children() == before
-
-    def test_they_end_with_the_process_that_started_them(self, tree, tmp_path):
+    @pytest.mark.parametrize("busy", [False, True])
+    def test_they_end_with_the_process_that_started_them(self, tree, tmp_path, busy):
         script = tmp_path / "script.py"
-        script.write_text(UNGUARDED + "_workers._ask = lambda *arguments: time.sleep(60)\n" + PACK)
+        script.write_text(UNGUARDED + (BUSY if busy else IDLE))
         root = tree([f"a/{n}.png" for n in range(99)])
-        with subprocess.Popen([sys.executable, script, root], env=ENVIRONMENT) as process:
+        with subprocess.Popen([sys.executable, script, root], env=ENVIRONMENT, stderr=subprocess.DEVNULL) as process:
             parent = psutil.Process(process.pid)
-            workers = wait_for(lambda: len(parent.children()) == 2 and parent.children())
+            workers = wait_for(lambda: len(found := children(parent)) == 2 and found)
+            time.sleep(1)
             process.kill()
         gone, alive = psutil.wait_procs(workers, timeout=60)
         assert not alive
-
-    def test_what_they_print_harms_nothing(self, job, files):
-        process = _workers._start(job)
-        Path(job.target).touch()
-        try:
-            assert len(_workers._ask(process, Chunk(0, files(3)))) == 3
-        finally:
-            process.kill()
-            process.communicate()
 
 
 UNGUARDED = """
@@ -261,6 +257,22 @@ _workers.MEASURED, _workers.WORTHWHILE = 0, -1
 """
 PACK = """
 print(len(packing.pack(sys.argv[1], size=8, workers=2, progress=False)))
+"""
+IDLE = """
+import os
+from pathlib import Path
+job = _workers.Job(sys.argv[1] + "/pixels.u8", "", 8, None)
+paths = sorted(map(str, Path(sys.argv[1]).glob("a/*.png")))
+done = []
+told = lambda n: done.append(n) or len(done) > 3 and time.sleep(99)
+_workers.write_faces(job, ((path, None) for path in paths), 99, 2, told)
+"""
+BUSY = """
+import os
+os.mkfifo(sys.argv[1] + "/a/5.png.fifo")  # nobody ever writes to it
+job = _workers.Job(sys.argv[1] + "/pixels.u8", "", 8, None)
+paths = [f"{sys.argv[1]}/a/{n}.png" for n in range(20)] + [sys.argv[1] + "/a/5.png.fifo"] * 20
+_workers.write_faces(job, ((path, None) for path in paths), 40, 2, lambda n: None)
 """
 
 
@@ -281,6 +293,30 @@ def test_a_script_needs_no_main_guard(tree, tmp_path):
 
 
 def test_the_processes_import_little():
-    code = "import sys; from facelib.data import _workers; print(*sys.modules)"
+    code = (
+        "import sys\n"
+        "from facelib.data import _workers\n"
+        "from loky import ProcessPoolExecutor\n"
+        "pool = ProcessPoolExecutor(1)\n"
+        "pool.submit(_workers._named, _workers.Chunk(0, []), []).result()\n"
+        "print(*pool.submit(eval, 'list(__import__(\"sys\").modules)').result())\n"
+        "pool.shutdown(kill_workers=True)\n"
+    )
     done = subprocess.run([sys.executable, "-c", code], env=ENVIRONMENT, capture_output=True, text=True)
-    assert not {"paddle", "pandas", "scipy", "tqdm", "psutil", "matplotlib"} & set(done.stdout.split())
+    found = set(done.stdout.split())
+    assert "facelib.data._workers" in found and "PIL.Image" in found
+    assert not {"paddle", "pandas", "scipy", "sklearn", "tqdm", "matplotlib"} & found
+
+
+def test_they_use_one_thread_each_and_are_not_stopped_by_a_key(job, eager, files, monkeypatch):
+    asked, pool = {}, loky.ProcessPoolExecutor
+
+    def spy(*arguments, **options):
+        made = pool(*arguments, **options)
+        code = '(__import__("os").environ["OMP_NUM_THREADS"], __import__("signal").getsignal(2) == 1)'
+        asked["told"] = made.submit(eval, code).result()
+        return made
+
+    monkeypatch.setattr(loky, "ProcessPoolExecutor", spy)
+    write(job, files(100), 2)
+    assert asked["told"] == ("1", True)

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from PIL import Image
 from scipy.spatial.distance import cdist
 
 from facelib import models
@@ -83,8 +84,6 @@ def test_the_cosine_of_several_networks_is_the_mean_of_theirs(weights, other_wei
 
 def test_features_of_a_set_are_computed_once(weights, other_weights, faces, tmp_path, monkeypatch):
     monkeypatch.setenv("FACELIB_CACHE", str(tmp_path / "cache"))
-    from PIL import Image
-
     for person in range(3):
         (tmp_path / "set" / f"p{person}").mkdir(parents=True)
         for shot in range(3):
@@ -97,3 +96,27 @@ def test_features_of_a_set_are_computed_once(weights, other_weights, faces, tmp_
     monkeypatch.setattr("facelib.inference.embedder.Embedder", lambda *_, **__: pytest.fail("computed again"))
     np.testing.assert_array_equal(features(packed, weights, progress=False), first)
     np.testing.assert_array_equal(features(packed, [weights, other_weights], progress=False, mirror=True), both)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda content: bytes(len(content)),
+        lambda content: content[: len(content) // 2],
+        lambda content: b"",
+        lambda content: content[:-4000] + bytes(4000),
+        lambda content: content[:200] + bytes([content[200] ^ 1]) + content[201:],
+        lambda content: content[:-32],  # as an older version wrote it, without a hash
+    ],
+)
+def test_features_whose_file_is_damaged_are_computed_again(weights, faces, tmp_path, monkeypatch, damage):
+    monkeypatch.setenv("FACELIB_CACHE", str(tmp_path / "cache"))
+    for n in range(3):
+        (tmp_path / "set" / "p").mkdir(parents=True, exist_ok=True)
+        Image.fromarray(faces[n]).save(tmp_path / "set" / "p" / f"{n}.png")
+    packed = packing.pack(tmp_path / "set", progress=False)
+    first = features(packed, weights, progress=False)
+    (file,) = (tmp_path / "cache" / "features").iterdir()
+    file.write_bytes(damage(file.read_bytes()))
+    np.testing.assert_array_equal(features(packed, weights, progress=False), first)
+    np.testing.assert_array_equal(np.load(file), first)  # NumPy reads it too

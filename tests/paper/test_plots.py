@@ -1,17 +1,24 @@
+import os
+import subprocess
+import sys
+from types import SimpleNamespace
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
 
-from facelib.paper import plots
+from facelib import runtime
+from facelib.metrics import Estimate, reliability
+from facelib.paper import decision_plots, plots, speed_plots, style
 
 
 @pytest.fixture(autouse=True)
 def output(tmp_path, monkeypatch):
     monkeypatch.setenv("FACELIB_OUTPUT", str(tmp_path))
     plt.switch_backend("Agg")
-    plots.use_style()
+    style.use_style()
     yield tmp_path
     plt.close("all")
 
@@ -20,11 +27,12 @@ def texts(axis):
     return [text.get_text() for text in axis.figure.texts]
 
 
-@pytest.mark.parametrize(("profile", "marks"), [("demo", 1), ("lfw", 0)])
-def test_demo_figures_carry_a_mark(output, profile, marks):
+@pytest.mark.parametrize("marks", [1, 0])
+def test_figures_of_rendered_faces_carry_a_mark(output, marks):
     axis = plots.feature_vector(np.random.default_rng(0).random(512))
-    plots.save(axis, profile, "figure_6")
-    path = output / "figures" / profile / "figure_6.png"
+    style.save(axis, SimpleNamespace(figures=output / "figures" / "lfw", is_rendered=bool(marks)), "figure_6")
+    path = output / "figures" / "lfw" / "figure_6.png"
+    assert [file.name for file in path.parent.iterdir()] == ["figure_6.png"]
     assert sum("DEMO" in text for text in texts(axis)) == marks
     with Image.open(path) as image:
         assert image.format == "PNG" and min(image.size) > 300
@@ -45,7 +53,7 @@ def test_every_axis_is_named(output):
         plots.distances(distances, genuine, "Euclidean", 0.5),
         plots.draws(distances, ("difference", "draws"), (0.5, "half")),
         plots.roc({"cosine": (np.array([0, 0.5, 1]), np.array([0, 0.9, 1]))}, 1e-2),
-        plots.startup(runs),
+        speed_plots.startup(runs),
     ):
         assert axis.get_xlabel() and axis.get_ylabel()
 
@@ -54,6 +62,27 @@ def test_curves_show_the_numbers_they_are_given():
     history = pd.DataFrame({"epoch": [1, 2, 3], "accuracy": [0.1, 0.5, 0.9], "held_out_accuracy": [0.1, 0.3, 0.2]})
     training, held_out = plots.training_curve(history, "accuracy").lines
     assert list(training.get_ydata()) == [0.1, 0.5, 0.9] and list(held_out.get_ydata()) == [0.1, 0.3, 0.2]
+
+
+def test_probabilities_stand_over_what_came_of_them():
+    found = reliability(np.array([0.2, 0.2, 0.7, 0.7]), np.array([False, True, True, True]))
+    upper, lower = decision_plots.reliability(found, np.array([[0.3, 0.9], [0.8, 1.0]]))
+    bar = upper.containers[0]
+    np.testing.assert_allclose(bar[0].get_xydata(), [[0.2, 0.5], [0.7, 1.0]])
+    np.testing.assert_allclose(bar[2][0].get_segments(), [[[0.2, 0.3], [0.2, 0.8]], [[0.7, 0.9], [0.7, 1.0]]])
+    assert [patch.get_height() for patch in lower.patches] == [0.5, 0.5]
+    assert [patch.get_x() + patch.get_width() / 2 for patch in lower.patches] == pytest.approx([0.25, 0.75])
+    assert upper.get_ylabel() and lower.get_xlabel() and lower.get_ylabel()
+
+
+def test_measured_rates_stand_over_promised_ones():
+    far = {0.1: Estimate(0.2, 0.15, 0.25, 100), 0.01: Estimate(0.0, 0.0, 0.02, 100)}
+    tar = {0.1: Estimate(0.9, 0.85, 0.95, 100), 0.01: Estimate(0.5, 0.4, 0.6, 100)}
+    left, right = decision_plots.rates(far, tar)
+    np.testing.assert_allclose(left.containers[0][0].get_xydata(), [[0.1, 0.2], [0.01, 0.0]])
+    np.testing.assert_allclose(right.containers[0][0].get_xydata(), [[0.1, 0.9], [0.01, 0.5]])
+    left.figure.canvas.draw()
+    assert left.get_ylabel() and right.get_ylabel() and left.get_xlabel() == right.get_xlabel() != ""
 
 
 def test_similarities_count_people_beside_a_limit():
@@ -66,3 +95,55 @@ def test_histogram_counts_people():
     axis = plots.images_per_person({"a": np.array([1, 2, 2, 4])})
     values, edges, _ = axis.patches[0].get_data()
     assert dict(zip(edges[:-1], values, strict=True)) == {1: 1, 2: 2, 3: 0, 4: 1}
+
+
+def test_every_loss_is_drawn_and_none_twice():
+    names = [f"loss {k}" for k in range(9)]
+    degrees = np.arange(5.0)
+    lines = plots.target_logits(degrees, {name: degrees * k for k, name in enumerate(names)}).lines
+    assert [line.get_label() for line in lines] == names
+    assert len({(line.get_linestyle(), line.get_color()) for line in lines}) == 9
+
+
+def test_more_lines_than_can_be_told_apart_are_refused():
+    with pytest.raises(ValueError, match="21 lines in one figure"):
+        style.looks(21)
+    assert len(set(style.looks(20))) == 20
+
+
+def test_a_face_without_a_title_is_a_mistake():
+    with pytest.raises(ValueError):
+        plots.faces(np.zeros((3, 4, 4, 3), np.uint8), ["a", "b"])
+    assert len(plots.faces(np.zeros((3, 4, 4, 3), np.uint8), ["a", "b", "c"]).ravel()) == 4
+
+
+@pytest.mark.parametrize(
+    ("values", "bins"),
+    [
+        ([0.1 + 0.2, 0.3, 0.5], 2),  # equal up to rounding: the step is 0.2
+        ([0.5, 0.5, 0.5], 40),
+        ([0.0, 0.25, 1.0], 5),
+        ([0.0, 1e-7, 1.0], 40),  # a step that would ask for millions of bins
+        (np.linspace(0, 1, 200), 40),
+    ],
+)
+def test_draws_take_few_bins_whatever_the_values(values, bins):
+    axis = plots.draws(np.array(values), ("a share", "draws"), (0.5, "half"))
+    heights = [patch.get_height() for patch in axis.patches if hasattr(patch, "get_height")][:bins]
+    assert sum(heights) == len(values)
+
+
+@pytest.mark.parametrize("backend", ["Agg", "svg"])
+def test_the_user_s_matplotlibrc_changes_nothing_but_the_backend(tmp_path, backend):
+    (tmp_path / "matplotlibrc").write_text(f"text.usetex: True\nbackend: {backend}\nlines.linewidth: 9\n")
+    code = (
+        "import matplotlib.pyplot as plt\n"
+        "from facelib.paper import style\n"
+        "style.use_style()\n"
+        "print(plt.rcParams['text.usetex'], plt.rcParams['lines.linewidth'], plt.get_backend())\n"
+    )
+    environment = os.environ | {"MATPLOTLIBRC": str(tmp_path), "PYTHONPATH": str(runtime.ROOT)}
+    environment.pop("MPLBACKEND", None)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
+    usetex, width, found = done.stdout.split()
+    assert (usetex, found.lower()) == ("False", backend.lower()) and float(width) < 3

@@ -1,18 +1,28 @@
 import json
-from pathlib import Path
 
 import pytest
 
+from facelib import runtime
+from facelib.inference import decision
 from facelib.paper import claims, release, results
+from facelib.paper.setting import Setting
+
+
+def recorder(notebook, parameters=None, runs=None):
+    """A recorder of the profile whose setting has handed out some parameters and runs."""
+    setting = Setting("lfw", "lfw", {})
+    setting.used["parameters"] |= parameters or {}
+    setting.used["runs"] |= runs or {}
+    return results.Recorder(notebook, setting)
 
 
 @pytest.fixture
 def measured(tmp_path, monkeypatch):
     monkeypatch.setenv("FACELIB_OUTPUT", str(tmp_path))
-    record = results.Recorder("03_similarity", "lfw")
+    record = recorder("03_similarity")
     record("features.dimensions", 512)
     record("all.euclidean_minus_cosine", 0.02, 0.01, 0.03, 6000)
-    record.save({}, {})
+    record.save()
 
 
 def test_table_goes_between_the_markers_and_nothing_else_changes(measured):
@@ -42,20 +52,21 @@ def trained(measured, tmp_path, monkeypatch):
     weights.parent.mkdir()
     weights.write_bytes(b"weights")
     weights.with_name("history.csv").write_text("epoch\n1\n")
-    record = results.Recorder("02_train", "lfw")
+    record = recorder("02_train", {"run": "net"}, {"net": "abc"})
     record("train.accuracy", 0.998, 0.997, 0.999, 13442)
-    record.save({}, {"run": "net", "run key": "abc"})
+    record.save()
     row = {"weights_sha256": "f00", "images": "12524", "identities": "2906", "learning_rate": "0.001"}
     row |= {"batch_size": "128", "epochs": "20", "seed": "0", "options": "{}", "best_epoch": "20"}
     from facelib import training
     from facelib.training import runs
 
     monkeypatch.setattr(training, "find_run", lambda name, key: runs.Run(weights, None, row))
-    monkeypatch.setattr(results.runtime, "ROOT", tmp_path)
     (tmp_path / "data").mkdir()
-    (tmp_path / "data" / "claims.csv").write_bytes(
-        (Path(__file__).parent.parent.parent / "data" / "claims.csv").read_bytes()
-    )
+    (tmp_path / "data" / "claims.csv").write_bytes((runtime.ROOT / "data" / "claims.csv").read_bytes())
+    (tmp_path / "data" / "weights").mkdir()
+    card = runtime.ROOT / "data" / "weights" / f"{decision.DEFAULT}.json"
+    monkeypatch.setattr(results.runtime, "ROOT", tmp_path)
+    (tmp_path / "data" / "weights" / card.name).write_bytes(card.read_bytes())
     (tmp_path / "README.md").write_text(f"{release.BEGIN}\n{release.END}\n")
     return tmp_path / "data" / "weights"
 
@@ -66,7 +77,7 @@ def test_publish_ships_weights_card_and_table(trained, tmp_path):
     card = (trained / "net.md").read_text()
     assert "f00" in card and "12,524 images of 2,906 people" in card and "0.998 [0.997, 0.999]" in card
     assert "the paper's" in card and "non-negative" in card
-    assert "P07" in (tmp_path / "README.md").read_text()
+    assert "P07" in (tmp_path / "RESULTS.md").read_text()
     assert json.loads(results.results_path("lfw").read_text())
 
 
@@ -74,10 +85,11 @@ def test_publish_ships_the_networks_of_the_better_recipe_with_their_own_numbers(
     from facelib import training
     from facelib.training import runs
 
-    record = results.Recorder("06_losses", "lfw")
+    runs_used = {"better": "def", "other": "ghi", "better, seed 1": "xyz", "net": "abc"}
+    record = recorder("14_recipes", {"best_networks": {"better": {}, "other": {}}}, runs_used)
     record("best.lfw.view2.cosine.accuracy", 0.84, 0.83, 0.85, 6000)
     record("best.lfw.view2.seeds", 3)
-    record.save({}, {"run": "better other", "run key": "def ghi"})
+    record.save()
     paper = training.find_run("net", "abc")
     options = '{"loss": "cosface", "neck": "linear"}'
     better = runs.Run(paper.weights, None, paper.row | {"options": options, "best_epoch": "17"})
@@ -93,10 +105,25 @@ def test_publish_ships_the_networks_of_the_better_recipe_with_their_own_numbers(
     assert "ResNet-18 of width 32 without its last layer" in second and "256 non-negative features" in second
 
 
+def test_what_a_table_says_of_centring_follows_the_numbers(measured):
+    record = recorder("04_threshold")
+    record("lfw.view2.cosine.accuracy", 0.79, 0.78, 0.8, 6000)
+    for number in ("auc", "eer", "tar_at_far_1e-2", "tar_at_far_1e-3"):
+        record(f"lfw.view2.cosine.{number}", 0.5)
+    record.save()
+    table = release.results_table("lfw")
+    assert "| accuracy, ten folds | 0.790 [0.780, 0.800] |" in table and "centred" not in table
+    assert "better recipe" not in table and "Threshold of its" not in table
+
+
 def test_a_distilled_network_names_its_teacher_and_claims_no_training_accuracy(trained, monkeypatch):
     from facelib import training
     from facelib.training import distillation, runs
 
+    record = recorder("04_threshold")
+    record("lfw.view2.cosine.accuracy", 0.79, 0.78, 0.8, 6000)  # the paper's network's, not the student's
+    record("decide.lfw.view2.accuracy", 0.92, 0.91, 0.93, 6000)
+    record.save()
     paper = training.find_run("net", "abc")
     options = '{"loss": "distillation", "neck": "plain", "features": 128}'
     student = runs.Run(paper.weights, None, paper.row | {"options": options, "validation_auc": "0.95"})
@@ -104,6 +131,7 @@ def test_a_distilled_network_names_its_teacher_and_claims_no_training_accuracy(t
     release.ship("student", "abc")
     card = (trained / "student.md").read_text()
     assert "SFace" in card and distillation.TEACHER_SHA256 in card and "no labels" in card
-    assert "0.998" not in card and "0.9500" in card
-    assert "linear layer at its end:\na 64 x 64 RGB face to 128 features" in card
+    assert "0.998" not in card and "0.790" not in card
+    assert "0.920 [0.910, 0.930]" in card and "0.9500" in card
+    assert "linear layer at its end: a 64 x 64 RGB face to 128 features" in card
     assert (trained / "student.npz").exists() and (trained / "student.csv").exists()

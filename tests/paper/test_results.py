@@ -1,10 +1,14 @@
 import json
+import subprocess
+import sys
 
 import pandas as pd
 import pytest
 
+from facelib import runtime
 from facelib.metrics import intervals
 from facelib.paper import claims, results
+from facelib.paper.setting import Setting
 
 
 @pytest.fixture(autouse=True)
@@ -25,11 +29,15 @@ def claim(monkeypatch):
     return make
 
 
+def setting(place="demo"):
+    return Setting(place, place, {"seed": 0, "draws": 3})
+
+
 def record(profile="demo", notebook="04_threshold", **entries):
-    recorder = results.Recorder(notebook, profile)
+    recorder = results.Recorder(notebook, setting(profile))
     for key, value in entries.items():
         recorder(key, *value) if isinstance(value, tuple) else recorder(key, value)
-    recorder.save({"seed": 0}, {"test": "abc"})
+    recorder.save()
 
 
 def verdict(profile="demo"):
@@ -37,16 +45,21 @@ def verdict(profile="demo"):
 
 
 def test_file_is_flat_and_holds_value_interval_n_unit_notebook(output):
-    recorder = results.Recorder("04_threshold", "demo")
+    made = setting()
+    recorder = results.Recorder("04_threshold", made)
     recorder("threshold.accuracy", intervals.wilson_interval(183, 200))
-    recorder.save({"seed": 0}, {"test": "abc"})
+    assert str(recorder.result("threshold.accuracy")) == "0.915 [0.868, 0.946]"
+    assert made["seed"] == 0
+    made.used["parts"]["test"] = "abc"
+    recorder.save()
     stored = json.loads((output / "figures" / "demo" / "results.json").read_text())
     entry = stored["threshold.accuracy"]
     assert entry.pop("low") == pytest.approx(0.868, abs=5e-4) and entry.pop("high") == pytest.approx(0.946, abs=5e-4)
     assert entry == {"value": 0.915, "n": 200, "unit": "", "notebook": "04_threshold"}
     provenance = stored["_provenance"]["04_threshold"]
-    assert provenance["consumed"] == {"test": "abc"} and provenance["parameters"] == {"seed": 0}
+    assert provenance["consumed"] == {"parts": {"test": "abc"}} and provenance["parameters"] == {"seed": 0}
     assert {"cpu", "threads", "paddle", "python"} <= set(provenance["hardware"])
+    assert provenance["profile"] == "demo" and provenance["revision"]
 
 
 def test_saving_again_replaces_the_notebooks_own_entries_only():
@@ -60,9 +73,50 @@ def test_where_a_notebooks_numbers_come_from():
     with pytest.raises(FileNotFoundError, match="no numbers of 04_threshold yet: run that notebook first"):
         results.provenance("demo", "04_threshold")
     record(x=1)
-    assert results.provenance("demo", "04_threshold")["consumed"] == {"test": "abc"}
+    assert results.provenance("demo", "04_threshold")["consumed"] == {}
     with pytest.raises(FileNotFoundError, match="no numbers of 06_losses"):
         results.provenance("demo", "06_losses")
+
+
+def test_the_values_of_the_notebook_s_own_parameters_are_kept(monkeypatch):
+    monkeypatch.setattr(results, "own_values", lambda stem: {"depth": 3} if stem == "04_threshold" else {})
+    record(x=1)
+    assert results.provenance("demo", "04_threshold")["parameters"] == {"depth": 3}
+
+
+WRITER = """
+import sys
+from facelib.paper.results import Recorder
+from facelib.paper.setting import Setting
+for k in range(20):
+    record = Recorder(f"{sys.argv[1]}_{k}", Setting("demo", "demo", {}))
+    record(f"{sys.argv[1]}.{k}", k)
+    record.save()
+"""
+
+
+def test_two_processes_that_record_at_once_lose_nothing(output):
+    writers = [subprocess.Popen([sys.executable, "-c", WRITER, name], cwd=runtime.ROOT) for name in "ab"]
+    assert [writer.wait() for writer in writers] == [0, 0]
+    assert len(results.load("demo")) == 40
+    assert [path.name for path in (output / "figures" / "demo").iterdir() if path.suffix == ".tmp"] == []
+
+
+@pytest.mark.parametrize("damage", ["<<<<<<< HEAD\n{}\n=======\n", '{"x": {"value": 1', "[1, 2]", '{"x": 3}', ""])
+def test_a_damaged_file_is_named_with_what_to_do(output, damage):
+    record(x=1)
+    path = output / "figures" / "demo" / "results.json"
+    path.write_text(damage)
+    for read in (lambda: results.load("demo"), lambda: results.provenance("demo", "04_threshold"), lambda: record(x=2)):
+        with pytest.raises(ValueError, match="results.json' is damaged.*git checkout -- results.json.*or delete it"):
+            read()
+    assert path.read_text() == damage, "it is left as it is"
+
+
+def test_recording_does_not_load_paddle(output):
+    code = WRITER + "print([name for name in ('paddle', 'matplotlib') if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code, "a"], cwd=runtime.ROOT, capture_output=True, text=True)
+    assert done.stdout == "[]\n", done.stderr
 
 
 def test_what_is_not_a_number_becomes_null(output):
@@ -82,6 +136,14 @@ def test_a_number_is_judged_by_the_interval_on_the_papers_own_data(claim, low, h
     claim(value="92", unit="%", kind="value")
     record("paper", x=(0.94, low, high))
     assert verdict("paper") == expected
+
+
+def test_a_bound_is_in_the_unit_of_the_result_even_where_the_claim_is_in_per_cent(claim):
+    claim(value="40 / 30", unit="%", kind="value:1.3")  # G07: 30 % faster is a ratio of 1.3
+    record("paper", x=(1.3, 1.2, 1.4))
+    assert verdict("paper") == "agrees"
+    record("paper", x=(1.1, 1.0, 1.2))
+    assert verdict("paper") == "differs"
 
 
 def test_a_number_on_other_data_is_neither_confirmed_nor_refuted(claim):

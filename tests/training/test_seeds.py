@@ -151,3 +151,14 @@ def test_nearest_is_the_highest_similarity_of_all():
     vectors, gallery = rng.normal(size=(7, 5)).astype(np.float32), rng.normal(size=(11, 5)).astype(np.float32)
     expected = 1 - cdist(vectors, gallery, "cosine").min(1)
     assert distances.nearest(vectors, gallery, block=3) == pytest.approx(expected, abs=1e-6)
+
+
+def test_rows_of_other_tables_count_as_known_and_are_left_there(trainings, vectors, tmp_path):
+    committed, path = tmp_path / "committed.csv", tmp_path / "mine" / "seeds.csv"
+    first = over_seeds(committed, vectors[1], [0, 1])
+    before = committed.read_bytes()
+    trainings.clear()
+    split = splits.Experiment(Faces(), Faces(), Faces(), Faces())
+    again = seeds.over_seeds(path, {"alone": ONE}, [1, 2], split, vectors[1], mirror=False, committed=[committed])
+    assert [seed for _, seed in trainings] == [2] and committed.read_bytes() == before
+    assert again["cosine.auc"].iloc[0] == pytest.approx(first["cosine.auc"].iloc[1]) and len(pd.read_csv(path)) == 2

@@ -1,0 +1,55 @@
+"""LFW's protocol in one call, by hand and by SciPy."""
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from facelib.data.pairs import Pairs
+from facelib.metrics import FARS, POOLED, student_interval, view2
+
+
+@pytest.fixture
+def faces():
+    """Features on a line and ten folds of two pairs; in fold k the genuine pair lies k apart, the impostors 20."""
+    vectors, left, right, genuine, fold = [], [], [], [], []
+    for k in range(10):
+        start = len(vectors)
+        vectors += [[1.0, 0.0], [1.0, 1.0 + k], [1.0, 0.0], [21.0, 0.0]]
+        left += [start, start + 2]
+        right += [start + 1, start + 3]
+        genuine += [True, False]
+        fold += [k, k]
+    return np.array(vectors), Pairs(left, right, genuine, fold)
+
+
+def test_each_fold_is_scored_at_the_threshold_of_the_others(faces):
+    found = view2(*faces)
+    assert list(found) == ["cosine", "euclidean"]
+    euclid = found["euclidean"]
+    assert euclid.distances[::2].tolist() == [1.0 + k for k in range(10)] and set(euclid.distances[1::2]) == {20.0}
+    assert (euclid.accuracy.value, euclid.standard_error, euclid.accuracy.n) == (1.0, 0.0, 20)
+    # The impostors of the cosine lie at 0 and are accepted with all others, or nobody is: half is right, in each fold.
+    assert found["cosine"].accuracy.value == 0.5
+
+
+def test_other_pairs_have_no_protocol(faces):
+    vectors, pairs = faces
+    with pytest.raises(ValueError, match="no folds"):
+        view2(vectors, Pairs(pairs.left, pairs.right, pairs.genuine))
+
+
+def test_students_interval_is_scipy_s():
+    values = np.array([0.8, 0.82, 0.79, 0.85, 0.81])
+    ours = student_interval(values, 600)
+    low, high = stats.t.interval(0.95, 4, loc=values.mean(), scale=stats.sem(values))
+    assert (ours.value, ours.low, ours.high, ours.n) == (
+        pytest.approx(values.mean()),
+        pytest.approx(low),
+        pytest.approx(high),
+        600,
+    )
+
+
+def test_what_is_pooled_names_statistics():
+    assert {key: at for key, (_, at) in POOLED.items() if at} == FARS
+    assert list(POOLED)[:2] == ["auc", "eer"]

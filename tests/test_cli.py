@@ -1,0 +1,85 @@
+"""The commands: what they ask of the rooms, and what they say when something is wrong."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from facelib import cli, runtime
+from facelib.data import splits
+from facelib.training import Recipe
+
+
+@pytest.fixture
+def trained(monkeypatch):
+    """What a training was asked for; none is run."""
+    from facelib import training
+    from facelib.training import runs
+
+    asked = {}
+    monkeypatch.setattr(splits, "experiment", lambda **given: asked.update(given=given) or Parts())
+
+    def train(name, train, recipe, held_out):
+        asked.update(run=name, recipe=recipe)
+        return runs.Run("w.npz", None, {})
+
+    monkeypatch.setattr(training, "train", train)
+    return asked
+
+
+class Parts:
+    """Parts of people that nobody looks at."""
+
+    key, manifest = "key", {"content": "content"}
+    train = held_out = validation = test = property(lambda self: self)
+
+
+def test_train_trains_what_02_would(trained, capsys):
+    assert cli.main(["train", "--profile", "lfw", "--set", "epochs=3"]) == 0
+    assert trained["run"] == "celebfaces-resnet18" and trained["recipe"] == Recipe(epochs=3)
+    assert (trained["given"]["train_set"], trained["given"]["min_images"]) == ("celebfaces", 2)
+    assert "Trained with processes=1: w.npz" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", ["train", "reproduce"])
+@pytest.mark.parametrize(
+    "setting", ["epohcs=3", "epochs=0", "batch_size=0", "learning_rate=0", "seed=-1", "max_images=abc"]
+)
+def test_wrong_values_are_one_line(trained, capsys, command, setting):
+    assert cli.main([command, "--set", setting]) == 2
+    assert len(capsys.readouterr().err.splitlines()) == 1 and not trained
+
+
+def test_errors_of_the_rooms_show_no_traceback(tmp_path):
+    (tmp_path / "empty").mkdir()
+    arguments = ["train", "--set", f"train_set={tmp_path / 'empty'}"]
+    environment = os.environ | {"PYTHONPATH": str(runtime.ROOT), "FACELIB_CACHE": str(tmp_path / "cache")}
+    command = [sys.executable, "-m", "facelib", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=tmp_path)
+    assert done.returncode == 1 and "holds no identities" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_bug_keeps_its_traceback(monkeypatch):
+    from facelib.paper import reproduce
+
+    monkeypatch.setattr(reproduce, "run", lambda *given: {}["missing"])
+    with pytest.raises(KeyError):
+        cli.main(["reproduce"])
+
+
+def test_an_interrupt_says_that_nothing_is_lost(monkeypatch, capsys):
+    from facelib.paper import reproduce
+
+    def interrupt(*given):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(reproduce, "run", interrupt)
+    assert cli.main(["reproduce"]) == 130
+    assert "goes on from there" in capsys.readouterr().err
+
+
+def test_the_console_script_is_this_function():
+    text = (runtime.ROOT / "pyproject.toml").read_text()
+    assert 'facelib = "facelib.cli:main"' in text

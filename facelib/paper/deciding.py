@@ -47,13 +47,14 @@ class Judging:
 
 def shipped(setting: Setting, name: str = decision.DEFAULT) -> Judging:
     """A shipped network on the test pairs, its faces framed by the detector as the card wants them."""
-    faces, chosen = setting.tested, setting.pairs
+    faces, chosen = setting.scored, setting.pairs
     rows = np.unique([chosen.left, chosen.right])
     places = np.searchsorted(rows, chosen.left), np.searchsorted(rows, chosen.right)
     faces, card = faces.select(rows), decision.read_card(name)
     setting.used["cards"] = {name: card_key(card)}
     source = catalog.source(setting["test_set"])
-    inside = [archives.members(source).root + path for path in faces.paths]
+    root = archives.members(source).root
+    inside = [root + path for path in faces.paths]
     framed = aligned.faces(source, inside, card.size)
     pixels = faces.take(np.arange(len(faces)))
     for row, path in enumerate(inside):

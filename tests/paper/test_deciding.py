@@ -32,7 +32,7 @@ class Faces:
 class Setting(dict):
     def __init__(self, faces, pairs, **values):
         super().__init__(test_set="somebody", train_set="others", validation_pairs=50, seed=0, **values)
-        self.used, self.tested, self.pairs = {}, faces, pairs
+        self.used, self.scored, self.pairs = {}, faces, pairs
 
 
 @pytest.fixture
@@ -41,7 +41,8 @@ def shipped(monkeypatch):
     found = {"set/0/1.jpg": np.full((2, 2, 3), 101, np.uint8), "set/1/5.jpg": np.full((2, 2, 3), 105, np.uint8)}
     asked = []
     monkeypatch.setattr(deciding.catalog, "source", lambda name: name)
-    monkeypatch.setattr(deciding.archives, "members", lambda source: SimpleNamespace(root="set/"))
+    listed = iter([SimpleNamespace(root="set/")])  # once: listing a large archive takes seconds
+    monkeypatch.setattr(deciding.archives, "members", lambda source: next(listed))
     monkeypatch.setattr(deciding.aligned, "faces", lambda source, paths, size: asked.extend(paths) or found)
     features = SimpleNamespace(embedder=lambda pixels: pixels.reshape(len(pixels), -1)[:, :2].astype(np.float32))
     monkeypatch.setattr(deciding.decision, "load", lambda name: features)

@@ -38,6 +38,7 @@ SMALL = {
 }
 
 
+@pytest.mark.slow
 def test_paper_profile_runs_every_notebook(tmp_path, monkeypatch):
     for variable, folder in {"DATA": "data", "CACHE": "cache", "OUTPUT": "out"}.items():
         monkeypatch.setenv(f"FACELIB_{variable}", str(tmp_path / folder))

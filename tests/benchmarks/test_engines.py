@@ -102,7 +102,8 @@ def test_the_peak_of_a_short_process_is_known_and_is_its_own():
     assert 5 < alone < 100 < 95 + alone < filled < 105 + alone and ballast.all()
 
 
-def test_the_peaks_of_helpers_that_are_killed_are_added():
+def test_the_peaks_of_helpers_that_are_killed_are_added(monkeypatch):
+    monkeypatch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)  # which would make every process larger
     helper = "held = bytearray(100 * 2**20); del held; print(flush=True); import time; time.sleep(60)"
     code = (
         "import subprocess, sys, time\n"

@@ -154,7 +154,8 @@ def _named(chunk: Chunk, results: list[Result]) -> list[tuple[str, Result]]:
 
 
 def _write_rows(job: Job, chunk: Chunk) -> list[Result]:
-    results, faces = [], np.zeros((len(chunk.files), job.size, job.size, 3), np.uint8)
+    results: list[Result] = []
+    faces = np.zeros((len(chunk.files), job.size, job.size, 3), np.uint8)
     with images.quiet_about_size():
         for row, (path, data) in enumerate(chunk.files):
             data = images.read_file(job.folder + path) if data is None else data
@@ -163,7 +164,8 @@ def _write_rows(job: Job, chunk: Chunk) -> list[Result]:
                 results.append(face)
             else:
                 faces[row] = face.pixels
-                results.append((hashlib.sha256(data).hexdigest(), face.width))
+                digest = hashlib.sha256(data).hexdigest()  # type: ignore[arg-type]  # only bytes have a face
+                results.append((digest, face.width))
     with open(job.target, "r+b") as pixels:
         pixels.seek(chunk.row * faces[0].nbytes)
         pixels.write(faces)

@@ -6,15 +6,14 @@ import hashlib
 import json
 import os
 import posixpath
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from facelib.data import people
 from facelib.data._containers import INSTEAD, Contents, DamagedArchive, DatasetError, list_tar, list_zip
-from facelib.data._folders import list_folder
-from facelib.data._folders import state as _state
-from facelib.data._folders import states as _states
+from facelib.data._folders import list_folder, state, states
 
 __all__ = ["DamagedArchive", "DatasetError", "Listing", "digest", "fingerprint", "members"]
 
@@ -60,9 +59,10 @@ def members(source: str | os.PathLike) -> Listing:
     reasons, of_the_system = people.without_the_systems(found)
     root, chosen = _identity_images({path for path, reason in reasons.items() if not reason})
     if not chosen:
+        most = Counter(filter(None, reasons.values())).most_common(1)
         raise DatasetError(
             f"'{source}' holds no identities: expected one folder per person with images in it, "
-            f"found {len(reasons)} files, none of them an image inside a folder."
+            f"found {len(reasons)} files, none of them an image inside a folder{f' ({most[0][0]})' if most else ''}."
         )
     lost = {path: reason or "not inside an identity folder" for path, reason in reasons.items() if path not in chosen}
     return Listing(frozenset(chosen), lost | of_the_system, root, read, source if source.is_dir() else None)
@@ -83,7 +83,7 @@ def fingerprint(source: str | os.PathLike) -> str:
         from facelib.data import layouts
 
         return digest(sorted(layouts.table_states(source)))
-    return digest(sorted(_states(source)) if source.is_dir() else _state(source)[0])
+    return digest(sorted(states(source)) if source.is_dir() else state(source)[0])
 
 
 def digest(value) -> str:

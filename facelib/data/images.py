@@ -21,7 +21,7 @@ from facelib.data import photofiles
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
 MAX_BYTES = 2**27  # of a file; one of `MAX_PIXELS` has less unless it is not compressed
 MAX_PIXELS = 100_000_000
-LARGE = 20_000_000  # pixels of an image with transparency above which it is shrunk before it is laid on white
+LARGE = 20_000_000  # pixels; copies of such an image are made small, where they are not for the resize alone
 MARGIN = 1.5  # times the wanted resolution that JPEG's reduced decoding keeps, so that the resize decides the quality
 # Segments of a JPEG's header by their markers; the plain ones are JFIF, comments, tables and frames.
 FRAME_SEGMENTS = frozenset((0xC0, 0xC1, 0xC2))
@@ -132,8 +132,9 @@ def _upright(data: bytes, wanted: int):
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             width, height = image.size
-            if width * height > MAX_PIXELS:
-                raise Unreadable(f"{width} x {height} pixels: over the limit of {MAX_PIXELS:,}")
+            limit = MAX_PIXELS // 2 if image.format == "WEBP" else MAX_PIXELS  # its decoder needs 16 bytes a pixel
+            if width * height > limit:
+                raise Unreadable(f"{width} x {height} pixels: over the limit of {limit:,}")
             if image.format == "JPEG":
                 image.draft(None, (wanted,) * 2)
             ImageOps.exif_transpose(image, in_place=True)
@@ -195,7 +196,11 @@ def _jpeg_scale(width: int, height: int, size: int, crop: Crop | None) -> int:
 
 
 def _to_rgb(image: Image.Image, wanted: int) -> Image.Image:
+    # Of an image so large that its copies would fill the memory, four times the wanted pixels are enough.
+    times = max(1, min(image.size) // (4 * wanted)) if image.width * image.height > LARGE else 1
     if image.mode.startswith("I"):  # 16-bit grey, held as I;16 or I
+        if times > 1:
+            image = image.resize((image.width // times, image.height // times), Image.Resampling.NEAREST)
         grey = np.asarray(image)
         if grey.min() < 0 or grey.max() > 0xFFFF:
             raise Unreadable("pixels of more than 16 bits have no defined range")
@@ -203,10 +208,8 @@ def _to_rgb(image: Image.Image, wanted: int) -> Image.Image:
     if image.mode == "F":
         raise Unreadable("floating-point pixels have no defined range")
     if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
-        opaque = image.convert("RGBA")
-        if image.width * image.height > LARGE:
-            times = max(1, min(image.size) // (4 * wanted))
-            opaque = opaque.convert("RGBa").reduce(times).convert("RGBA")
+        reducible = image if image.mode in ("RGBA", "LA") else image.convert("RGBA")
+        opaque = (reducible.reduce(times) if times > 1 else reducible).convert("RGBA")
         white = Image.new("RGBA", opaque.size, "white")
         return Image.alpha_composite(white, opaque).convert("RGB")
     return image if image.mode == "RGB" else image.convert("RGB")

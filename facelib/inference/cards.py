@@ -7,10 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from facelib import runtime
-from facelib.data import archives, catalog, detection, images, pairs
+from facelib.data import aligned, archives, catalog, pairs
 from facelib.inference.decision import Card, Weights, weights_folder
 from facelib.inference.embedder import Embedder
 from facelib.metrics import curves
@@ -54,9 +53,6 @@ def make_card(
     outside = [path for path in outside if path in features]
     vectors = np.stack([features[path] for path in outside])
     people = np.array([_person(path) for path in outside])
-    among = np.stack([distance(np.broadcast_to(one, vectors.shape), vectors, metric) for one in vectors])
-    thresholds = far_thresholds(among, people, FARS)
-
     by_image = {_image(path): vector for path, vector in features.items()}
     usable = [pair for pair in development if all(image in by_image for image in _images(pair))]
     sides = [np.stack([by_image[_images(pair)[side]] for pair in usable]) for side in (0, 1)]
@@ -66,7 +62,9 @@ def make_card(
         f"({len(people):,} photos) who do not occur in View 2; probability on {len(usable)} pairs of View 1 (DevTest) "
         "that View 2 does not hold"
     )
-    return Card(
+    return fit_card(
+        (vectors, people),
+        (distances, genuine),
         name=name,
         weights=tuple(Weights(file.name, hashlib.sha256(file.read_bytes()).hexdigest()) for file in files),
         size=size,
@@ -75,6 +73,29 @@ def make_card(
         mirror=mirror,
         trained_on=trained_on,
         chosen_on=chosen_on,
+    )
+
+
+def fit_card(
+    choosing: tuple[np.ndarray, np.ndarray], calibrating: tuple[np.ndarray, np.ndarray], metric: str = "cosine", **facts
+) -> Card:
+    """A card with thresholds and calibration of its own, and the other facts as given.
+
+    Parameters
+    ----------
+    choosing
+        Features (n, d) and identities (n,) of the photos whose impostor pairs, all of them, choose the thresholds.
+    calibrating
+        Distances (m,) of other or the same people's pairs, and whether each is genuine: what the probability is fitted
+        on, and ``tar`` counted.
+    """
+    vectors, people = choosing
+    among = np.stack([distance(np.broadcast_to(one, vectors.shape), vectors, metric) for one in vectors])
+    thresholds = far_thresholds(among, people, FARS)
+    distances, genuine = calibrating
+    return Card(
+        **facts,
+        metric=metric,
         thresholds=tuple(thresholds),
         tar=tuple(
             None if each.threshold is None else curves.confusion(distances, genuine, each.threshold).recall
@@ -97,14 +118,7 @@ def lfw_photos() -> frozenset[str]:
 
 def aligned_lfw(paths: Sequence[str], size: int = 64, progress: bool = True) -> dict[str, np.ndarray]:
     """Faces (size, size, 3) uint8 of some of `lfw_photos`, framed by `detection`, by path; without those not found."""
-    listing, faces = archives.members(catalog.find("lfw")), {}
-    for path, content in tqdm(listing.read(paths), total=len(paths), desc="finding faces", disable=not progress):
-        try:
-            photo = images.decode_whole(content, detection.LONGEST)
-            faces[path] = detection.align(photo, size, which="central")
-        except detection.FaceError:
-            continue
-    return faces
+    return aligned.faces(catalog.find("lfw"), paths, size, "central", progress)
 
 
 def _person(path: str) -> str:

@@ -23,7 +23,7 @@ from facelib.inference.embedder import Embedder
 from facelib.metrics.calibration import FarThreshold, Logistic
 from facelib.metrics.distances import distance
 
-DEFAULT = "celebfaces-cosface"  # the network that is used where none is named
+DEFAULT = "celebfaces-distilled"  # the network that is used where none is named
 FAR = 0.01  # the false accept rate whose threshold decides, unless another is asked for
 
 Photo: TypeAlias = str | os.PathLike | bytes | np.ndarray

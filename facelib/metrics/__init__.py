@@ -14,6 +14,7 @@ __getattr__, __dir__, __all__ = hand_out(
         "intervals": "Estimate Comparison wilson_interval student_interval bootstrap paired_bootstrap identity_weights "
         "precision_recall_band accuracy_curves",
         "calibration": "far_thresholds FarThreshold fit_logistic Logistic",
+        "judging": "reliability Reliability brier cllr min_cllr judge shares",
         "draws": "small_draws second_peak",
         "resampling": "Bootstrap",
         "protocol": "view2 View2 scores fold_distances own_fold centred auc_by_source "

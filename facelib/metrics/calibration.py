@@ -1,4 +1,7 @@
-"""From a distance to a decision: the threshold for a false accept rate, and the probability of one person."""
+"""From a distance to a decision: the threshold for a false accept rate, and the probability of one person.
+
+How good probabilities are is measured by `judging`.
+"""
 
 from __future__ import annotations
 
@@ -102,12 +105,13 @@ class Logistic:
         """For a distance, or an array of them, where a share `prior` of all pairs shows one person."""
         if not 0 < prior < 1:
             raise ValueError(f"The prior is the share of pairs that show one person, between 0 and 1; got {prior}.")
-        ratio = np.clip(self.slope * np.asarray(distance, dtype=np.float64) + self.intercept, *self._range())
-        odds = np.exp(ratio) * prior / (1 - prior)
+        odds = np.exp(self.log_ratio(distance)) * prior / (1 - prior)
         return odds / (1 + odds)
 
-    def _range(self) -> tuple[float, float]:
-        return -np.log(self.most), np.log(self.most)
+    def log_ratio(self, distance):
+        """Natural logarithm of how many times likelier the distance is for one person than for two."""
+        line = self.slope * np.asarray(distance, dtype=np.float64) + self.intercept
+        return np.clip(line, -np.log(self.most), np.log(self.most))
 
 
 def fit_logistic(distances: Array, genuine: Array) -> Logistic:

@@ -210,9 +210,3 @@ class FrozenTrunk(nn.Layer):
     def forward(self, x: paddle.Tensor) -> paddle.Tensor:
         self.trunk.eval()  # train() of a layer around this one sets the trunk's mode without calling ours
         return F.normalize(self.head(self.trunk(x)), axis=1)
-
-
-def table():  # the name under which 09_engine knows `costs.table`
-    from facelib.models import costs
-
-    return costs.table()

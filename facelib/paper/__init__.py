@@ -15,6 +15,8 @@ __getattr__, __dir__, __all__ = hand_out(
         "style": "use_style save",
         "plots": "",
         "speed_plots": "",
+        "decision_plots": "",
+        "deciding": "judging Judging",
         "reproduce": "run plan notebooks parse_setting NotebookError",
         "release": "publish",
     },

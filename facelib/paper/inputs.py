@@ -32,7 +32,8 @@ def declared(notebook: Path, setting: Setting, own: dict[str, object]) -> dict |
     consumed = origin["consumed"]
     values = setting.values | own
     given: dict[str, Any] = {name: values.get(name) for name in origin["parameters"]}
-    return {
+    cards = {name: _card(name) for name in consumed.get("cards", {})}
+    return ({"cards": cards} if cards else {}) | {
         "code": code_hash(notebook, ["training"] if consumed.get("runs") else []),
         "parameters": given,
         "sets": {value: source_stamp(value) for name, value in given.items() if is_set(name)},
@@ -165,6 +166,17 @@ def _weights(keys: dict[str, str], recorded: dict[str, str]) -> dict[str, str]:
 
     runs = {name: find_run(name, keys[name]) for name in recorded}
     return {name: run.row["weights_sha256"] if run else recorded[name] for name, run in runs.items()}
+
+
+def _card(name: str) -> str | None:
+    """What a shipped network's card says now; None where it is gone."""
+    from facelib.inference import decision
+    from facelib.paper.deciding import card_key
+
+    try:
+        return card_key(decision.read_card(name))
+    except FileNotFoundError:
+        return None
 
 
 def _present(place: str, stem: str, read: dict) -> dict:

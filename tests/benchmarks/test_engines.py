@@ -33,6 +33,7 @@ def test_engines_of_pytorch_are_left_out_where_it_is_missing(monkeypatch):
     assert list(engines.training_speed(["ours", "torch_fp32"], rounds=1)["engine"]) == ["ours"]
 
 
+@pytest.mark.slow
 def test_a_real_measurement_of_each_engine_here():
     names = ["stock", "ours", "ours_processes", "ours_bf16", "torch_fp32"]
     table = engines.training_speed(names, batch_size=4, size=32, classes=5, steps=1, rounds=1)
@@ -73,6 +74,7 @@ def test_the_tree_has_as_many_folders_and_files_as_asked_for(photos):
     assert {path.stat().st_ino for path in (photos / "tree").rglob("*.jpg")} == {path.stat().st_ino for path in real}
 
 
+@pytest.mark.slow
 def test_paper_scale_packs_and_trains_and_leaves_nothing(photos):
     numbers = scale.paper_scale("any", people=4, images=60, steps=2, batch_size=8, sample=10)
     assert {name: unit for name, (_, unit) in numbers.items()} == {

@@ -272,6 +272,6 @@ class TestCopies:
             copies.without_copies(faces.select([path[:5] == "02880" for path in faces.paths]), others)
 
     def test_an_experiment_trains_without_them(self, overlapping):
-        parts = splits.experiment("celeba", "lfw", 1, None, 0.25, 2, progress=False)
+        parts = splits.experiment("celeba", "lfw", 1, None, 0.5, 2, progress=False)
         everybody = {*parts.train.names, *parts.validation.names}
         assert everybody == {"00009", "02937", "07201", "08692"}

@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 
 from facelib import runtime
-from facelib.paper import plots, speed_plots, style
+from facelib.metrics import Estimate, reliability
+from facelib.paper import decision_plots, plots, speed_plots, style
 
 
 @pytest.fixture(autouse=True)
@@ -61,6 +62,27 @@ def test_curves_show_the_numbers_they_are_given():
     history = pd.DataFrame({"epoch": [1, 2, 3], "accuracy": [0.1, 0.5, 0.9], "held_out_accuracy": [0.1, 0.3, 0.2]})
     training, held_out = plots.training_curve(history, "accuracy").lines
     assert list(training.get_ydata()) == [0.1, 0.5, 0.9] and list(held_out.get_ydata()) == [0.1, 0.3, 0.2]
+
+
+def test_probabilities_stand_over_what_came_of_them():
+    found = reliability(np.array([0.2, 0.2, 0.7, 0.7]), np.array([False, True, True, True]))
+    upper, lower = decision_plots.reliability(found, np.array([[0.3, 0.9], [0.8, 1.0]]))
+    bar = upper.containers[0]
+    np.testing.assert_allclose(bar[0].get_xydata(), [[0.2, 0.5], [0.7, 1.0]])
+    np.testing.assert_allclose(bar[2][0].get_segments(), [[[0.2, 0.3], [0.2, 0.8]], [[0.7, 0.9], [0.7, 1.0]]])
+    assert [patch.get_height() for patch in lower.patches] == [0.5, 0.5]
+    assert [patch.get_x() + patch.get_width() / 2 for patch in lower.patches] == pytest.approx([0.25, 0.75])
+    assert upper.get_ylabel() and lower.get_xlabel() and lower.get_ylabel()
+
+
+def test_measured_rates_stand_over_promised_ones():
+    far = {0.1: Estimate(0.2, 0.15, 0.25, 100), 0.01: Estimate(0.0, 0.0, 0.02, 100)}
+    tar = {0.1: Estimate(0.9, 0.85, 0.95, 100), 0.01: Estimate(0.5, 0.4, 0.6, 100)}
+    left, right = decision_plots.rates(far, tar)
+    np.testing.assert_allclose(left.containers[0][0].get_xydata(), [[0.1, 0.2], [0.01, 0.0]])
+    np.testing.assert_allclose(right.containers[0][0].get_xydata(), [[0.1, 0.9], [0.01, 0.5]])
+    left.figure.canvas.draw()
+    assert left.get_ylabel() and right.get_ylabel() and left.get_xlabel() == right.get_xlabel() != ""
 
 
 def test_similarities_count_people_beside_a_limit():

@@ -173,7 +173,10 @@ def test_a_notebook_is_left_out_without_its_data(repository, quick, capsys, monk
     joined = {"joined_set": "demo-train+families", "profile": "mine"}
     reproduce.run("demo", settings=joined)
     said = capsys.readouterr().out
-    assert "01_one: left out, without families (see data/README.md)" in said and "02_two: running" in said
+    assert (
+        "01_one: left out, without families (see data/README.md); it has no numbers here" in said
+        and "02_two: running" in said
+    )
     assert stored(repository, "mine") == {"02_two.x": 1, "00_overview.x": 1}
     reproduce.run("demo", ["01"])
     assert "01_one: running" in capsys.readouterr().out

@@ -1,0 +1,55 @@
+"""Figures of decisions: probabilities against what came of them, promised rates against measured ones."""
+
+from __future__ import annotations
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.ticker import NullFormatter, PercentFormatter
+
+from facelib.metrics import Estimate, Reliability
+from facelib.paper.style import COLOURS
+
+_BARS = {"capsize": 3, "markersize": 6, "linewidth": 1.6}
+
+
+def reliability(found: Reliability, interval: np.ndarray, bins: int = 10) -> np.ndarray:
+    """Reliability diagram: each bin's share of genuine pairs over its mean probability, and below it where pairs lie.
+
+    Parameters
+    ----------
+    interval
+        (2, k) ends of the interval of each bin's share.
+    """
+    _, axes = plt.subplots(2, 1, figsize=(5.6, 5.8), sharex=True, height_ratios=[3, 1])
+    axes[0].plot([0, 1], [0, 1], ":", color="black", label="as promised")
+    bars = np.clip([found.share - interval[0], interval[1] - found.share], 0, None)
+    axes[0].errorbar(
+        found.probability, found.share, bars, fmt="o-", color=COLOURS["genuine"], label="measured, 95 %", **_BARS
+    )
+    axes[0].set(ylabel="share of pairs of one person", xlim=(0, 1), ylim=(-0.02, 1.02))
+    axes[0].legend(loc="upper left")
+    axes[1].bar((found.bin + 0.5) / bins, found.weight, 0.9 / bins, color=COLOURS["impostor"])
+    axes[1].set(xlabel="probability of one person", ylabel="pairs")
+    axes[1].yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    return axes
+
+
+def rates(far: dict[float, Estimate], tar: dict[float, Estimate]) -> np.ndarray:
+    """What thresholds do on other people, over the FAR that each was chosen for: the FAR measured, and the TAR."""
+    _, axes = plt.subplots(1, 2, figsize=(9.6, 4.2))
+    targets = np.array(list(far))
+    axes[0].plot(targets, targets, ":", color="black", label="as promised")
+    for axis, found, look in ((axes[0], far, "impostor"), (axes[1], tar, "genuine")):
+        values = np.array([each.value for each in found.values()])
+        low, high = (np.array([getattr(each, end) for each in found.values()]) for end in ("low", "high"))
+        bars = np.clip([values - low, high - values], 0, None)
+        axis.errorbar(targets, values, bars, fmt="o", color=COLOURS[look], label="measured, 95 %", **_BARS)
+        axis.set_xscale("log")
+        axis.set_xticks(targets, [f"{target:g}" for target in targets])
+        axis.xaxis.set_minor_formatter(NullFormatter())
+        axis.set(xlabel="FAR that the threshold was chosen for", xlim=(targets.min() / 2, targets.max() * 2))
+    axes[0].set_yscale("log")
+    axes[0].set_ylabel("false accept rate (FAR)")
+    axes[0].legend(loc="upper left")
+    axes[1].set(ylabel="true accept rate (TAR)", ylim=(0, 1.02))
+    return axes

@@ -1,0 +1,87 @@
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from facelib import inference
+from facelib.data.pairs import Pairs
+from facelib.inference import decision
+from facelib.metrics import cosine_distance, far_thresholds, fit_logistic
+from facelib.paper import deciding
+
+
+class Faces:
+    """A packed set of gray faces; face k has the gray value k."""
+
+    def __init__(self, labels, rows=None):
+        self.labels, self.rows = np.asarray(labels), np.arange(len(labels)) if rows is None else rows
+        self.names, self.sources = np.unique(labels), np.zeros(len(labels), int)
+        self.paths = tuple(f"{label}/{row}.jpg" for label, row in zip(self.labels, self.rows, strict=True))
+        self.manifest = {"size": 2}
+
+    def __len__(self):
+        return len(self.rows)
+
+    def select(self, rows):
+        return Faces(self.labels[rows], self.rows[rows])
+
+    def take(self, indices):
+        return np.broadcast_to(self.rows[indices, None, None, None], (len(indices), 2, 2, 3)).astype(np.uint8)
+
+
+class Setting(dict):
+    def __init__(self, faces, pairs, **values):
+        super().__init__(test_set="somebody", train_set="others", validation_pairs=50, seed=0, **values)
+        self.used, self.scored, self.pairs = {}, faces, pairs
+
+
+@pytest.fixture
+def shipped(monkeypatch):
+    """Six photos, of which the pairs name 1, 3 and 5; the detector finds no face in 3 and returns 100 + k."""
+    found = {"set/0/1.jpg": np.full((2, 2, 3), 101, np.uint8), "set/1/5.jpg": np.full((2, 2, 3), 105, np.uint8)}
+    asked = []
+    monkeypatch.setattr(deciding.catalog, "source", lambda name: name)
+    listed = iter([SimpleNamespace(root="set/")])  # once: listing a large archive takes seconds
+    monkeypatch.setattr(deciding.archives, "members", lambda source: next(listed))
+    monkeypatch.setattr(deciding.aligned, "faces", lambda source, paths, size: asked.extend(paths) or found)
+    features = SimpleNamespace(embedder=lambda pixels: pixels.reshape(len(pixels), -1)[:, :2].astype(np.float32))
+    monkeypatch.setattr(deciding.decision, "load", lambda name: features)
+    pairs = Pairs(np.array([5, 1]), np.array([1, 3]), np.array([False, True]), np.array([0, 1]))
+    return Setting(Faces([0, 0, 0, 0, 1, 1]), pairs, shipped_card=True), asked
+
+
+def test_the_shipped_network_sees_framed_faces_of_the_photos_that_the_pairs_name(shipped):
+    setting, asked = shipped
+    judged = deciding.judging(setting)
+    assert asked == ["set/0/1.jpg", "set/0/3.jpg", "set/1/5.jpg"]
+    assert judged.vectors[:, 0].tolist() == [101, 3, 105] and judged.lost == 1
+    assert (judged.pairs.left.tolist(), judged.pairs.right.tolist()) == ([2, 0], [0, 1])
+    assert judged.faces.labels.tolist() == [0, 0, 1] and judged.pairs.fold.tolist() == [0, 1]
+
+
+def test_a_card_that_changes_is_noticed(shipped):
+    setting, _ = shipped
+    judged = deciding.judging(setting)
+    assert judged.card == decision.read_card(decision.DEFAULT)
+    assert setting.used["cards"] == {decision.DEFAULT: deciding.card_key(judged.card)}
+    assert deciding.card_key(decision.Card(**vars(judged.card) | {"mirror": False})) != deciding.card_key(judged.card)
+
+
+def test_without_a_shipped_card_validation_people_fit_one(monkeypatch):
+    rng = np.random.default_rng(0)
+    validation, test, train = Faces(np.repeat(np.arange(40), 3)), Faces([0, 0, 1]), Faces([7])
+    centres = rng.normal(size=(40, 8))
+    vectors = {len(validation): centres[validation.labels] + rng.normal(size=(120, 8)), 3: rng.normal(size=(3, 8))}
+    monkeypatch.setattr(inference, "features", lambda faces, weights, mirror: vectors[len(faces)])
+    setting = Setting(test, Pairs(np.array([0]), np.array([2]), np.array([False])), shipped_card=False)
+    setting.split = SimpleNamespace(train=train, validation=validation, test=test)
+    setting.run = SimpleNamespace(weights="w.npz", row={"name": "net"})
+    judged = deciding.judging(setting)
+    card = judged.card
+    own = vectors[120]
+    among = np.stack([cosine_distance(np.broadcast_to(one, own.shape), own) for one in own])
+    assert card.thresholds == tuple(far_thresholds(among, validation.labels, (1e-1, 1e-2, 1e-3)))
+    chosen = deciding.pairs.draw_by_source(validation.labels, validation.sources, 50, 0)
+    assert card.calibration == fit_logistic(cosine_distance(own[chosen.left], own[chosen.right]), chosen.genuine)
+    assert judged.distances == pytest.approx(cosine_distance(vectors[3][:1], vectors[3][2:]))
+    assert (card.name, card.frame, judged.lost) == ("net", "packed", 0) and "40 validation people" in card.chosen_on

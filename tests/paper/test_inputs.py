@@ -1,13 +1,15 @@
 """A notebook is redone when what it declared changes, and then only."""
 
 import json
+from dataclasses import replace
 
 import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 
 from facelib import training
-from facelib.paper import Recorder, inputs, setup
+from facelib.inference import decision
+from facelib.paper import Recorder, deciding, inputs, setup
 from facelib.training import Run
 
 
@@ -155,6 +157,17 @@ def test_code_that_trains_counts_where_a_run_was_used_alone(notebook):
     data = notebook("from facelib.paper import setup")
     assert "training.loop" not in inputs.used_modules(["from facelib.paper import setup"])
     assert inputs.code_hash(data, []) != inputs.code_hash(data, ["training"])
+
+
+def test_the_card_of_a_shipped_network_counts(notebook, monkeypatch):
+    path, setting = notebook("1"), setup("demo")
+    card = decision.read_card(decision.DEFAULT)
+    setting.used["cards"] = {card.name: deciding.card_key(card)}
+    run("01_one", setting)
+    before = state(path, setup("demo"))
+    assert inputs.declared(path, setup("demo"), {})["cards"] == setting.used["cards"]
+    monkeypatch.setattr(decision, "read_card", lambda name: replace(card, mirror=not card.mirror))
+    assert state(path, setup("demo")) != before
 
 
 def test_comments_and_layout_change_nothing(notebook):

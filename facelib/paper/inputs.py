@@ -83,6 +83,15 @@ def missing_sets(setting: Setting, notebook: Path) -> list[str]:
     return sorted(part for part in found if part in catalog.SETS)
 
 
+def has_no_set_of_the_user(setting: Setting, notebook: Path) -> bool:
+    """Whether the user's own faces are asked about and a notebook would show rendered people all the same."""
+    mine = ("train_set", "test_set")
+    if all(part in catalog.SETS or part in catalog.DEMO_SETS for part in (setting.values[name] for name in mine)):
+        return False
+    others = [name for name in strings(notebook) if is_set(name) and name not in mine]
+    return any(part in catalog.DEMO_SETS for name in others for part in catalog.parts_of(setting.values[name]))
+
+
 def code_hash(notebook: Path, rooms: list[str]) -> str:
     """Hash of a notebook's code, of the modules that it uses and of whole rooms, without comments and layout."""
     sources = [ast.unparse(ast.parse(_python(source))) for source in code_cells(notebook)]

@@ -121,6 +121,9 @@ def run(profile: str, only: list[str] | None = None, settings: dict | None = Non
         if missing := inputs.missing_sets(setting, path):
             print(f"{title}: left out, without {' and '.join(missing)} (see data/README.md); {_kept(target)}")
             continue
+        if inputs.has_no_set_of_the_user(setting, path):
+            print(f"{title}: left out, because none of the sets that it is about is yours")
+            continue
         print(f"{title}: running")
         _execute(path, target, step.injected)
         files.write_atomically(_stamp(setting, path), _state(setting, step))

@@ -37,6 +37,16 @@ def test_what_a_user_names_by_a_path_is_an_error_and_not_left_out(tmp_path, monk
         catalog.load("/nowhere/faces")
 
 
+def test_rendered_people_stay_out_of_a_run_on_own_faces(tmp_path):
+    own = {"train_set": str(tmp_path / "faces"), "test_set": str(tmp_path / "others"), "profile": "mine"}
+    for setting, expected in (
+        (profiles.setup("demo", own), {"12_more_data", "13_scale"}),
+        (profiles.setup("demo"), set()),
+    ):
+        left_out = {path.stem for path in reproduce.notebooks() if inputs.has_no_set_of_the_user(setting, path)}
+        assert left_out == expected
+
+
 def test_the_shipped_run_stands_in_for_a_training_set_that_is_missing(only_lfw, monkeypatch, tmp_path):
     monkeypatch.setenv("FACELIB_CACHE", str(tmp_path / "cache"))
     run = only_lfw.run

@@ -300,3 +300,11 @@ def test_the_defaults_are_the_papers_model():
     assert sum(not p.stop_gradient for p in model.parameters()) == 62  # 20 convolutions, their batch norms, one layer
     assert type(model._optimizer).__name__ == "Adam" and model._optimizer.get_lr() == 1e-3
     assert model._optimizer.regularization is None
+
+
+@pytest.mark.parametrize(
+    "given", [{"epochs": 0}, {"batch_size": 0}, {"processes": 0}, {"width": -1}, {"learning_rate": -1}]
+)
+def test_values_that_train_nothing_are_refused(given):
+    with pytest.raises(ValueError, match=f"{next(iter(given))} is .*: expected"):
+        Recipe(**given)

@@ -38,6 +38,7 @@ def rates(far: dict[float, Estimate], tar: dict[float, Estimate]) -> np.ndarray:
     """What thresholds do on other people, over the FAR that each was chosen for: the FAR measured, and the TAR."""
     _, axes = plt.subplots(1, 2, figsize=(9.6, 4.2))
     targets = np.array(list(far))
+    shown = (targets.min() / 2, targets.max() * 2) if len(targets) else (1e-3, 1)
     axes[0].plot(targets, targets, ":", color="black", label="as promised")
     for axis, found, look in ((axes[0], far, "impostor"), (axes[1], tar, "genuine")):
         values = np.array([each.value for each in found.values()])
@@ -47,7 +48,9 @@ def rates(far: dict[float, Estimate], tar: dict[float, Estimate]) -> np.ndarray:
         axis.set_xscale("log")
         axis.set_xticks(targets, [f"{target:g}" for target in targets])
         axis.xaxis.set_minor_formatter(NullFormatter())
-        axis.set(xlabel="FAR that the threshold was chosen for", xlim=(targets.min() / 2, targets.max() * 2))
+        axis.set(xlabel="FAR that the threshold was chosen for", xlim=shown)
+        if not len(targets):
+            axis.text(0.5, 0.5, "too few pairs for any threshold", ha="center", transform=axis.transAxes)
     axes[0].set_yscale("log")
     axes[0].set_ylabel("false accept rate (FAR)")
     axes[0].legend(loc="upper left")

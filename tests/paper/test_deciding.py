@@ -85,3 +85,10 @@ def test_without_a_shipped_card_validation_people_fit_one(monkeypatch):
     assert card.calibration == fit_logistic(cosine_distance(own[chosen.left], own[chosen.right]), chosen.genuine)
     assert judged.distances == pytest.approx(cosine_distance(vectors[3][:1], vectors[3][2:]))
     assert (card.name, card.frame, judged.lost) == ("net", "packed", 0) and "40 validation people" in card.chosen_on
+
+
+def test_a_figure_without_any_threshold_says_so():
+    from facelib.paper import decision_plots
+
+    axes = decision_plots.rates({}, {})
+    assert [axis.texts[0].get_text() for axis in axes] == ["too few pairs for any threshold"] * 2

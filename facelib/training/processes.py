@@ -59,6 +59,7 @@ class Bar:
         """Take over what a worker's `Bar` told; any other line is printed."""
         if not line.startswith(_MARK):
             tqdm.write(line, file=sys.stdout, end="")
+            sys.stdout.flush()  # whoever reads it through a pipe waits for it
             return
         message = json.loads(line.removeprefix(_MARK))
         if "start" in message:

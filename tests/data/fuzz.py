@@ -170,7 +170,7 @@ def main(count: int, archive_count: int, seed: int) -> None:
                 try:
                     found = use_image(data) if kind == "image" else use_archive(data, name, Path(folder))
                 except BaseException:
-                    Path(f"/tmp/fuzz-{kind}-{seed}-{step}{name}").write_bytes(data)
+                    Path(tempfile.gettempdir(), f"fuzz-{kind}-{seed}-{step}{name}").write_bytes(data)
                     raise
                 signal.setitimer(signal.ITIMER_PROF, 0)
                 became[f"{kind}: {found}"] += 1

@@ -1,4 +1,4 @@
-"""How fast, and how large: measurements in fresh processes.
+"""How fast and how large, in fresh processes; how well under worse photos, attacks and updates.
 
 The table has the public names of each module; asking for one does not load the others.
 """
@@ -11,5 +11,6 @@ __getattr__, __dir__, __all__ = hand_out(
         "serving": "startup inference loading load_as_lists sample_folder",
         "engines": "training_speed layer_comparison augmentation_cost medians ratios ENGINES",
         "scale": "paper_scale",
+        "robustness": "bench Bench",
     },
 )

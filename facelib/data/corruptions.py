@@ -9,9 +9,9 @@ from collections.abc import Callable, Sequence
 
 import cv2
 import numpy as np
+from numpy import ndarray as Face
 
 CORRUPTIONS_VERSION = 1  # raised when the same photo is made worse in another way
-Face = np.ndarray
 GREY = (128, 128, 128)
 # Areas that something covers, as left, top, right, bottom in fractions of the sides.
 AREAS = {
@@ -21,7 +21,16 @@ AREAS = {
     "mouth": (0.28, 0.6, 0.72, 0.8),
 }
 # Corners of a surgical mask from the ridge of the nose round the chin, and where its folds lie.
-MASK = ((0.17, 0.5), (0.36, 0.47), (0.5, 0.42), (0.64, 0.47), (0.83, 0.5), (0.79, 0.75), (0.65, 0.92), (0.5, 0.97))
+MASK: tuple[tuple[float, float], ...] = (
+    (0.17, 0.5),
+    (0.36, 0.47),
+    (0.5, 0.42),
+    (0.64, 0.47),
+    (0.83, 0.5),
+    (0.79, 0.75),
+    (0.65, 0.92),
+    (0.5, 0.97),
+)
 MASK += tuple((1 - x, y) for x, y in MASK[6:4:-1])
 _FOLDS = (0.58, 0.68, 0.78)
 

@@ -13,13 +13,14 @@ from facelib.data import corruptions
 from facelib.metrics import Estimate
 from facelib.paper import style
 
+_AXES = {"jpeg": "JPEG quality", "pixels": "pixels a side"}
 _BARS = {"capsize": 3, "markersize": 5, "linewidth": 1.6}
 
 
 def pictures(face: np.ndarray) -> np.ndarray:
     """One face (S, S, 3) uint8 under every severity of every corruption, a row each."""
     kinds, longest = len(corruptions.SEVERITIES), max(map(len, corruptions.SEVERITIES.values()))
-    _, axes = plt.subplots(kinds, longest, figsize=(1.2 * longest, 1.45 * kinds))
+    _, axes = plt.subplots(kinds, longest, figsize=(0.9 * longest, 1.1 * kinds))
     for row, (kind, severities) in zip(axes, corruptions.SEVERITIES.items(), strict=True):
         for axis, severity in zip(row, severities, strict=False):
             axis.imshow(corruptions.CORRUPTIONS[kind](face, severity))
@@ -36,7 +37,7 @@ def shapes(found: dict[str, dict[str, dict[int, Estimate]]], stated: dict[str, d
             _bars(axis, list(values), list(values.values()), look, name)
         table = sorted(stated[kind].items())
         axis.plot(*zip(*((at, value / 100) for at, value in table), strict=True), "D:", color="black", label="FaceNet")
-        axis.set(xlabel=kind, ylim=(0, 1.02))
+        axis.set(xlabel=_AXES.get(kind, kind), ylim=(0, 1.02))
     axes[0].set_ylabel("true accept rate (TAR)")
     axes[-1].set_xscale("log", base=2)
     axes[-1].set_xticks(list(next(iter(found["pixels"].values()))), minor=False)
@@ -56,7 +57,7 @@ def drops(found: dict[str, Estimate], clean: Estimate) -> Axes:
     axis.set_yticks(range(len(found)), list(found), fontsize=9)
     axis.invert_yaxis()
     axis.set_xlabel("accuracy, 95 % over people")
-    axis.legend(loc="lower left", fontsize=9)
+    axis.legend(loc="lower left", bbox_to_anchor=(0, 1), fontsize=9)
     return axis
 
 

@@ -1,9 +1,8 @@
-"""Networks under worse photos, under attack and under updates: what 11_robustness computes."""
+"""Networks under worse photos, under attack and under updates."""
 
 from __future__ import annotations
 
 import io
-import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -18,12 +17,9 @@ from facelib.data import archives, catalog, corruptions, images
 from facelib.data.packed import PackedFaces
 from facelib.data.pairs import Pairs
 from facelib.files import write_atomically
-from facelib.inference import attack, decision, updates
+from facelib.inference import attack, updates
 from facelib.inference.updates import Batch
 from facelib.metrics import Bootstrap, Estimate, curves
-from facelib.paper.claims import read_claims
-from facelib.paper.deciding import card_key
-from facelib.paper.setting import Setting
 from facelib.training import distillation
 
 SIDE = 128  # of the photos that are made worse: LFW's faces have about so many pixels
@@ -50,11 +46,12 @@ class Bench:
         rows, pairs = _compact(self.pairs.select(chosen))
         return Bench(self.photos[rows], self.labels[rows], pairs, self.numbers[chosen])
 
-    def features(self, networks: dict[str, Embed], kind: str = "pixels", severity=SIDE) -> dict[str, np.ndarray]:
+    def features(self, networks: dict[str, Embed], kind: str | None = None, severity=None) -> dict[str, np.ndarray]:
         """Features (n, d) of the photos under one of `corruptions.SEVERITIES`, by network; by default as they are."""
         found: dict[str, list] = {name: [] for name in networks}
         for start in range(0, len(self.photos), _BLOCK):
-            worse = corruptions.corrupt(self.photos[start : start + _BLOCK], kind, severity)
+            photos = self.photos[start : start + _BLOCK]
+            worse = corruptions.corrupt(photos, kind, severity) if kind else photos
             for name, embed in networks.items():
                 found[name].append(embed(worse))
         return {name: np.concatenate(parts) for name, parts in found.items()}
@@ -70,36 +67,25 @@ class Bench:
         return found.thresholds[np.unique(self.pairs.fold, return_inverse=True)[1]]
 
 
-def bench(setting: Setting) -> Bench:
-    """The test pairs with their photos as they were packed, but of `SIDE` pixels."""
-    chosen = setting.pairs
+def bench(faces: PackedFaces, chosen: Pairs, name: str) -> Bench:
+    """Pairs of a packed set of this name with their photos, cut as they were packed but with `SIDE` pixels."""
     fold = np.arange(len(chosen)) % 10 if chosen.fold is None else chosen.fold
     rows, pairs = _compact(Pairs(chosen.left, chosen.right, chosen.genuine, fold))
-    faces = setting.scored.select(rows)
-    return Bench(_photos(faces, setting["test_set"]), faces.labels, pairs, np.arange(len(pairs)))
-
-
-def _compact(chosen: Pairs) -> tuple[np.ndarray, Pairs]:
-    rows, places = np.unique([chosen.left, chosen.right], return_inverse=True)
-    return rows, Pairs(*places.reshape(2, -1), chosen.genuine, chosen.fold)
-
-
-def _photos(faces: PackedFaces, name: str) -> np.ndarray:
+    faces = faces.select(rows)
     listing = archives.members(catalog.source(name))
     inside = {listing.root + path: row for row, path in enumerate(faces.paths)}
     photos = np.empty((len(faces), SIDE, SIDE, 3), np.uint8)
     for path, content in listing.read(inside):
+        if isinstance(content, str):
+            raise images.Unreadable(f"'{path}' {content}: it was packed, restore it.")
         photos[inside[path]] = images.decode(content, SIDE, faces.manifest["crop"]).pixels
-    return photos
+    return Bench(photos, faces.labels, pairs, np.arange(len(pairs)))
 
 
-def files(setting: Setting) -> dict[str, Path]:
-    """Weights by network: that of 02, then the shipped ones that ``robust_networks`` names, the most important last."""
-    found = {setting.run.row["name"]: setting.run.weights}
-    for name in setting["robust_networks"]:
-        setting.used.setdefault("cards", {})[name] = card_key(decision.read_card(name))
-        found[name] = decision.weights_folder() / f"{name}.npz"
-    return found
+def _compact(chosen: Pairs) -> tuple[np.ndarray, Pairs]:
+    rows, places = np.unique([chosen.left, chosen.right], return_inverse=True)
+    left, right = places.reshape(2, -1)
+    return rows, Pairs(left, right, chosen.genuine, chosen.fold)
 
 
 def embedders(weights: dict[str, Path], size: int) -> dict[str, Embed]:
@@ -117,46 +103,41 @@ def small(photos: np.ndarray, size: int) -> np.ndarray:
     return np.stack([corruptions.resize(photo, size) for photo in photos])
 
 
-def stated(claim: str) -> dict[int, float]:
-    """What a claim's table says: of each number in its text, such as a JPEG quality, the stated value."""
-    row = read_claims().set_index("id").loc[claim]
-    numbers = map(int, re.findall(r"\d+", row["claim"]))
-    return dict(zip(numbers, map(float, row["value"].split()), strict=True))
-
-
-def stated_sides(size: int) -> dict[int, float]:
-    """FaceNet's table by pixels (F05), under those of our sides that are closest to as large a part of the input."""
+def by_side(table: dict[int, float], size: int) -> dict[int, float]:
+    """FaceNet's table by numbers of pixels, under our sides that are about as large a part of the input."""
     sides = np.array(corruptions.SEVERITIES["pixels"])
-    wanted = {size * count**0.5 / NN1_SIDE: value for count, value in stated("F05").items()}
+    wanted = {size * count**0.5 / NN1_SIDE: value for count, value in table.items()}
     return {int(sides[abs(sides - side).argmin()]): value for side, value in wanted.items()}
 
 
-def peer(setting: Setting, judged: Bench, count: int, levels: Iterable[tuple[str, object]]) -> dict[str, np.ndarray]:
+def peer(
+    judged: Bench, count: int, levels: Iterable[tuple[str, object]], key: str, rendered: bool
+) -> dict[str, np.ndarray]:
     """SFace's distances: of all pairs as they are (``"clean"``), and of the first ``count`` of each kind under levels.
 
-    They are kept in ``data/scores``, since a face takes it some 17 ms. FileNotFoundError where they are neither there
-    nor can be computed, rendered faces among it: those are no test of a network for real ones.
+    They are kept in ``data/scores`` under the ``key`` of the faces, since a face takes it some 17 ms. FileNotFoundError
+    where they are neither there nor can be computed; ``rendered`` faces are no test of a network for real ones.
     """
-    levels = {f"{kind}.{severity}": (kind, severity) for kind, severity in levels}
+    named = {f"{kind}.{severity}": (kind, severity) for kind, severity in levels}
     columns = [column.tolist() for column in (judged.pairs.left, judged.pairs.right)]
-    parts = columns, count, sorted(levels), corruptions.CORRUPTIONS_VERSION, distillation.TEACHER_SHA256
-    key, name = archives.digest([setting.scored.key, *parts]), "data/scores/robustness-sface.npz"
-    for path in (runtime.output_dir() / name, runtime.ROOT / name):
+    parts = columns, count, sorted(named), corruptions.CORRUPTIONS_VERSION, distillation.TEACHER_SHA256
+    key, file = archives.digest([key, *parts]), "data/scores/robustness-sface.npz"
+    for path in (runtime.output_dir() / file, runtime.ROOT / file):
         if path.exists():
             with np.load(path) as kept:
                 if str(kept["key"]) == key:
-                    return {name: kept[name].astype(float) for name in ("clean", *levels)}
-    if setting.is_rendered:
+                    return {name: kept[name].astype(float) for name in ("clean", *named)}
+    if rendered:
         raise FileNotFoundError("SFace was made for real faces; these are rendered.")
     teacher = cv2.FaceRecognizerSF.create(str(distillation.teacher_file()), "")
     views = {PEER: lambda photos: np.concatenate([teacher.feature(distillation.teacher_view(one)) for one in photos])}
     found = {"clean": judged.distances(judged.features(views))[PEER].astype(np.float16)}
     part = judged.first(count)
-    for name_of, (kind, severity) in tqdm(levels.items(), desc=PEER, file=sys.stdout):
-        found[name_of] = part.distances(part.features(views, kind, severity))[PEER].astype(np.float16)
+    for name, (kind, severity) in tqdm(named.items(), desc=PEER, file=sys.stdout):
+        found[name] = part.distances(part.features(views, kind, severity))[PEER].astype(np.float16)
     content = io.BytesIO()
     np.savez(content, key=np.array(key), **found)
-    write_atomically(runtime.output_dir() / name, content.getvalue())
+    write_atomically(runtime.output_dir() / file, content.getvalue())
     return {name: each.astype(float) for name, each in found.items()}
 
 

@@ -110,12 +110,13 @@ def p_value(new: np.ndarray, old: np.ndarray, counts: np.ndarray | None = None):
 
 @dataclass(frozen=True)
 class Step:
-    """A batch of a stream: its number in the log, the share of control photos recognised after it, what came of it."""
+    """A batch of a stream: its number in the log, what share of control photos it let recognise, what came of it."""
 
     number: int
-    accuracy: float
+    tried: float  # share of the control photos that are recognised with the batch
     p_worse: float
     reverted: bool
+    accuracy: float  # share that are recognised when it has been taken up or rolled back
 
 
 def follow(log: Log, stream: Iterable[Batch], control: Batch, level: float = LEVEL) -> Iterator[Step]:
@@ -134,4 +135,4 @@ def follow(log: Log, stream: Iterable[Batch], control: Batch, level: float = LEV
             log.revert(number)
         else:
             before = after
-        yield Step(number, float(after.mean()), worse, worse < level)
+        yield Step(number, float(after.mean()), worse, worse < level, float(before.mean()))

@@ -86,7 +86,7 @@ def test_a_poisoned_batch_is_rolled_back_and_the_honest_ones_stay():
     log = Log()
     steps = list(follow(log, poisoned, control))
     assert [step.reverted for step in steps] == [False, True, False]
-    assert steps[0].accuracy == steps[2].accuracy == 1 and steps[1].accuracy < 0.9
+    assert [step.accuracy for step in steps] == [1, 1, 1] and steps[1].tried < 0.9
     honest = Log()
     list(follow(honest, [batches[0], batches[2]], control))
     assert np.array_equal(gallery(log)[1], gallery(honest)[1])

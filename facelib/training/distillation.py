@@ -102,9 +102,9 @@ def _draws(photos: int, number: int) -> list:
 
 def _blend(photos: PackedFaces, draw: tuple) -> np.ndarray:
     first, second, share, mirrored = draw
-    pair = photos.take([first, second]).astype(np.float64)
+    pair = photos.take([first, second])
     a, b = (photo[:, ::-1] if flip else photo for photo, flip in zip(pair, mirrored, strict=True))
-    return np.round(share * a + (1 - share) * b).astype(np.uint8)
+    return np.round(share * a.astype(np.float64) + np.float32(1 - share) * b.astype(np.float32)).astype(np.uint8)
 
 
 def _blend_features(photos: PackedFaces, draws: list, rounds: int, progress: bool) -> np.ndarray:

@@ -110,15 +110,14 @@ def by_side(table: dict[int, float], size: int) -> dict[int, float]:
     return {int(sides[abs(sides - side).argmin()]): value for side, value in wanted.items()}
 
 
-def peer(
-    judged: Bench, count: int, levels: Iterable[tuple[str, object]], key: str, rendered: bool
-) -> dict[str, np.ndarray]:
-    """SFace's distances: of all pairs as they are (``"clean"``), and of the first ``count`` of each kind under levels.
+def peer(judged: Bench, count: int, kinds: Iterable[str], key: str, rendered: bool) -> dict[str, np.ndarray]:
+    """SFace's distances: of all pairs as they are (``"clean"``), and of the first ``count`` of each kind made worse.
 
-    They are kept in ``data/scores`` under the ``key`` of the faces, since a face takes it some 17 ms. FileNotFoundError
-    where they are neither there nor can be computed; ``rendered`` faces are no test of a network for real ones.
+    The latter under a corruption of ``kinds`` and its severity, ``"jpeg.50"``. They are kept in ``data/scores``, with
+    the ``key`` of the faces, since a face takes it some 17 ms. FileNotFoundError where they are neither there nor can
+    be computed; ``rendered`` faces are no test of a network for real ones.
     """
-    named = {f"{kind}.{severity}": (kind, severity) for kind, severity in levels}
+    named = {f"{kind}.{each}": (kind, each) for kind in kinds for each in corruptions.SEVERITIES[kind]}
     columns = [column.tolist() for column in (judged.pairs.left, judged.pairs.right)]
     parts = columns, count, sorted(named), corruptions.CORRUPTIONS_VERSION, distillation.TEACHER_SHA256
     key, file = archives.digest([key, *parts]), "data/scores/robustness-sface.npz"

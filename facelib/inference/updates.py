@@ -40,10 +40,13 @@ class Log:
         self._base.executescript(_SCHEMA)
 
     def append(self, names: Sequence[str], features: np.ndarray) -> int:
-        """Add a batch, whole or not at all, and return its number; features are (n, d)."""
+        """Add a batch, whole or not at all, and return its number; features are (n, d), n > 0, by one network."""
         features = np.asarray(features, "<f4")
-        if features.ndim != 2 or len(names) != len(features):
+        if features.ndim != 2 or not 0 < len(names) == len(features):
             raise ValueError(f"Expected a name for each row of features (n, d), got {len(names)} and {features.shape}.")
+        before = self._base.execute("SELECT length(feature) / 4 FROM photos LIMIT 1").fetchone()
+        if before and before[0] != features.shape[1]:
+            raise ValueError(f"The log holds features of {before[0]} numbers, these have {features.shape[1]}.")
         with self._base as base:
             number = base.execute("INSERT INTO batches DEFAULT VALUES").lastrowid
             rows = ((number, str(name), one.tobytes()) for name, one in zip(names, features, strict=True))

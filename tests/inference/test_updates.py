@@ -58,9 +58,17 @@ def test_nothing_in_the_log_can_be_changed(tmp_path, change):
 
 def test_a_batch_that_cannot_be_written_leaves_no_trace():
     log = Log()
-    with pytest.raises(ValueError, match=r"2 and \(1, 2\)"):
-        log.append(["ann", "bob"], ANN)
+    for names, features in ((["ann", "bob"], ANN), ([], ANN[:0])):
+        with pytest.raises(ValueError, match="Expected a name for each row"):
+            log.append(names, features)
     assert log.numbers() == []
+
+
+def test_features_of_another_network_are_refused():
+    log = Log()
+    log.append(["ann"], ANN)
+    with pytest.raises(ValueError, match="features of 2 numbers, these have 3"):
+        log.append(["ann"], np.ones((1, 3)))
 
 
 @pytest.mark.parametrize(("gained", "lost"), [(0, 0), (1, 0), (9, 1), (1, 9), (30, 12)])

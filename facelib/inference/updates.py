@@ -92,23 +92,16 @@ def recognised(enrolled: Batch, names: Sequence[str], features: np.ndarray) -> n
     return np.asarray(people)[nearest] == np.asarray(names)
 
 
-def p_value(new: np.ndarray, old: np.ndarray, counts: np.ndarray | None = None):
+def p_value(new: np.ndarray, old: np.ndarray) -> float:
     """How likely ``new`` would be right as much oftener than ``old`` as it is, were neither better; one-sided.
 
-    The exact test of McNemar (1947): of the cases in which one alone is right, half would be the new one's.
-
-    Parameters
-    ----------
-    new, old
-        (n,) bool: of each case, whether it was decided right.
-    counts
-        (r, n): how often each case counts, r times over; the answer is then (r,).
+    The exact test of McNemar (1947): of the cases in which one alone is right, half would be the new one's. ``new`` and
+    ``old`` (n,) bool say of each case whether it was decided right.
     """
     from scipy.stats import binom
 
-    counts = np.ones(len(new), int) if counts is None else np.asarray(counts, int)
-    gained, lost = counts @ (new & ~old), counts @ (old & ~new)
-    return binom.sf(gained - 1, gained + lost, 0.5)
+    gained, lost = (new & ~old).sum(), (old & ~new).sum()
+    return float(binom.sf(gained - 1, gained + lost, 0.5))
 
 
 @dataclass(frozen=True)
@@ -133,7 +126,7 @@ def follow(log: Log, stream: Iterable[Batch], control: Batch, level: float = LEV
     for batch in stream:
         number = log.append(*batch)
         after = recognised(gallery(log), *control)
-        worse = float(p_value(before, after))
+        worse = p_value(before, after)
         if worse < level:
             log.revert(number)
         else:

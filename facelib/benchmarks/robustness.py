@@ -120,12 +120,11 @@ def peer(judged: Bench, count: int, kinds: Iterable[str], key: str, rendered: bo
     named = {f"{kind}.{each}": (kind, each) for kind in kinds for each in corruptions.SEVERITIES[kind]}
     columns = [column.tolist() for column in (judged.pairs.left, judged.pairs.right)]
     parts = columns, count, sorted(named), corruptions.CORRUPTIONS_VERSION, distillation.TEACHER_SHA256
-    key, file = archives.digest([key, *parts]), "data/scores/robustness-sface.npz"
+    file = f"data/scores/sface-{archives.digest([key, *parts])}.npz"
     for path in (runtime.output_dir() / file, runtime.ROOT / file):
         if path.exists():
             with np.load(path) as kept:
-                if str(kept["key"]) == key:
-                    return {name: kept[name].astype(float) for name in ("clean", *named)}
+                return {name: kept[name].astype(float) for name in ("clean", *named)}
     if rendered:
         raise FileNotFoundError("SFace was made for real faces; these are rendered.")
     teacher = cv2.FaceRecognizerSF.create(str(distillation.teacher_file()), "")
@@ -135,7 +134,7 @@ def peer(judged: Bench, count: int, kinds: Iterable[str], key: str, rendered: bo
     for name, (kind, severity) in tqdm(named.items(), desc=PEER, file=sys.stdout):
         found[name] = part.distances(part.features(views, kind, severity))[PEER].astype(np.float16)
     content = io.BytesIO()
-    np.savez(content, key=np.array(key), **found)
+    np.savez(content, **found)
     write_atomically(runtime.output_dir() / file, content.getvalue())
     return {name: each.astype(float) for name, each in found.items()}
 
@@ -172,10 +171,11 @@ def attacks(
 def arrivals(vectors: np.ndarray, labels: np.ndarray, batches: int, seed: int) -> tuple[list[Batch], Batch]:
     """A stream of photos in random order, and a control photo of each person that is never in it.
 
-    People have `LEAST` photos or more of the features (n, d); the control photo is the first one, whatever the seed.
+    People have `LEAST` photos or more of the features (n, d), or as many as there are of anybody; the control photo is
+    the first one, whatever the seed.
     """
     names, places = np.array([str(label) for label in labels]), np.arange(len(labels))
-    known = np.bincount(labels)[labels] >= LEAST
+    known = np.bincount(labels)[labels] >= min(LEAST, np.bincount(labels).max())
     control = np.unique(labels, return_index=True)[1]
     control = control[known[control]]
     order = np.random.default_rng(seed).permutation(places[known & ~np.isin(places, control)])

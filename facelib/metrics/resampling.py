@@ -9,7 +9,7 @@ import numpy as np
 from numpy import ndarray as Array
 
 from facelib.data.pairs import Pairs
-from facelib.metrics import intervals
+from facelib.metrics import curves, intervals
 from facelib.metrics.intervals import Comparison, Estimate
 
 
@@ -43,6 +43,25 @@ class Bootstrap:
     def band(self, distances: Array, recalls: Array) -> tuple[Array, Array, Array]:
         """Low, median and high precision at recalls; see `intervals.precision_recall_band`."""
         return intervals.precision_recall_band(distances, self.pairs.genuine, *self._people, recalls, **self._drawn)
+
+    def roc_band(self, distances: Array, fars: Array) -> tuple[Array, Array]:
+        """Low and high TAR at FARs; see `intervals.roc_band`."""
+        return intervals.roc_band(distances, self.pairs.genuine, *self._people, fars, **self._drawn)
+
+    def enclosure(self, a: Array, b: Array, recalls: Array) -> Estimate:
+        """At what share of recalls the P-R curve of distances a is not below that of b; see `intervals.enclosure`."""
+        return intervals.enclosure(a, b, self.pairs.genuine, *self._people, recalls, **self._drawn)
+
+    def far_ratio(self, distances: Array, threshold: float, part: Array) -> Estimate:
+        """FAR among the pairs of ``part`` ((n,) bool) over the FAR among the others, at a threshold."""
+        drawn = intervals.identity_weights(*self._people, **self._drawn)
+        weights, passed = np.concatenate([np.ones_like(drawn[:1]), drawn]), distances <= threshold
+        some, others = ~self.pairs.genuine & part, ~self.pairs.genuine & ~part
+        fars = [curves.ratio(weights[:, k & passed].sum(1), weights[:, k].sum(1)) for k in (some, others)]
+        values = curves.ratio(*fars)
+        return Estimate(
+            float(values[0]), *np.nanquantile(values[1:], [0.025, 0.975]).tolist(), int((some | others).sum())
+        )
 
     def accuracies(self, distances: Array, thresholds: Array) -> tuple[Array, Array]:
         """Accuracy over thresholds (k,), and over the draws (replicates, k); see `intervals.accuracy_curves`."""

@@ -5,7 +5,14 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from facelib.data.pairs import draw_pairs
-from facelib.metrics import Bootstrap, accuracy_curves, bootstrap, paired_bootstrap, precision_recall_band
+from facelib.metrics import (
+    Bootstrap,
+    accuracy_curves,
+    bootstrap,
+    identity_weights,
+    paired_bootstrap,
+    precision_recall_band,
+)
 
 LABELS = np.repeat(np.arange(12), 5)
 
@@ -55,3 +62,19 @@ def test_people_are_counted_once(scored):
     some = pairs.select([0, 1, 60])
     shown = {*LABELS[some.left], *LABELS[some.right]}
     assert Bootstrap(some, LABELS).people == len(shown)
+
+
+def test_a_ratio_of_false_accept_rates_by_hand(scored):
+    pairs, distances, _ = scored
+    people = Bootstrap(pairs, LABELS, replicates=50, seed=3)
+    impostors = np.flatnonzero(~pairs.genuine)
+    part = np.isin(np.arange(len(pairs)), impostors[:20])
+    passed = distances <= 0.7
+    found = people.far_ratio(distances, 0.7, part)
+    assert found.value == pytest.approx(passed[impostors[:20]].mean() / passed[impostors[20:]].mean())
+    assert found.low < found.value < found.high and found.n == 60
+    values = []
+    for weight in identity_weights(LABELS[pairs.left], LABELS[pairs.right], 50, 3):
+        rates = [np.average(passed[rows], weights=weight[rows]) for rows in (impostors[:20], impostors[20:])]
+        values.append(rates[0] / rates[1])
+    assert (found.low, found.high) == pytest.approx(tuple(np.quantile(values, [0.025, 0.975])))

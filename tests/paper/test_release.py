@@ -21,7 +21,8 @@ def measured(tmp_path, monkeypatch):
     monkeypatch.setenv("FACELIB_OUTPUT", str(tmp_path))
     record = recorder("03_similarity")
     record("features.dimensions", 512)
-    record("all.euclidean_minus_cosine", 0.02, 0.01, 0.03, 6000)
+    record("all.euclidean_encloses", 0.44, 0.2, 0.8, 6000)
+    record("all.euclidean_minus_cosine", 0.02, 0.011, 0.03, 6000)
     record.save()
 
 
@@ -36,7 +37,7 @@ def test_table_holds_what_was_measured_and_counts_the_rest(measured):
     table = release.results_table("lfw")
     rows = [line for line in table.splitlines() if line.startswith("| P")]
     assert [row.split(" | ")[0] for row in rows] == ["| P07", "| P10"]
-    assert "| 0.020 [0.010, 0.030] | `all.euclidean_minus_cosine` | 6,000 | holds |" in rows[1]
+    assert "| 0.440 [0.200, 0.800]; 0.020 [0.011, 0.030] |" in rows[1] and rows[1].endswith("| 6,000 | fails; fails |")
     assert f"{len(claims.read_claims()) - 2} further claims" in table
 
 

@@ -44,9 +44,12 @@ class Bootstrap:
         """Low, median and high precision at recalls; see `intervals.precision_recall_band`."""
         return intervals.precision_recall_band(distances, self.pairs.genuine, *self._people, recalls, **self._drawn)
 
-    def roc_band(self, distances: Array, fars: Array) -> tuple[Array, Array]:
-        """Low and high TAR at FARs; see `intervals.roc_band`."""
-        return intervals.roc_band(distances, self.pairs.genuine, *self._people, fars, **self._drawn)
+    def roc(self, distances: Array) -> tuple[Array, ...]:
+        """FAR and TAR over all thresholds; then FARs from the smallest that shows, and the TAR's band there."""
+        far, tar, _ = curves.roc(distances, self.pairs.genuine)
+        grid = np.geomspace(1 / (~self.pairs.genuine).sum(), 1, 60)
+        given = distances, self.pairs.genuine, *self._people, grid
+        return far, tar, grid, *intervals.roc_band(*given, **self._drawn)
 
     def enclosure(self, a: Array, b: Array, recalls: Array) -> Estimate:
         """At what share of recalls the P-R curve of distances a is not below that of b; see `intervals.enclosure`."""

@@ -84,6 +84,14 @@ def fitted(setting: Setting) -> Judging:
     return Judging(card, split.test, setting.pairs, vectors)
 
 
+def vectors(setting: Setting, faces: PackedFaces) -> np.ndarray:
+    """(n, d) features of packed faces, as they are framed, by the network that `judging` judges."""
+    if not setting["shipped_card"]:
+        return inference.features(faces, setting.run.weights, mirror=True)
+    setting.used["cards"] = {decision.DEFAULT: card_key(decision.read_card(decision.DEFAULT))}
+    return decision.load().embedder(faces.take(np.arange(len(faces))))
+
+
 def judging(setting: Setting) -> Judging:
     """`shipped` where the parameter ``shipped_card`` says so, else `fitted`."""
     return shipped(setting) if setting["shipped_card"] else fitted(setting)

@@ -172,18 +172,20 @@ def _steps(values: np.ndarray) -> np.ndarray | int:
     return np.arange(levels[0] - step / 2, levels[-1] + step, step)
 
 
-def roc(curves: dict[str, tuple[np.ndarray, np.ndarray]], smallest_far: float) -> Axes:
+def roc(curves: dict[str, tuple[np.ndarray, ...]], smallest_far: float) -> Axes:
     """ROC with a logarithmic false-accept axis, from the smallest FAR that the pairs can show.
 
     Parameters
     ----------
     curves
-        Per metric, or other label, ``(far, tar)``.
+        Per metric, or other label, ``(far, tar)``, or with a band ``(far, tar, grid, low, high)``.
     """
     axis = style.axes("false accept rate (FAR)", "true accept rate (TAR)")
-    for (name, (far, tar)), (dashes, colour) in zip(curves.items(), style.looks(len(curves)), strict=True):
+    for (name, (far, tar, *band)), (dashes, colour) in zip(curves.items(), style.looks(len(curves)), strict=True):
         dashes, colour = STYLES.get(name, dashes), COLOURS.get(name, colour)
         label = NAMES.get(name, name)
+        if band:
+            axis.fill_between(*band, color=colour, alpha=0.18, linewidth=0)
         axis.plot(far, tar, dashes, color=colour, label=label, drawstyle="steps-post", linewidth=1.8)
     axis.set_xscale("log")
     axis.set_xlim(smallest_far, 1)

@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from facelib import runtime
-from facelib.data import archives, catalog, splits
+from facelib.data import archives, catalog, pairs, protocols, splits
 from facelib.data.packed import PackedFaces
 from facelib.data.pairs import Pairs
 from facelib.data.splits import Experiment
@@ -126,6 +126,16 @@ class Setting:
         return found
 
     @cached_property
+    def development(self) -> tuple[PackedFaces, Pairs]:
+        """Faces and pairs that choose: LFW's View 1 without the pairs of View 2, else validation people's."""
+        if self["test_set"] in catalog.LFW_SETS:
+            faces, found = self.scored, pairs.match_lfw_pairs(protocols.view1("train"), self.scored.paths)
+        else:
+            faces = self.best_split.validation
+            found = pairs.draw_by_source(faces.labels, faces.sources, self["validation_pairs"], self["seed"])
+        return faces, Pairs(found.left, found.right, found.genuine)
+
+    @cached_property
     def recipe(self):
         """The paper's recipe at this profile's scale (`training.Recipe`)."""
         return self._training().Recipe(**{name: self[name] for name in _RECIPE})
@@ -154,6 +164,13 @@ class Setting:
         """The networks of the better recipe: a `training.Recipe` under the name of its runs."""
         recipe, size = self._training().Recipe, self["batch_size"]
         return {name: recipe(batch_size=size, **options) for name, options in self["best_networks"].items()}
+
+    def best_runs(self, seed: int) -> list:
+        """The better recipe's runs with a seed; the shipped ones where the training set is not at hand."""
+        if not catalog.missing(self.values["train_set"]):
+            return self.trained(self.best_recipes, seed, self.best_split)
+        shipped = self._training().shipped_run
+        return self._noted([shipped(name) for name in self["best_networks"]])
 
     def over_seeds(self, combinations: dict[str, dict]):
         """`training.over_seeds` of the better recipe's people and seeds, on the test pairs, kept in ``seeds.csv``."""

@@ -146,13 +146,24 @@ class Setting:
 
         Where the training set is not at hand either, that whose weights are shipped under its name.
         """
-        if missing := catalog.missing(self.values["train_set"]):
-            run = self._training().shipped_run(self["run"])
-            if run is None or self.changed.keys() & {*_SPLIT, *_RECIPE}:
-                raise FileNotFoundError(f"Training '{self['run']}' needs '{missing[0]}': see data/README.md.")
-            return self._noted([run])[0]
+        if catalog.missing(self.values["train_set"]):
+            return self.shipped(self["run"])
         split = self.split
         return self._noted([self._training().train(self["run"], split.train, self.recipe, split.held_out)])[0]
+
+    def shipped(self, name: str):
+        """The run whose weights are shipped under a name, its training set at hand or not.
+
+        Raises
+        ------
+        FileNotFoundError
+            There is none, or parameters of trainings have been changed.
+        """
+        run = self._training().shipped_run(name)
+        if run is None or self.changed.keys() & {*_SPLIT, *_RECIPE}:
+            missing = ", ".join(catalog.missing(self.values["train_set"])) or self.values["train_set"]
+            raise FileNotFoundError(f"Training '{name}' needs '{missing}': see data/README.md.")
+        return self._noted([run])[0]
 
     @cached_property
     def best_split(self) -> Experiment:
@@ -202,7 +213,7 @@ class Setting:
             It has not been run in this profile.
         """
         results.provenance(self.place, notebook)  # raises where there is none
-        value = results.load(self.place)[key]["value"]
+        value = results.stored(self, key)["value"]
         self.used["results"].setdefault(notebook, {})[key] = value
         return value
 

@@ -89,7 +89,7 @@ def vectors(setting: Setting, faces: PackedFaces) -> np.ndarray:
     if not setting["shipped_card"]:
         return inference.features(faces, setting.run.weights, mirror=True)
     setting.used["cards"] = {decision.DEFAULT: card_key(decision.read_card(decision.DEFAULT))}
-    return decision.load().embedder(faces.take(np.arange(len(faces))))
+    return decision.load(decision.DEFAULT).embedder(faces.take(np.arange(len(faces))))
 
 
 def judging(setting: Setting) -> Judging:

@@ -92,3 +92,16 @@ def test_a_figure_without_any_threshold_says_so():
 
     axes = decision_plots.rates({}, {})
     assert [axis.texts[0].get_text() for axis in axes] == ["too few pairs for any threshold"] * 2
+
+
+def test_any_packed_faces_get_features_of_the_network_that_decides(shipped, monkeypatch):
+    setting, _ = shipped
+    faces = Faces([0, 0, 1])
+    assert deciding.vectors(setting, faces)[:, 0].tolist() == [0, 1, 2]
+    assert setting.used["cards"][decision.DEFAULT] == deciding.card_key(decision.read_card(decision.DEFAULT))
+    asked = []
+    monkeypatch.setattr(inference, "features", lambda *given, **how: asked.append((*given, how)))
+    own = Setting(faces, None, shipped_card=False)
+    own.run = SimpleNamespace(weights="w.npz")
+    deciding.vectors(own, faces)
+    assert asked == [(faces, "w.npz", {"mirror": True})]

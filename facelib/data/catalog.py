@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from facelib import runtime
-from facelib.data import archives, celeba, copies, layouts, packing, rendered
+from facelib.data import aligned, archives, celeba, copies, layouts, packing, rendered
 from facelib.data.fetching import Remote, fetch
 from facelib.data.images import Crop
 from facelib.data.packed import PackedFaces
@@ -41,7 +41,6 @@ LFW_LISTS = (  # View 2, and the two parts of View 1
         "7cb06600ea8b2814ac26e946201cdb304296262aad67d046a16a7ec85d0ff87c",
     ),
 )
-
 
 # The same photographs framed like `families`: eyes at .23 and .69 of the width and .18 of the height.
 CELEBFACES_TIGHT_CROP = (0.137, 0.238, 0.863, 0.964)
@@ -126,12 +125,16 @@ DEMO_SETS = {
 }
 
 
-def load(name: str, progress: bool = True, apart: bool = True) -> PackedFaces:
+def load(name: str, progress: bool = True, apart: bool = True, frame: str | None = None) -> PackedFaces:
     """Find a set by name, or a folder, archive or table by its path, and pack it (see `packing.pack`).
 
     Names of known sets with ``+`` between them are joined to one (see `packing.join`). Unless ``apart`` is false, a set
     that is made for another one's test (``celeba`` for ``lfw``) is without the people of whom that one has a
     photograph, too (see `copies.without_copies`).
+
+    ``frame`` is for LFW and one's own photos; published crops stay as they are. ``"detect"`` is that of `packing.pack`,
+    with the face in the middle (LFW) or the only one, ``"crop"`` a fixed square (LFW), ``"none"`` the whole photo. Else
+    LFW is cropped, and faces are detected in photos that they do not fill (`aligned.is_loose`).
 
     Raises
     ------
@@ -141,9 +144,11 @@ def load(name: str, progress: bool = True, apart: bool = True) -> PackedFaces:
         What is there is not as it was published, or cannot be read.
     """
     if len(parts := parts_of(name)) > 1:
-        return packing.join({part: load(part, progress, apart) for part in parts})
+        return packing.join({part: load(part, progress, apart, frame) for part in parts})
     try:
-        faces = packing.pack(source(name, progress), crop=_crop(name), progress=progress)
+        place = source(name, progress)
+        crop, detect = _framing(name, place, frame)
+        faces = packing.pack(place, crop=crop, progress=progress, detect=detect)
     except archives.DamagedArchive as error:
         if name not in SETS:
             raise
@@ -181,11 +186,16 @@ def _demo_folder(name: str) -> Path:
     return runtime.cache_dir() / "demo" / archives.digest(drawn) / name
 
 
-def _crop(name: str) -> Crop | None:
+def _framing(name: str, place: Path, frame: str | None) -> tuple[Crop | None, str | None]:
+    """Arguments ``crop`` and ``detect`` of `packing.pack`."""
+    if name not in SETS:
+        is_own = name not in DEMO_SETS
+        return None, ("only" if is_own and (frame == "detect" or not frame and aligned.is_loose(place)) else None)
     name = lfw_variant() if name == "lfw" else name
-    if name == "celeba":
-        return celeba.crop()
-    return SETS[name].crop if name in SETS else None
+    crop = celeba.crop() if name == "celeba" else SETS[name].crop
+    if name not in ("lfw", "lfw-funneled"):
+        return crop, None
+    return (None if frame == "none" else crop), ("central" if frame == "detect" else None)
 
 
 def lfw_variant() -> str:

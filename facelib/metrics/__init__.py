@@ -16,7 +16,7 @@ __getattr__, __dir__, __all__ = hand_out(
         "calibration": "far_thresholds FarThreshold fit_logistic Logistic",
         "judging": "reliability Reliability brier cllr min_cllr judge shares",
         "draws": "small_draws best_f1 second_peak",
-        "resampling": "Bootstrap",
+        "resampling": "Bootstrap thirds",
         "protocol": "view2 View2 scores fold_distances own_fold centred auc_by_source "
         "METRICS FARS POOLED VALIDATION_PAIRS",
     },

@@ -70,6 +70,31 @@ class Bootstrap:
         """Accuracy over thresholds (k,), and over the draws (replicates, k); see `intervals.accuracy_curves`."""
         return intervals.accuracy_curves(distances, self.pairs.genuine, self._people, thresholds, **self._drawn)
 
+    def thresholds(self, distances: Array) -> Array:
+        """Most accurate threshold of the pairs, and of each draw of people within each fold (source): (1 + draws,)."""
+        weights = np.ones((1 + self.replicates, len(self.pairs)), int)
+        folds = np.zeros(len(self.pairs)) if self.pairs.fold is None else self.pairs.fold
+        for number, fold in enumerate(np.unique(folds), 1):
+            people = [side[folds == fold] for side in self._people]
+            weights[1:, folds == fold] = intervals.identity_weights(*people, self.replicates, self.seed + number)
+        chosen = (curves.best_threshold(distances, self.pairs.genuine, each) for each in weights if each.any())
+        return np.fromiter(chosen, float)
+
+    def nested(self, rate: str, distances: Array, thresholds: Array) -> Estimate:
+        """One of `curves.RATES` at the first of some `thresholds`, which other people chose.
+
+        The interval holds both kinds of chance: who was judged, and who chose, whose draws are the other thresholds.
+        """
+        genuine, draws = self.pairs.genuine, len(thresholds) - 1
+        weights = np.ones((1 + draws, len(genuine)), int)
+        weights[1:] = intervals.identity_weights(*self._people, draws, self.seed)
+        accepted = weights * (distances <= thresholds[:, None])
+        positive, negative = (weights[:, kind].sum(1) for kind in (genuine, ~genuine))
+        tp, fp = (accepted[:, kind].sum(1) for kind in (genuine, ~genuine))
+        values = getattr(curves.Confusion(tp, fp, negative - fp, positive - tp), rate)
+        low, high = np.nanquantile(values[1:], [0.025, 0.975])
+        return Estimate(float(values[0]), float(low), float(high), len(genuine))
+
     @property
     def people(self) -> int:
         """How many people the pairs show."""
@@ -82,3 +107,9 @@ class Bootstrap:
     @property
     def _drawn(self) -> dict[str, int]:
         return {"replicates": self.replicates, "seed": self.seed}
+
+
+def thirds(values: Array) -> dict[str, Array]:
+    """Which of some values (n,) are in the lowest, middle and highest third: (n,) bool each; nan is in none."""
+    low, high = np.nanquantile(values, [1 / 3, 2 / 3])
+    return {"low": values <= low, "middle": (low < values) & (values <= high), "high": values > high}

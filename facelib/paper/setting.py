@@ -15,6 +15,7 @@ from facelib.data import archives, catalog, pairs, protocols, splits
 from facelib.data.packed import PackedFaces
 from facelib.data.pairs import Pairs
 from facelib.data.splits import Experiment
+from facelib.files import write_atomically
 from facelib.paper import results
 
 _SPLIT = ("train_set", "test_set", "min_images", "max_images", "validation_share", "held_out_from", "seed")
@@ -82,13 +83,13 @@ class Setting:
 
     def load(self, parameter: str) -> PackedFaces:
         """The whole set that a parameter names."""
-        faces = catalog.load(self[parameter])
+        faces = catalog.load(self[parameter], frame=self["frame"])
         self.used["sets"][self[parameter]] = faces.manifest["content"]
         return faces
 
     def experiment(self, kind: str = "", **changed) -> Experiment:
         """The four parts of the people, with some arguments of `splits.experiment` changed; ``kind`` names them."""
-        given = {**{name: self[name] for name in _SPLIT if name not in changed}, **changed}
+        given = {**{name: self[name] for name in (*_SPLIT, "frame") if name not in changed}, **changed}
         split = splits.experiment(**given)
         for name, part in {given["train_set"]: split.train, given["test_set"]: split.test}.items():
             self.used["sets"][name] = part.manifest["content"]
@@ -216,6 +217,18 @@ class Setting:
         value = results.stored(self, key)["value"]
         self.used["results"].setdefault(notebook, {})[key] = value
         return value
+
+    def keep(self, name: str, table) -> None:
+        """Write a table to ``<name>.csv`` beside the figures."""
+        self.figures.mkdir(parents=True, exist_ok=True)
+        write_atomically(self.figures / f"{name}.csv", table.to_csv(index=False))
+
+    def table(self, name: str):
+        """A table that was kept, else the profile's committed one; FileNotFoundError without any."""
+        import pandas as pd
+
+        own, other = (folder / f"{name}.csv" for folder in (self.figures, runtime.ROOT / "figures" / self.profile))
+        return pd.read_csv(own if own.exists() or self.changed else other, float_precision="round_trip")
 
     def runs_of(self, notebook: str, names: Sequence[str]) -> list:
         """The runs of these names that another notebook's numbers rest on; see `result`."""

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from facelib import inference, metrics
-from facelib.data import aligned, archives, catalog, pairs
+from facelib.data import aligned, archives, catalog, pairs, protocols
 from facelib.data.packed import PackedFaces
 from facelib.data.pairs import Pairs
 from facelib.inference import cards, decision
@@ -82,6 +82,17 @@ def fitted(setting: Setting) -> Judging:
     )
     vectors = inference.features(split.test, done.weights, mirror=True)
     return Judging(card, split.test, setting.pairs, vectors)
+
+
+def development(setting: Setting) -> tuple[PackedFaces, Pairs]:
+    """Faces and pairs that choose: LFW's View 1 without the pairs of View 2, else validation people's."""
+    if setting["test_set"] in catalog.LFW_SETS:
+        faces = setting.scored
+        found = pairs.match_lfw_pairs(protocols.view1("train"), faces.paths)
+    else:
+        faces = setting.best_split.validation
+        found = pairs.draw_by_source(faces.labels, faces.sources, setting["validation_pairs"], setting["seed"])
+    return faces, Pairs(found.left, found.right, found.genuine)
 
 
 def vectors(setting: Setting, faces: PackedFaces) -> np.ndarray:

@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from facelib import runtime
-from facelib.data import archives, catalog, pairs, protocols, splits
+from facelib.data import archives, catalog, splits
 from facelib.data.packed import PackedFaces
 from facelib.data.pairs import Pairs
 from facelib.data.splits import Experiment
@@ -125,16 +125,6 @@ class Setting:
         columns = [column.tolist() for column in (found.left, found.right, found.genuine)]
         self.used["pairs"][self[parameter]] = archives.digest(columns)
         return found
-
-    @cached_property
-    def development(self) -> tuple[PackedFaces, Pairs]:
-        """Faces and pairs that choose: LFW's View 1 without the pairs of View 2, else validation people's."""
-        if self["test_set"] in catalog.LFW_SETS:
-            faces, found = self.scored, pairs.match_lfw_pairs(protocols.view1("train"), self.scored.paths)
-        else:
-            faces = self.best_split.validation
-            found = pairs.draw_by_source(faces.labels, faces.sources, self["validation_pairs"], self["seed"])
-        return faces, Pairs(found.left, found.right, found.genuine)
 
     @cached_property
     def recipe(self):

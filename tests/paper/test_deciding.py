@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from facelib import inference
-from facelib.data.pairs import Pairs
+from facelib.data.pairs import LfwPair, Pairs
 from facelib.inference import decision
 from facelib.metrics import cosine_distance, far_thresholds, fit_logistic
 from facelib.paper import deciding
@@ -105,3 +105,19 @@ def test_any_packed_faces_get_features_of_the_network_that_decides(shipped, monk
     own.run = SimpleNamespace(weights="w.npz")
     deciding.vectors(own, faces)
     assert asked == [(faces, "w.npz", {"mirror": True})]
+
+
+def test_what_chooses_is_view_1_for_lfw_and_validation_people_else(monkeypatch):
+    split = SimpleNamespace(validation=Faces([0, 0, 1, 1, 1]))
+    setting = Setting(Faces([0]), None)
+    setting.best_split = split
+    faces, chosen = deciding.development(setting)
+    assert faces is split.validation and chosen.fold is None and chosen.genuine.sum() == len(chosen) / 2
+    photos = SimpleNamespace(paths=("A/A_0001.jpg", "A/A_0002.jpg", "B/B_0001.jpg"))
+    lfw = Setting(photos, None)
+    lfw["test_set"] = "lfw"
+    lines = [LfwPair("A", 1, "A", 2, True, 0), LfwPair("A", 1, "B", 1, False, 0)]
+    monkeypatch.setattr(deciding.protocols, "view1", lambda part: lines if part == "train" else [])
+    faces, chosen = deciding.development(lfw)
+    assert faces is photos and chosen.fold is None
+    assert (chosen.left.tolist(), chosen.right.tolist(), chosen.genuine.tolist()) == ([0, 0], [1, 2], [True, False])

@@ -1,13 +1,11 @@
 """What a setting hands out is noted, so that the provenance of a number is complete."""
 
 import json
-from types import SimpleNamespace
 
 import pytest
 
 from facelib import training
 from facelib.data import splits
-from facelib.data.pairs import LfwPair
 from facelib.paper import Recorder, results, setup
 from facelib.paper import setting as setting_module
 from facelib.training import Recipe, Run
@@ -88,20 +86,6 @@ def test_the_better_recipe_leaves_people_out_and_takes_others_in(trained, tiny):
     names = {name for part in (made.best_split.train, made.best_split.validation) for name in part.names}
     assert names == set(made.load("train_set").names) - {"train_1"}
     assert {"best training", "best validation"} <= set(made.used["parts"])
-
-
-def test_what_chooses_is_view_1_for_lfw_and_validation_people_else(monkeypatch, tiny):
-    faces, chosen = setup("demo", tiny).development
-    names = set(setup("demo", tiny).best_split.validation.names)
-    assert set(faces.names) == names and chosen.fold is None and chosen.genuine.any() and not chosen.genuine.all()
-    made = setup("lfw")
-    photos = SimpleNamespace(paths=("A/A_0001.jpg", "A/A_0002.jpg", "B/B_0001.jpg"))
-    monkeypatch.setattr(type(made), "scored", property(lambda self: photos))
-    pairs = [LfwPair("A", 1, "A", 2, True, 0), LfwPair("A", 1, "B", 1, False, 0)]
-    monkeypatch.setattr(setting_module.protocols, "view1", lambda part: pairs if part == "train" else [])
-    faces, chosen = made.development
-    assert faces is photos and chosen.fold is None
-    assert (chosen.left.tolist(), chosen.right.tolist(), chosen.genuine.tolist()) == ([0, 0], [1, 2], [True, False])
 
 
 def test_the_kept_networks_are_the_shipped_ones_where_nobody_can_be_trained_on(trained, monkeypatch, tiny):

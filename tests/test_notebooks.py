@@ -179,6 +179,23 @@ def test_readme_table_is_fresh(monkeypatch):
     assert release.with_table(text) == text, "README.md is stale: run `make reproduce PROFILE=lfw`"
 
 
+def test_the_table_of_claims_is_fresh(monkeypatch):
+    monkeypatch.setenv("FACELIB_OUTPUT", str(ROOT))
+    text = (ROOT / "RESULTS.md").read_text()
+    assert release.results_table() == text, "RESULTS.md is stale: run `make reproduce PROFILE=lfw`"
+
+
+def test_the_readme_is_short():
+    text = (ROOT / "README.md").read_text()
+    assert len(text.splitlines()) < 180
+    prose = re.sub(r"```.*?```|<!--.*?-->", "", text, flags=re.DOTALL)
+    for paragraph in re.split(r"\n\s*\n|\n(?=- )", prose):
+        if not paragraph.startswith(("|", "#")):
+            plain = re.sub(r"`[^`]*`", "x", re.sub(r"\]\([^)]*\)", "]", paragraph))
+            for sentence in re.split(r"(?<=[.!?:])\s+", " ".join(plain.split())):
+                assert len(sentence.split()) < 25, sentence
+
+
 @pytest.mark.parametrize(("notebook", "used"), [("02_train", "03_similarity"), ("14_recipes", "14_recipes")])
 def test_shipped_weights_are_those_of_recorded_runs_and_of_the_results(monkeypatch, tmp_path, notebook, used):
     monkeypatch.setenv("FACELIB_CACHE", str(tmp_path))

@@ -21,7 +21,7 @@ def verdicts(profile: str) -> pd.DataFrame:
 
     The test of a claim is its ``kind`` in ``claims.csv``: ``value`` compares the claimed number with the measured
     interval on the paper's own data, on others it is ``other data``; ``construction:x`` is no measurement, the code
-    makes it x. ``above:x`` and ``below:x`` are a direction or a bar, judged by the whole interval; a count has none.
+    makes it x. ``above:x`` and ``below:x`` are a direction or a bar, judged by the whole interval; a count has none. ``positive`` is ``above:0``.
     ``equal:x`` is an equivalence within x. ``value:x`` gives the claimed number in the result's unit. A claim of
     several parts has a kind, a result and so a verdict of each, with ``;`` between them; one without its results is
     ``not run``. ``reason`` says why, or of a claim with a result, what is tested and whose the bar is.
@@ -50,7 +50,7 @@ def verdicts(profile: str) -> pd.DataFrame:
 
 
 def _verdict(kind: str, claim: dict, result: Result, profile: str) -> str:
-    rule, _, bound = kind.partition(":")
+    rule, _, bound = "above:0".partition(":") if kind == "positive" else kind.partition(":")
     if rule not in ("value", "construction", "above", "below", "equal"):
         raise ValueError(f"Claim {claim['id']} has the unknown kind '{kind}' in data/claims.csv.")
     if rule == "value" and profile != PAPER_PROFILE:

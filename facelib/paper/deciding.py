@@ -84,6 +84,16 @@ def fitted(setting: Setting) -> Judging:
     return Judging(card, split.test, setting.pairs, vectors)
 
 
+def judging(setting: Setting) -> Judging:
+    """`shipped` where the parameter ``shipped_card`` says so, else `fitted`."""
+    return shipped(setting) if setting["shipped_card"] else fitted(setting)
+
+
+def card_key(card: Card) -> str:
+    """Changes when anything on the card does, its weights' hash among it."""
+    return archives.digest(asdict(card))
+
+
 def development(setting: Setting) -> tuple[PackedFaces, Pairs]:
     """Faces and pairs that choose: LFW's View 1 without the pairs of View 2, else validation people's."""
     if setting["test_set"] in catalog.LFW_SETS:
@@ -101,13 +111,3 @@ def vectors(setting: Setting, faces: PackedFaces) -> np.ndarray:
         return inference.features(faces, setting.run.weights, mirror=True)
     setting.used["cards"] = {decision.DEFAULT: card_key(decision.read_card(decision.DEFAULT))}
     return decision.load(decision.DEFAULT).embedder(faces.take(np.arange(len(faces))))
-
-
-def judging(setting: Setting) -> Judging:
-    """`shipped` where the parameter ``shipped_card`` says so, else `fitted`."""
-    return shipped(setting) if setting["shipped_card"] else fitted(setting)
-
-
-def card_key(card: Card) -> str:
-    """Changes when anything on the card does, its weights' hash among it."""
-    return archives.digest(asdict(card))

@@ -163,7 +163,8 @@ def test_a_bound_gives_the_claimed_number_in_the_results_unit(claim):
     [
         ("above:0", (0.01, 0.03), "holds"),
         ("above:0", (-0.03, -0.01), "fails"),
-        ("above:0", (-0.01, 0.01), "undecided"),
+        ("positive", (-0.01, 0.01), "undecided"),
+        ("positive", (0.01, 0.03), "holds"),
         ("below:0.001", (0.005, 0.07), "fails"),
         ("below:0.01", (0.0, 0.004), "holds"),
         ("above:0.9", (0.88, 0.95), "undecided"),
@@ -242,7 +243,7 @@ def test_every_claim_names_a_known_kind_a_notebook_or_a_reason():
     for claim in claims.read_claims().to_dict("records"):
         kinds = claim["kind"].split("; ")
         assert len(kinds) == len(claim["result"].split("; ")) and bool(claim["kind"]) == bool(claim["result"])
-        known = ("", "value", "construction", "above", "below", "equal")
+        known = ("", "value", "construction", "positive", "above", "below", "equal")
         assert all(kind.partition(":")[0] in known for kind in kinds), claim["id"]
         assert claim["result"] or claim["reason"], claim["id"]
 

@@ -21,10 +21,11 @@ def verdicts(profile: str) -> pd.DataFrame:
 
     The test of a claim is its ``kind`` in ``claims.csv``: ``value`` compares the claimed number with the measured
     interval on the paper's own data, on others it is ``other data``; ``construction:x`` is no measurement, the code
-    makes it x. ``above:x`` and ``below:x`` are a direction or a bar, judged by the whole interval; a count has none. ``positive`` is ``above:0``.
-    ``equal:x`` is an equivalence within x. ``value:x`` gives the claimed number in the result's unit. A claim of
-    several parts has a kind, a result and so a verdict of each, with ``;`` between them; one without its results is
-    ``not run``. ``reason`` says why, or of a claim with a result, what is tested and whose the bar is.
+    makes it x. ``above:x`` and ``below:x`` are a direction or a bar, judged by the whole interval (a count has none),
+    and ``positive`` is ``above:0``. ``equal:x`` is an equivalence within x. ``value:x`` gives the claimed number in the
+    result's unit. A claim of several parts has a kind, a result and so a verdict of each, with ``;`` between them; one
+    without its results is ``not run``. ``reason`` says why, or of a claim with a result, what is tested and whose the
+    bar is.
     """
     entries = load(profile)
     rows = []

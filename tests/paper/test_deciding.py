@@ -6,7 +6,7 @@ import pytest
 from facelib import inference
 from facelib.data.pairs import Pairs
 from facelib.inference import decision
-from facelib.metrics import cosine_distance, far_thresholds, fit_logistic
+from facelib.metrics import cosine_distance, far_thresholds, fit_logistic, ten_fold
 from facelib.paper import deciding
 
 
@@ -92,3 +92,43 @@ def test_a_figure_without_any_threshold_says_so():
 
     axes = decision_plots.rates({}, {})
     assert [axis.texts[0].get_text() for axis in axes] == ["too few pairs for any threshold"] * 2
+
+
+def test_each_way_to_frame_is_judged_on_the_same_pairs_by_the_threshold_of_the_other_folds(shipped, monkeypatch):
+    setting, _ = shipped
+    rng = np.random.default_rng(0)
+    labels = np.repeat(np.arange(20), 2)
+    left, right = np.arange(0, 40, 2), np.arange(1, 40, 2)
+    impostors = Pairs(left, np.roll(right, 1), np.zeros(20, bool), np.arange(20) % 10)
+    pairs = Pairs(
+        *(np.concatenate([a, b]) for a, b in ((left, left), (right, impostors.right))),
+        np.repeat([True, False], 20),
+        np.tile(np.arange(20) % 10, 2),
+    )
+    faces = Faces(labels)
+    faces.manifest["crop"] = [0, 0, 1, 1]
+    setting.scored, setting.pairs = faces, pairs
+    asked = []
+
+    def framed(source, paths, size, crop=None, moved=None):
+        asked.append((crop, moved))
+        return {}
+
+    monkeypatch.setattr(deciding.archives, "members", lambda source: SimpleNamespace(root="set/"))
+    monkeypatch.setattr(deciding.aligned, "faces", framed)
+    own = rng.normal(size=(20, 8))[labels] + rng.normal(size=(40, 8))
+    monkeypatch.setattr(deciding.decision, "load", lambda name: SimpleNamespace(embedder=lambda pixels: own))
+    found = deciding.by_frame(setting, deciding.judging(setting))
+    assert asked == [(None, None), ((0, 0, 1, 1), 0), (None, 0)]
+    assert list(found) == ["crop.", "crop.perturbed_", "detect.", "detect.perturbed_"]
+    expected = ten_fold(cosine_distance(own[pairs.left], own[pairs.right]), pairs.genuine, pairs.fold).mean
+    for beyond in found.values():
+        assert ((beyond <= 0) == pairs.genuine).mean() == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(("frame", "crop"), [("packed", [0, 0, 1, 1]), ("detect", None)])
+def test_faces_as_packed_and_photos_without_a_crop_are_not_framed_anew(frame, crop):
+    judged = SimpleNamespace(
+        card=SimpleNamespace(frame=frame, size=2), faces=SimpleNamespace(manifest={"crop": crop}), pairs=None
+    )
+    assert deciding.by_frame(None, judged) == {}

@@ -3,6 +3,7 @@
 import json
 
 import nbformat
+import pandas as pd
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook, new_output
 
@@ -41,10 +42,11 @@ def test_what_a_user_names_by_a_path_is_an_error_and_not_left_out(tmp_path, monk
         catalog.load("/nowhere/faces")
 
 
-def test_rendered_people_stay_out_of_a_run_on_own_faces(tmp_path):
+def test_other_people_stay_out_of_a_run_on_own_faces(tmp_path):
     own = {"train_set": str(tmp_path / "faces"), "test_set": str(tmp_path / "others"), "profile": "mine"}
     for setting, expected in (
         (profiles.setup("demo", own), {"12_more_data", "13_scale"}),
+        (profiles.setup("lfw", own), {"12_more_data", "13_scale"}),
         (profiles.setup("demo"), set()),
     ):
         left_out = {path.stem for path in reproduce.notebooks() if inputs.has_no_set_of_the_user(setting, path)}
@@ -153,6 +155,18 @@ def test_committed_numbers_are_read_from_the_repository_where_results_go_elsewhe
     record.save()
     assert {key: entry["value"] for key, entry in results.load("lfw").items()} == {"anew": 2}
     assert setting.result("04_threshold", "people") == 7 and setting.result("04_threshold", "anew") == 2
+
+
+def test_a_table_is_that_of_this_run_else_the_committed_one(repository, monkeypatch, tmp_path):
+    committed = pd.DataFrame({"threshold": [0.1 + 0.2, 1 / 3]})
+    profiles.setup("lfw").keep("thresholds", committed)
+    monkeypatch.setenv("FACELIB_OUTPUT", str(tmp_path / "elsewhere"))
+    setting = profiles.setup("lfw")
+    assert setting.table("thresholds").equals(committed)
+    setting.keep("thresholds", committed * 2)
+    assert setting.table("thresholds").equals(committed * 2)
+    with pytest.raises(FileNotFoundError):
+        profiles.setup("lfw", {"draws": 5}).table("thresholds")
 
 
 def test_with_changed_parameters_nothing_stands_in(repository, capsys):

@@ -73,7 +73,8 @@ def by_frame(setting: Setting, judged: Judging) -> dict[str, np.ndarray]:
     """How far the pairs lie from the threshold of the other folds (m,), by how photos are framed: cropped, detected.
 
     Under ``crop.`` and ``detect.``, and both with each photo moved first (see `framing.shaken`), as
-    ``crop.perturbed_`` and ``detect.perturbed_``. Nothing of a network that wants faces as packed, or of photos without a fixed crop.
+    ``crop.perturbed_`` and ``detect.perturbed_``. Nothing of a network that wants faces as packed, or of photos
+    without a fixed crop.
     """
     faces, size, pairs = judged.faces, judged.card.size, judged.pairs
     if judged.card.frame != "detect" or not faces.manifest["crop"]:

@@ -83,7 +83,7 @@ def _values(profile: str) -> tuple[str, str, dict]:
 
 
 def _with(values: dict, given: dict) -> dict:
-    """The values with others in their places; people who are left out of a training set are not those of another one."""
+    """The values with others in their places; who is left out of a training set is not of another one."""
     others = {"without": []} if given.get("train_set", values["train_set"]) != values["train_set"] else {}
     return values | others | given
 

@@ -1,11 +1,15 @@
 """Real faces on a machine that has the test set alone: what can be rerun is, the rest is told and left as it was."""
 
+import hashlib
+import io
 import json
+import tarfile
 
 import nbformat
 import pandas as pd
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook, new_output
+from PIL import Image
 
 from facelib import runtime
 from facelib.data import catalog
@@ -144,6 +148,33 @@ def test_committed_results_stand_in_where_photos_are_missing(repository, capsys)
     origin = results.provenance("lfw", "04_threshold")
     assert origin["consumed"]["runs"] == {"one": "key"} and origin["parameters"]["draws"] == 3
     assert origin["without"] == ["celebfaces"]
+
+
+def test_with_the_internet_alone_lfw_is_fetched_and_its_numbers_go_to_a_folder_of_their_own(repository, server, encode):
+    content = io.BytesIO()
+    with tarfile.open(fileobj=content, mode="w:gz") as tar:
+        for number, path in enumerate(("Ann/Ann_0001.png", "Ann/Ann_0002.png", "Bo/Bo_0001.png")):
+            photo = encode(Image.new("RGB", (250, 250), (60 * number, 0, 0)))
+            info = tarfile.TarInfo(f"lfw_funneled/{path}")
+            info.size = len(photo)
+            tar.addfile(info, io.BytesIO(photo))
+    server.files |= {"/lfw.tgz": content.getvalue(), "/pairs.txt": b"1\nAnn\t1\t2\nAnn\t1\tBo\t1\n"}
+    hashes = {name: hashlib.sha256(server.files[f"/{name}"]).hexdigest() for name in ("lfw.tgz", "pairs.txt")}
+    remotes = [f"fetching.Remote('{name}', '{server.address}/{name}', '{sha}')" for name, sha in hashes.items()]
+    kernel = "from facelib.data import catalog, fetching\n"
+    kernel += f"catalog.LFW_FUNNELED, catalog.LFW_LISTS = {remotes[0]}, ({remotes[1]},)"
+    cells = nbformat.read(repository, as_version=4)
+    cells.cells[1].source += f"\n{kernel}"
+    cells.cells[7].source = "people = len(setting.scored.names) + len(setting.pairs)"
+    nbformat.write(cells, repository)
+    (runtime.data_dir() / "lfw-deepfunneled").rmdir()
+    reproduce.run("lfw", ["04"])
+    assert {key: entry["value"] for key, entry in results.load("lfw-funneled").items()} == {"anew": 4}
+    assert {key: entry["value"] for key, entry in results.load("lfw").items()} == {"people": 7, "anew": 1}
+    cells = nbformat.read(repository.parents[1] / "figures" / "lfw-funneled" / repository.name, as_version=4).cells
+    (shown,) = [cell.outputs for cell in cells if cell.source == CELLS[5]]
+    assert "not computed here" in shown[0]["data"]["text/markdown"] and shown[1]["text"].startswith("past")
+    assert server.asked == ["/lfw.tgz", "/pairs.txt"]
 
 
 def test_committed_numbers_are_read_from_the_repository_where_results_go_elsewhere(repository, monkeypatch, tmp_path):

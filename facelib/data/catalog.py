@@ -115,8 +115,14 @@ SETS = {
     "facecap": KnownSet(_places("facecap"), None, _PAPER_SET.replace("{number}", "104646")),
 }
 LFW_SETS = ("lfw", "lfw-tight", "lfw-funneled")  # those whose test pairs are the protocol's
-# Rendered people: identities and shots each. Training and test people never share a number.
-DEMO_SETS = {"demo-train": (range(0, 60), 16), "demo-test": (range(100, 160), 12), "demo-more": (range(200, 240), 12)}
+# Rendered people: identities and shots each. Training and test people never share a number. Ten families come to them,
+# and, to be found out, somebody of the test under another name.
+_FAMILIES = [rendered.RELATIVES + 10 * family + member for family in range(60, 70) for member in range(1, 5)]
+DEMO_SETS = {
+    "demo-train": (range(0, 60), 16),
+    "demo-test": (range(100, 160), 12),
+    "demo-more": ([*_FAMILIES, rendered.RELATIVES + 1500], 12),
+}
 
 
 def load(name: str, progress: bool = True, apart: bool = True, frame: str | None = None) -> PackedFaces:

@@ -44,6 +44,28 @@ class Bootstrap:
         """Low, median and high precision at recalls; see `intervals.precision_recall_band`."""
         return intervals.precision_recall_band(distances, self.pairs.genuine, *self._people, recalls, **self._drawn)
 
+    def roc(self, distances: Array) -> tuple[Array, ...]:
+        """FAR and TAR over all thresholds; then FARs from the smallest that shows, and the TAR's band there."""
+        far, tar, _ = curves.roc(distances, self.pairs.genuine)
+        grid = np.geomspace(1 / (~self.pairs.genuine).sum(), 1, 60)
+        given = distances, self.pairs.genuine, *self._people, grid
+        return far, tar, grid, *intervals.roc_band(*given, **self._drawn)
+
+    def enclosure(self, a: Array, b: Array, recalls: Array) -> Estimate:
+        """At what share of recalls the P-R curve of distances a is not below that of b; see `intervals.enclosure`."""
+        return intervals.enclosure(a, b, self.pairs.genuine, *self._people, recalls, **self._drawn)
+
+    def far_ratio(self, distances: Array, threshold: float, part: Array) -> Estimate:
+        """FAR among the pairs of ``part`` ((n,) bool) over the FAR among the others, at a threshold."""
+        drawn = intervals.identity_weights(*self._people, **self._drawn)
+        weights, passed = np.concatenate([np.ones_like(drawn[:1]), drawn]), distances <= threshold
+        some, others = ~self.pairs.genuine & part, ~self.pairs.genuine & ~part
+        fars = [curves.ratio(weights[:, k & passed].sum(1), weights[:, k].sum(1)) for k in (some, others)]
+        values = curves.ratio(*fars)
+        return Estimate(
+            float(values[0]), *np.nanquantile(values[1:], [0.025, 0.975]).tolist(), int((some | others).sum())
+        )
+
     def accuracies(self, distances: Array, thresholds: Array) -> tuple[Array, Array]:
         """Accuracy over thresholds (k,), and over the draws (replicates, k); see `intervals.accuracy_curves`."""
         return intervals.accuracy_curves(distances, self.pairs.genuine, self._people, thresholds, **self._drawn)

@@ -7,8 +7,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from facelib import inference, metrics
-from facelib.data import aligned, archives, catalog
-from facelib.data import pairs as drawing
+from facelib.data import aligned, archives, catalog, pairs, protocols
 from facelib.data.packed import PackedFaces
 from facelib.data.pairs import Pairs
 from facelib.inference import cards, decision
@@ -76,7 +75,7 @@ def by_frame(setting: Setting, judged: Judging) -> dict[str, np.ndarray]:
     ``crop.perturbed_`` and ``detect.perturbed_``. Nothing of a network that wants faces as packed, or of photos
     without a fixed crop.
     """
-    faces, size, pairs = judged.faces, judged.card.size, judged.pairs
+    faces, size, chosen = judged.faces, judged.card.size, judged.pairs
     if judged.card.frame != "detect" or not faces.manifest["crop"]:
         return {}
     crop, seed = tuple(faces.manifest["crop"]), setting["seed"]
@@ -89,9 +88,9 @@ def by_frame(setting: Setting, judged: Judging) -> dict[str, np.ndarray]:
     vectors = {"detect.": judged.vectors} | {name: embed(each) for name, each in pixels.items()}
     found = {}
     for name in ("crop.", "crop.perturbed_", "detect.", "detect.perturbed_"):
-        distances = metrics.distance(vectors[name][pairs.left], vectors[name][pairs.right], judged.card.metric)
-        thresholds = metrics.ten_fold(distances, pairs.genuine, pairs.fold).thresholds
-        found[name] = distances - thresholds[np.unique(pairs.fold, return_inverse=True)[1]]
+        distances = metrics.distance(vectors[name][chosen.left], vectors[name][chosen.right], judged.card.metric)
+        thresholds = metrics.ten_fold(distances, chosen.genuine, chosen.fold).thresholds
+        found[name] = distances - thresholds[np.unique(chosen.fold, return_inverse=True)[1]]
     return found
 
 
@@ -99,7 +98,7 @@ def fitted(setting: Setting) -> Judging:
     """The network of 02 on the test pairs, its card fitted on the validation people as a shipped one is on LFW's."""
     split, done = setting.split, setting.run
     validation, labels = inference.features(split.validation, done.weights, mirror=True), split.validation.labels
-    chosen = drawing.draw_by_source(labels, split.validation.sources, setting["validation_pairs"], setting["seed"])
+    chosen = pairs.draw_by_source(labels, split.validation.sources, setting["validation_pairs"], setting["seed"])
     card = cards.fit_card(
         (validation, labels),
         (metrics.distance(validation[chosen.left], validation[chosen.right], "cosine"), chosen.genuine),
@@ -124,3 +123,22 @@ def judging(setting: Setting) -> Judging:
 def card_key(card: Card) -> str:
     """Changes when anything on the card does, its weights' hash among it."""
     return archives.digest(asdict(card))
+
+
+def development(setting: Setting) -> tuple[PackedFaces, Pairs]:
+    """Faces and pairs that choose: LFW's View 1 without the pairs of View 2, else validation people's."""
+    if setting["test_set"] in catalog.LFW_SETS:
+        faces = setting.scored
+        found = pairs.match_lfw_pairs(protocols.view1("train"), faces.paths)
+    else:
+        faces = setting.best_split.validation
+        found = pairs.draw_by_source(faces.labels, faces.sources, setting["validation_pairs"], setting["seed"])
+    return faces, Pairs(found.left, found.right, found.genuine)
+
+
+def vectors(setting: Setting, faces: PackedFaces) -> np.ndarray:
+    """(n, d) features of packed faces, as they are framed, by the network that `judging` judges."""
+    if not setting["shipped_card"]:
+        return inference.features(faces, setting.run.weights, mirror=True)
+    setting.used["cards"] = {decision.DEFAULT: card_key(decision.read_card(decision.DEFAULT))}
+    return decision.load(decision.DEFAULT).embedder(faces.take(np.arange(len(faces))))

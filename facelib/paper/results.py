@@ -191,7 +191,7 @@ def _plain(x):
 
 def _number(x: float | None, unit: str) -> str:
     if x is None:
-        return "none"
+        return f"none {unit}".strip()
     if isinstance(x, int):
         text = f"{x:,}"
     elif abs(x) >= 10:

@@ -167,6 +167,13 @@ class Setting:
         recipe, size = self._training().Recipe, self["batch_size"]
         return {name: recipe(batch_size=size, **options) for name, options in self["best_networks"].items()}
 
+    def best_runs(self, seed: int) -> list:
+        """The better recipe's runs with a seed; the shipped ones where the training set is not at hand."""
+        if not catalog.missing(self.values["train_set"]):
+            return self.trained(self.best_recipes, seed, self.best_split)
+        shipped = self._training().shipped_run
+        return self._noted([shipped(name) for name in self["best_networks"]])
+
     def over_seeds(self, combinations: dict[str, dict]):
         """`training.over_seeds` of the better recipe's people and seeds, on the test pairs, kept in ``seeds.csv``."""
         committed = sorted((runtime.ROOT / "figures").glob("*/seeds.csv"))

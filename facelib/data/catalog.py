@@ -24,22 +24,13 @@ LFW_FUNNELED = Remote(
     "https://ndownloader.figshare.com/files/5976015",
     "b47c8422c8cded889dc5a13418c4bc2abbda121092b3533a83306f90d900100a",
 )
-LFW_LISTS = (  # View 2, and the two parts of View 1
-    Remote(
-        "pairs.txt",
-        "https://ndownloader.figshare.com/files/5976006",
-        "ea42330c62c92989f9d7c03237ed5d591365e89b3e649747777b70e692dc1592",
-    ),
-    Remote(
-        "pairsDevTrain.txt",
-        "https://ndownloader.figshare.com/files/5976012",
-        "1d454dada7dfeca0e7eab6f65dc4e97a6312d44cf142207be28d688be92aabfa",
-    ),
-    Remote(
-        "pairsDevTest.txt",
-        "https://ndownloader.figshare.com/files/5976009",
-        "7cb06600ea8b2814ac26e946201cdb304296262aad67d046a16a7ec85d0ff87c",
-    ),
+LFW_LISTS = tuple(  # View 2, and the two parts of View 1
+    Remote(f"{name}.txt", f"https://ndownloader.figshare.com/files/{number}", sha256)
+    for name, number, sha256 in (
+        ("pairs", 5976006, "ea42330c62c92989f9d7c03237ed5d591365e89b3e649747777b70e692dc1592"),
+        ("pairsDevTrain", 5976012, "1d454dada7dfeca0e7eab6f65dc4e97a6312d44cf142207be28d688be92aabfa"),
+        ("pairsDevTest", 5976009, "7cb06600ea8b2814ac26e946201cdb304296262aad67d046a16a7ec85d0ff87c"),
+    )
 )
 
 # The same photographs framed like `families`: eyes at .23 and .69 of the width and .18 of the height.

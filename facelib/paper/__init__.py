@@ -16,7 +16,7 @@ __getattr__, __dir__, __all__ = hand_out(
         "plots": "",
         "speed_plots": "",
         "decision_plots": "",
-        "deciding": "judging Judging",
+        "deciding": "judging Judging by_frame",
         "standins": "",
         "reproduce": "run plan notebooks parse_setting NotebookError",
         "release": "publish",

@@ -64,12 +64,13 @@ def strings(notebook: Path) -> set[str]:
 
 
 def has_no_set_of_the_user(setting: Setting, notebook: Path) -> bool:
-    """Whether the user's own faces are asked about and a notebook would show rendered people all the same."""
+    """Whether the user's own faces are asked about and a notebook would show other ones all the same."""
     mine = ("train_set", "test_set")
     if all(part in catalog.SETS or part in catalog.DEMO_SETS for part in (setting.values[name] for name in mine)):
         return False
     others = [name for name in strings(notebook) if is_set(name) and name not in mine]
-    return any(part in catalog.DEMO_SETS for name in others for part in catalog.parts_of(setting.values[name]))
+    known = {*catalog.DEMO_SETS, *catalog.SETS}
+    return any(part in known for name in others for part in catalog.parts_of(setting.values[name]))
 
 
 def code_hash(notebook: Path, rooms: list[str]) -> str:

@@ -1,10 +1,15 @@
 """Real faces on a machine that has the test set alone: what can be rerun is, the rest is told and left as it was."""
 
+import hashlib
+import io
 import json
+import tarfile
 
 import nbformat
+import pandas as pd
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook, new_output
+from PIL import Image
 
 from facelib import runtime
 from facelib.data import catalog
@@ -41,10 +46,11 @@ def test_what_a_user_names_by_a_path_is_an_error_and_not_left_out(tmp_path, monk
         catalog.load("/nowhere/faces")
 
 
-def test_rendered_people_stay_out_of_a_run_on_own_faces(tmp_path):
+def test_other_people_stay_out_of_a_run_on_own_faces(tmp_path):
     own = {"train_set": str(tmp_path / "faces"), "test_set": str(tmp_path / "others"), "profile": "mine"}
     for setting, expected in (
         (profiles.setup("demo", own), {"12_more_data", "13_scale"}),
+        (profiles.setup("lfw", own), {"12_more_data", "13_scale"}),
         (profiles.setup("demo"), set()),
     ):
         left_out = {path.stem for path in reproduce.notebooks() if inputs.has_no_set_of_the_user(setting, path)}
@@ -144,6 +150,33 @@ def test_committed_results_stand_in_where_photos_are_missing(repository, capsys)
     assert origin["without"] == ["celebfaces"]
 
 
+def test_with_the_internet_alone_lfw_is_fetched_and_its_numbers_go_to_a_folder_of_their_own(repository, server, encode):
+    content = io.BytesIO()
+    with tarfile.open(fileobj=content, mode="w:gz") as tar:
+        for number, path in enumerate(("Ann/Ann_0001.png", "Ann/Ann_0002.png", "Bo/Bo_0001.png")):
+            photo = encode(Image.new("RGB", (250, 250), (60 * number, 0, 0)))
+            info = tarfile.TarInfo(f"lfw_funneled/{path}")
+            info.size = len(photo)
+            tar.addfile(info, io.BytesIO(photo))
+    server.files |= {"/lfw.tgz": content.getvalue(), "/pairs.txt": b"1\nAnn\t1\t2\nAnn\t1\tBo\t1\n"}
+    hashes = {name: hashlib.sha256(server.files[f"/{name}"]).hexdigest() for name in ("lfw.tgz", "pairs.txt")}
+    remotes = [f"fetching.Remote('{name}', '{server.address}/{name}', '{sha}')" for name, sha in hashes.items()]
+    kernel = "from facelib.data import catalog, fetching\n"
+    kernel += f"catalog.LFW_FUNNELED, catalog.LFW_LISTS = {remotes[0]}, ({remotes[1]},)"
+    cells = nbformat.read(repository, as_version=4)
+    cells.cells[1].source += f"\n{kernel}"
+    cells.cells[7].source = "people = len(setting.scored.names) + len(setting.pairs)"
+    nbformat.write(cells, repository)
+    (runtime.data_dir() / "lfw-deepfunneled").rmdir()
+    reproduce.run("lfw", ["04"])
+    assert {key: entry["value"] for key, entry in results.load("lfw-funneled").items()} == {"anew": 4}
+    assert {key: entry["value"] for key, entry in results.load("lfw").items()} == {"people": 7, "anew": 1}
+    cells = nbformat.read(repository.parents[1] / "figures" / "lfw-funneled" / repository.name, as_version=4).cells
+    (shown,) = [cell.outputs for cell in cells if cell.source == CELLS[5]]
+    assert "not computed here" in shown[0]["data"]["text/markdown"] and shown[1]["text"].startswith("past")
+    assert server.asked == ["/lfw.tgz", "/pairs.txt"]
+
+
 def test_committed_numbers_are_read_from_the_repository_where_results_go_elsewhere(repository, monkeypatch, tmp_path):
     monkeypatch.setenv("FACELIB_OUTPUT", str(tmp_path / "elsewhere"))
     setting = profiles.setup("lfw")
@@ -153,6 +186,18 @@ def test_committed_numbers_are_read_from_the_repository_where_results_go_elsewhe
     record.save()
     assert {key: entry["value"] for key, entry in results.load("lfw").items()} == {"anew": 2}
     assert setting.result("04_threshold", "people") == 7 and setting.result("04_threshold", "anew") == 2
+
+
+def test_a_table_is_that_of_this_run_else_the_committed_one(repository, monkeypatch, tmp_path):
+    committed = pd.DataFrame({"threshold": [0.1 + 0.2, 1 / 3]})
+    profiles.setup("lfw").keep("thresholds", committed)
+    monkeypatch.setenv("FACELIB_OUTPUT", str(tmp_path / "elsewhere"))
+    setting = profiles.setup("lfw")
+    assert setting.table("thresholds").equals(committed)
+    setting.keep("thresholds", committed * 2)
+    assert setting.table("thresholds").equals(committed * 2)
+    with pytest.raises(FileNotFoundError):
+        profiles.setup("lfw", {"draws": 5}).table("thresholds")
 
 
 def test_with_changed_parameters_nothing_stands_in(repository, capsys):

@@ -19,6 +19,7 @@ from facelib.data import archives, detection, framing, images
 from facelib.files import write_atomically
 
 LOOSE, SAMPLE = 0.8, 32  # share of a photo's shorter side below which the frame is loose; photos that are looked at
+AT_ONCE = 256  # photos in memory
 ALIGNED_VERSION = 1  # raised when the same photos give other faces than before
 
 
@@ -74,9 +75,10 @@ def _framed(listing: archives.Listing, wanted: list[str], frame: Callable, progr
     from tqdm import tqdm
 
     numbers = {path: number for number, path in enumerate(wanted)}
-    photos = tqdm(listing.read(wanted), total=len(wanted), desc="finding faces", disable=not progress, file=sys.stdout)
+    bar = {"total": len(wanted), "desc": "finding faces", "disable": not progress, "file": sys.stdout}
+    photos = iter(tqdm(listing.read(wanted), **bar))
     with ThreadPoolExecutor(runtime.cores()) as pool:
-        while some := list(islice(photos, 256)):
+        while some := list(islice(photos, AT_ONCE)):
             rows, contents = [numbers[path] for path, _ in some], [content for _, content in some]
             found = zip(rows, pool.map(frame, rows, contents), strict=True)
             yield from ((row, face) for row, face in found if face is not None)

@@ -1,0 +1,163 @@
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from facelib import inference
+from facelib.data.pairs import LfwPair, Pairs
+from facelib.inference import decision
+from facelib.metrics import cosine_distance, far_thresholds, fit_logistic, ten_fold
+from facelib.paper import deciding
+
+
+class Faces:
+    """A packed set of gray faces; face k has the gray value k."""
+
+    def __init__(self, labels, rows=None):
+        self.labels, self.rows = np.asarray(labels), np.arange(len(labels)) if rows is None else rows
+        self.names, self.sources = np.unique(labels), np.zeros(len(labels), int)
+        self.paths = tuple(f"{label}/{row}.jpg" for label, row in zip(self.labels, self.rows, strict=True))
+        self.manifest = {"size": 2}
+
+    def __len__(self):
+        return len(self.rows)
+
+    def select(self, rows):
+        return Faces(self.labels[rows], self.rows[rows])
+
+    def take(self, indices):
+        return np.broadcast_to(self.rows[indices, None, None, None], (len(indices), 2, 2, 3)).astype(np.uint8)
+
+
+class Setting(dict):
+    def __init__(self, faces, pairs, **values):
+        super().__init__(test_set="somebody", train_set="others", validation_pairs=50, seed=0, **values)
+        self.used, self.scored, self.pairs = {}, faces, pairs
+
+
+@pytest.fixture
+def shipped(monkeypatch):
+    """Six photos, of which the pairs name 1, 3 and 5; the detector finds no face in 3 and returns 100 + k."""
+    found = {"set/0/1.jpg": np.full((2, 2, 3), 101, np.uint8), "set/1/5.jpg": np.full((2, 2, 3), 105, np.uint8)}
+    asked = []
+    monkeypatch.setattr(deciding.catalog, "source", lambda name: name)
+    listed = iter([SimpleNamespace(root="set/")])  # once: listing a large archive takes seconds
+    monkeypatch.setattr(deciding.archives, "members", lambda source: next(listed))
+    monkeypatch.setattr(deciding.aligned, "faces", lambda source, paths, size: asked.extend(paths) or found)
+    features = SimpleNamespace(embedder=lambda pixels: pixels.reshape(len(pixels), -1)[:, :2].astype(np.float32))
+    monkeypatch.setattr(deciding.decision, "load", lambda name: features)
+    pairs = Pairs(np.array([5, 1]), np.array([1, 3]), np.array([False, True]), np.array([0, 1]))
+    return Setting(Faces([0, 0, 0, 0, 1, 1]), pairs, shipped_card=True), asked
+
+
+def test_the_shipped_network_sees_framed_faces_of_the_photos_that_the_pairs_name(shipped):
+    setting, asked = shipped
+    judged = deciding.judging(setting)
+    assert asked == ["set/0/1.jpg", "set/0/3.jpg", "set/1/5.jpg"]
+    assert judged.vectors[:, 0].tolist() == [101, 3, 105] and judged.lost == 1
+    assert (judged.pairs.left.tolist(), judged.pairs.right.tolist()) == ([2, 0], [0, 1])
+    assert judged.faces.labels.tolist() == [0, 0, 1] and judged.pairs.fold.tolist() == [0, 1]
+
+
+def test_a_card_that_changes_is_noticed(shipped):
+    setting, _ = shipped
+    judged = deciding.judging(setting)
+    assert judged.card == decision.read_card(decision.DEFAULT)
+    assert setting.used["cards"] == {decision.DEFAULT: deciding.card_key(judged.card)}
+    assert deciding.card_key(decision.Card(**vars(judged.card) | {"mirror": False})) != deciding.card_key(judged.card)
+
+
+def test_without_a_shipped_card_validation_people_fit_one(monkeypatch):
+    rng = np.random.default_rng(0)
+    validation, test, train = Faces(np.repeat(np.arange(40), 3)), Faces([0, 0, 1]), Faces([7])
+    centres = rng.normal(size=(40, 8))
+    vectors = {len(validation): centres[validation.labels] + rng.normal(size=(120, 8)), 3: rng.normal(size=(3, 8))}
+    monkeypatch.setattr(inference, "features", lambda faces, weights, mirror: vectors[len(faces)])
+    setting = Setting(test, Pairs(np.array([0]), np.array([2]), np.array([False])), shipped_card=False)
+    setting.split = SimpleNamespace(train=train, validation=validation, test=test)
+    setting.run = SimpleNamespace(weights="w.npz", row={"name": "net"})
+    judged = deciding.judging(setting)
+    card = judged.card
+    own = vectors[120]
+    among = np.stack([cosine_distance(np.broadcast_to(one, own.shape), own) for one in own])
+    assert card.thresholds == tuple(far_thresholds(among, validation.labels, (1e-1, 1e-2, 1e-3)))
+    chosen = deciding.pairs.draw_by_source(validation.labels, validation.sources, 50, 0)
+    assert card.calibration == fit_logistic(cosine_distance(own[chosen.left], own[chosen.right]), chosen.genuine)
+    assert judged.distances == pytest.approx(cosine_distance(vectors[3][:1], vectors[3][2:]))
+    assert (card.name, card.frame, judged.lost) == ("net", "packed", 0) and "40 validation people" in card.chosen_on
+
+
+def test_a_figure_without_any_threshold_says_so():
+    from facelib.paper import decision_plots
+
+    axes = decision_plots.rates({}, {})
+    assert [axis.texts[0].get_text() for axis in axes] == ["too few pairs for any threshold"] * 2
+
+
+def test_any_packed_faces_get_features_of_the_network_that_decides(shipped, monkeypatch):
+    setting, _ = shipped
+    faces = Faces([0, 0, 1])
+    assert deciding.vectors(setting, faces)[:, 0].tolist() == [0, 1, 2]
+    assert setting.used["cards"][decision.DEFAULT] == deciding.card_key(decision.read_card(decision.DEFAULT))
+    asked = []
+    monkeypatch.setattr(inference, "features", lambda *given, **how: asked.append((*given, how)))
+    own = Setting(faces, None, shipped_card=False)
+    own.run = SimpleNamespace(weights="w.npz")
+    deciding.vectors(own, faces)
+    assert asked == [(faces, "w.npz", {"mirror": True})]
+
+
+def test_what_chooses_is_view_1_for_lfw_and_validation_people_else(monkeypatch):
+    split = SimpleNamespace(validation=Faces([0, 0, 1, 1, 1]))
+    setting = Setting(Faces([0]), None)
+    setting.best_split = split
+    faces, chosen = deciding.development(setting)
+    assert faces is split.validation and chosen.fold is None and chosen.genuine.sum() == len(chosen) / 2
+    photos = SimpleNamespace(paths=("A/A_0001.jpg", "A/A_0002.jpg", "B/B_0001.jpg"))
+    lfw = Setting(photos, None)
+    lfw["test_set"] = "lfw"
+    lines = [LfwPair("A", 1, "A", 2, True, 0), LfwPair("A", 1, "B", 1, False, 0)]
+    monkeypatch.setattr(deciding.protocols, "view1", lambda part: lines if part == "train" else [])
+    faces, chosen = deciding.development(lfw)
+    assert faces is photos and chosen.fold is None
+    assert (chosen.left.tolist(), chosen.right.tolist(), chosen.genuine.tolist()) == ([0, 0], [1, 2], [True, False])
+
+
+def test_each_way_to_frame_is_judged_on_the_same_pairs_by_the_threshold_of_the_other_folds(shipped, monkeypatch):
+    setting, _ = shipped
+    rng = np.random.default_rng(0)
+    labels = np.repeat(np.arange(20), 2)
+    left, right = np.arange(0, 40, 2), np.arange(1, 40, 2)
+    impostors = Pairs(left, np.roll(right, 1), np.zeros(20, bool), np.arange(20) % 10)
+    pairs = Pairs(
+        *(np.concatenate([a, b]) for a, b in ((left, left), (right, impostors.right))),
+        np.repeat([True, False], 20),
+        np.tile(np.arange(20) % 10, 2),
+    )
+    faces = Faces(labels)
+    faces.manifest["crop"] = [0, 0, 1, 1]
+    setting.scored, setting.pairs = faces, pairs
+    asked = []
+
+    def framed(source, paths, size, crop=None, moved=None):
+        asked.append((crop, moved))
+        return {}
+
+    monkeypatch.setattr(deciding.archives, "members", lambda source: SimpleNamespace(root="set/"))
+    monkeypatch.setattr(deciding.aligned, "faces", framed)
+    own = rng.normal(size=(20, 8))[labels] + rng.normal(size=(40, 8))
+    monkeypatch.setattr(deciding.decision, "load", lambda name: SimpleNamespace(embedder=lambda pixels: own))
+    found = deciding.by_frame(setting, deciding.judging(setting))
+    assert asked == [(None, None), ((0, 0, 1, 1), 0), (None, 0)]
+    assert list(found) == ["crop.", "crop.perturbed_", "detect.", "detect.perturbed_"]
+    expected = ten_fold(cosine_distance(own[pairs.left], own[pairs.right]), pairs.genuine, pairs.fold).mean
+    for beyond in found.values():
+        assert ((beyond <= 0) == pairs.genuine).mean() == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(("frame", "crop"), [("packed", [0, 0, 1, 1]), ("detect", None)])
+def test_faces_as_packed_and_photos_without_a_crop_are_not_framed_anew(frame, crop):
+    judged = SimpleNamespace(
+        card=SimpleNamespace(frame=frame, size=2), faces=SimpleNamespace(manifest={"crop": crop}), pairs=None
+    )
+    assert deciding.by_frame(None, judged) == {}

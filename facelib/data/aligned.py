@@ -99,9 +99,9 @@ def _is_loose(source: str, fingerprint: str) -> bool:
     paths = sorted(listing.images)
     for _, content in listing.read(paths[:: -(-len(paths) // SAMPLE)]):
         try:
-            photo = images.decode_whole(content, detection.LONGEST)
+            photo = images.decode_whole(content if isinstance(content, bytes) else b"", detection.LONGEST)
             face = detection.choose(photo, detection.find(photo), "largest")
-        except (TypeError, ValueError):  # unreadable, or without a face
+        except ValueError:  # unreadable, or without a face
             shares.append(np.inf)
         else:
             across = 1 / framing.scale(framing.similarity(face.landmarks, framing.FRAME))

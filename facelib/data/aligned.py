@@ -19,6 +19,7 @@ from facelib.data import archives, detection, framing, images
 from facelib.files import write_atomically
 
 LOOSE, SAMPLE = 0.8, 32  # share of a photo's shorter side below which the frame is loose; photos that are looked at
+AT_ONCE = 256  # photos in memory
 ALIGNED_VERSION = 1  # raised when the same photos give other faces than before
 
 
@@ -74,9 +75,10 @@ def _framed(listing: archives.Listing, wanted: list[str], frame: Callable, progr
     from tqdm import tqdm
 
     numbers = {path: number for number, path in enumerate(wanted)}
-    photos = tqdm(listing.read(wanted), total=len(wanted), desc="finding faces", disable=not progress, file=sys.stdout)
+    bar = {"total": len(wanted), "desc": "finding faces", "disable": not progress, "file": sys.stdout}
+    photos = iter(tqdm(listing.read(wanted), **bar))
     with ThreadPoolExecutor(runtime.cores()) as pool:
-        while some := list(islice(photos, 256)):
+        while some := list(islice(photos, AT_ONCE)):
             rows, contents = [numbers[path] for path, _ in some], [content for _, content in some]
             found = zip(rows, pool.map(frame, rows, contents), strict=True)
             yield from ((row, face) for row, face in found if face is not None)
@@ -97,9 +99,9 @@ def _is_loose(source: str, fingerprint: str) -> bool:
     paths = sorted(listing.images)
     for _, content in listing.read(paths[:: -(-len(paths) // SAMPLE)]):
         try:
-            photo = images.decode_whole(content, detection.LONGEST)
+            photo = images.decode_whole(content if isinstance(content, bytes) else b"", detection.LONGEST)
             face = detection.choose(photo, detection.find(photo), "largest")
-        except (TypeError, ValueError):  # unreadable, or without a face
+        except ValueError:  # unreadable, or without a face
             shares.append(np.inf)
         else:
             across = 1 / framing.scale(framing.similarity(face.landmarks, framing.FRAME))

@@ -135,9 +135,11 @@ def split_people(faces: PackedFaces, share: float, seed: int) -> tuple[PackedFac
     """Set apart a share of the people: (rest, part), identity-disjoint.
 
     People are ordered by source and number of images (random among equals) and taken at even steps
-    from a random start, so that the part has the mix of the whole.
+    from a random start, so that the part has the mix of the whole. Of eight people or more two are
+    set apart where the share is one, who alone would have no impostor pairs.
     """
     count = round(share * len(faces.names))
+    count += count == 1 and len(faces.names) >= 8
     if not 0 < count < len(faces.names):
         raise DatasetError(
             f"A share of {share:g} of {len(faces.names)} people leaves one part empty: "

@@ -62,9 +62,8 @@ class Bootstrap:
         some, others = ~self.pairs.genuine & part, ~self.pairs.genuine & ~part
         fars = [curves.ratio(weights[:, k & passed].sum(1), weights[:, k].sum(1)) for k in (some, others)]
         values = curves.ratio(*fars)
-        return Estimate(
-            float(values[0]), *np.nanquantile(values[1:], [0.025, 0.975]).tolist(), int((some | others).sum())
-        )
+        low, high = np.nanquantile(values[1:], [0.025, 0.975])
+        return Estimate(float(values[0]), float(low), float(high), int((some | others).sum()))
 
     def accuracies(self, distances: Array, thresholds: Array) -> tuple[Array, Array]:
         """Accuracy over thresholds (k,), and over the draws (replicates, k); see `intervals.accuracy_curves`."""
@@ -75,8 +74,8 @@ class Bootstrap:
         weights = np.ones((1 + self.replicates, len(self.pairs)), int)
         folds = np.zeros(len(self.pairs)) if self.pairs.fold is None else self.pairs.fold
         for number, fold in enumerate(np.unique(folds), 1):
-            people = [side[folds == fold] for side in self._people]
-            weights[1:, folds == fold] = intervals.identity_weights(*people, self.replicates, self.seed + number)
+            left, right = (side[folds == fold] for side in self._people)
+            weights[1:, folds == fold] = intervals.identity_weights(left, right, self.replicates, self.seed + number)
         chosen = (curves.best_threshold(distances, self.pairs.genuine, each) for each in weights if each.any())
         return np.fromiter(chosen, float)
 

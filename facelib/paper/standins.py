@@ -62,16 +62,16 @@ class StandIn:
         import nbformat
 
         old = nbformat.read(self.notebook, as_version=4).cells
-        known = {cell.source: cell for cell in old if cell.cell_type == "code"}
+        known = {cell.source: cell.outputs for cell in old if cell.cell_type == "code"}
         why = f"{' and '.join(self.missing)} not at hand, see data/README.md"
-        note = {"text/markdown": f"*Committed result, not computed here ({why}).*"}
-        for cell in executed.cells:
+        for count, cell in enumerate((cell for cell in executed.cells if cell.cell_type == "code"), 1):
+            cell.execution_count = count
             if _SKIP in cell.metadata.get("tags", []):
                 cell.metadata.tags.remove(_SKIP)
-                past = known.get(cell.source, nbformat.v4.new_code_cell())
-                theirs = [each for each in past.outputs if not each.get("metadata", {}).get("committed")]
-                mark = nbformat.v4.new_output("display_data", note, metadata={"committed": True})
-                cell.outputs, cell.execution_count = [mark, *theirs], past.execution_count or 1
+                past = known.get(cell.source, [])
+                says = f"*{'Committed result, not' if past else 'Not'} computed here ({why}).*"
+                mark = nbformat.v4.new_output("display_data", {"text/markdown": says}, metadata={"committed": True})
+                cell.outputs = [mark, *(each for each in past if not each.get("metadata", {}).get("committed"))]
 
 
 def stand_in(setting: Setting, notebook: Path) -> StandIn | None:

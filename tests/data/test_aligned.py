@@ -33,6 +33,13 @@ def test_photos_without_a_face_are_left_out(folder):
     assert asked == ["central", "central"]
 
 
+def test_all_photos_are_looked_at_whatever_fits_into_memory(folder, monkeypatch):
+    source, _ = folder
+    monkeypatch.setattr(aligned, "AT_ONCE", 1)
+    found = aligned.faces(source, ["ann/1.png", "bob/1.png"], 8, crop=(0, 0, 1, 1))
+    assert {path: face.mean() for path, face in found.items()} == {"ann/1.png": 200, "bob/1.png": 10}
+
+
 def test_faces_are_found_once(folder):
     source, asked = folder
     paths = ["ann/1.png", "bob/1.png"]
@@ -111,8 +118,11 @@ def test_photos_of_one_s_own_are_detected_at_packing_and_those_without_a_face_na
     assert np.array_equal(found.take([0])[0], detection.align(photo, 64))
     whole = catalog.load(str(tmp_path / "own"), progress=False, frame="none")
     assert len(whole) == 9 and whole.manifest["skipped"] == {} and whole.key != found.key
-    split = splits.experiment(str(tmp_path / "own"), str(tmp_path / "own"), progress=False, frame="none")
-    assert not any("detector" in note for note in split.notes)
+    rendered.write_people(tmp_path / "others", range(400, 402), 2, size=200, progress=False)
+    sets = str(tmp_path / "own"), str(tmp_path / "others")
+    for frame, told in ((None, 2), ("none", 0)):
+        split = splits.experiment(*sets, validation_share=0.67, progress=False, frame=frame)
+        assert sum("a detector framed the face" in note for note in split.notes) == told
 
 
 def test_where_no_face_is_found_a_crop_stands_in(folder, monkeypatch):

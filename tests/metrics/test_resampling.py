@@ -87,15 +87,16 @@ def test_a_ratio_of_false_accept_rates_by_hand(scored):
 def test_where_all_choose_alike_the_nested_interval_is_the_plain_one(scored, rate):
     pairs, distances, _ = scored
     people = Bootstrap(pairs, LABELS, replicates=50, seed=3)
-    assert people.nested(rate, distances, np.full(51, 0.5)) == people.estimate(rate, distances, 0.5)
+    nested, plain = people.nested(rate, distances, np.full(51, 0.5)), people.estimate(rate, distances, 0.5)
+    assert (nested.value, nested.low, nested.high) == pytest.approx((plain.value, plain.low, plain.high))
 
 
 def test_who_chose_widens_the_interval_and_leaves_the_value(scored):
     pairs, distances, _ = scored
     people = Bootstrap(pairs, LABELS, replicates=500, seed=3)
-    plain = people.estimate("far", distances, 0.5)
+    plain = people.estimate("frr", distances, 0.5)
     thresholds = np.append(0.5, np.random.default_rng(0).normal(0.5, 0.4, 500))
-    nested = people.nested("far", distances, thresholds)
+    nested = people.nested("frr", distances, thresholds)
     assert nested.value == plain.value and nested.low < plain.low and nested.high > plain.high
 
 

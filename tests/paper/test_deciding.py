@@ -17,7 +17,7 @@ class Faces:
         self.labels, self.rows = np.asarray(labels), np.arange(len(labels)) if rows is None else rows
         self.names, self.sources = np.unique(labels), np.zeros(len(labels), int)
         self.paths = tuple(f"{label}/{row}.jpg" for label, row in zip(self.labels, self.rows, strict=True))
-        self.manifest = {"size": 2}
+        self.manifest = {"size": 2, "crop": [0, 0, 1, 1]}
 
     def __len__(self):
         return len(self.rows)
@@ -135,7 +135,6 @@ def test_each_way_to_frame_is_judged_on_the_same_pairs_by_the_threshold_of_the_o
         np.tile(np.arange(20) % 10, 2),
     )
     faces = Faces(labels)
-    faces.manifest["crop"] = [0, 0, 1, 1]
     setting.scored, setting.pairs = faces, pairs
     asked = []
 

@@ -161,7 +161,8 @@ def test_with_the_internet_alone_lfw_is_fetched_and_its_numbers_go_to_a_folder_o
     server.files |= {"/lfw.tgz": content.getvalue(), "/pairs.txt": b"1\nAnn\t1\t2\nAnn\t1\tBo\t1\n"}
     hashes = {name: hashlib.sha256(server.files[f"/{name}"]).hexdigest() for name in ("lfw.tgz", "pairs.txt")}
     remotes = [f"fetching.Remote('{name}', '{server.address}/{name}', '{sha}')" for name, sha in hashes.items()]
-    kernel = "from facelib.data import catalog, fetching\n"
+    kernel = "from pathlib import Path\nfrom facelib import runtime\nfrom facelib.data import catalog, fetching\n"
+    kernel += f"runtime.ROOT = Path('{runtime.ROOT}')\n"
     kernel += f"catalog.LFW_FUNNELED, catalog.LFW_LISTS = {remotes[0]}, ({remotes[1]},)"
     cells = nbformat.read(repository, as_version=4)
     cells.cells[1].source += f"\n{kernel}"

@@ -136,7 +136,7 @@ def accuracy_over_thresholds(paper: tuple, fine: tuple, chosen: float) -> np.nda
     axes[0].plot(*paper, "o-", color=COLOURS["euclidean"])
     smallest = f"The smallest distance of a pair is {fine[0][0]:.3g}:\nup to there all pairs are rejected."
     white = {"facecolor": "white", "edgecolor": "none"}
-    axes[0].text(0.5, 0.6, smallest, transform=axes[0].transAxes, ha="center", fontsize=10, bbox=white)
+    axes[0].text(0.03, 0.95, smallest, transform=axes[0].transAxes, va="top", fontsize=10, bbox=white)
     if fine[0][0] <= paper[0][-1]:
         axes[0].axvline(fine[0][0], color="black", linestyle="-.", linewidth=1)
     axes[0].set(
@@ -197,7 +197,7 @@ def roc(curves: dict[str, tuple[np.ndarray, ...]], smallest_far: float) -> Axes:
     axis.set_xscale("log")
     axis.set_xlim(smallest_far, 1)
     axis.set_ylim(0, 1.02)
-    axis.legend(loc="upper left")
+    axis.legend(loc="lower right")
     return axis
 
 

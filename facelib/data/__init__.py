@@ -22,6 +22,7 @@ __getattr__, __dir__, __all__ = hand_out(
         "protocols": "PhotoPair view1 view2_outside_view1 outside_view2",
         "bins": "read_bin",
         "framing": "FRAME similarity crop",
+        "quality": "measured",
         "detection": "Face FaceError read_photo align choose refine drawn",
         "rendered": "write_people render_face",
         "corruptions": "corrupt CORRUPTIONS SEVERITIES",

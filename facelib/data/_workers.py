@@ -34,6 +34,7 @@ class Job(NamedTuple):
     folder: str  # what stands before the paths of files that are yet to be read
     size: int  # as for `images.decode`
     crop: images.Crop | None
+    detect: str | None = None  # the face that is meant, where the detector is to frame it
 
 
 class Chunk(NamedTuple):
@@ -174,9 +175,22 @@ def _write_rows(job: Job, chunk: Chunk) -> list[Result]:
 
 def _decode(job: Job, data: bytes) -> images.Decoded | str:
     try:
-        return images.decode(data, job.size, job.crop)
-    except images.Unreadable as reason:
+        return (_detected(job, data) if job.detect else None) or images.decode(data, job.size, job.crop)
+    except ValueError as reason:  # `images.Unreadable` or `detection.FaceError`
         return str(reason)
+
+
+def _detected(job: Job, data: bytes) -> images.Decoded | None:
+    """The face as the detector frames it; where there is none, None if a crop stands in for it, else FaceError."""
+    from facelib.data import detection
+
+    photo = images.decode_whole(data, detection.LONGEST)
+    try:
+        return images.Decoded(detection.align(photo, job.size, job.detect), photo.shape[1], photo.shape[0])
+    except detection.FaceError:
+        if job.crop is None:
+            raise
+        return None
 
 
 def _close_gaps(job: Job, kept: np.ndarray) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from facelib import runtime
-from facelib.data import archives, celeba, copies, layouts, packing, rendered
+from facelib.data import aligned, archives, celeba, copies, layouts, packing, rendered
 from facelib.data.fetching import Remote, fetch
 from facelib.data.images import Crop
 from facelib.data.packed import PackedFaces
@@ -24,24 +24,14 @@ LFW_FUNNELED = Remote(
     "https://ndownloader.figshare.com/files/5976015",
     "b47c8422c8cded889dc5a13418c4bc2abbda121092b3533a83306f90d900100a",
 )
-LFW_LISTS = (  # View 2, and the two parts of View 1
-    Remote(
-        "pairs.txt",
-        "https://ndownloader.figshare.com/files/5976006",
-        "ea42330c62c92989f9d7c03237ed5d591365e89b3e649747777b70e692dc1592",
-    ),
-    Remote(
-        "pairsDevTrain.txt",
-        "https://ndownloader.figshare.com/files/5976012",
-        "1d454dada7dfeca0e7eab6f65dc4e97a6312d44cf142207be28d688be92aabfa",
-    ),
-    Remote(
-        "pairsDevTest.txt",
-        "https://ndownloader.figshare.com/files/5976009",
-        "7cb06600ea8b2814ac26e946201cdb304296262aad67d046a16a7ec85d0ff87c",
-    ),
+LFW_LISTS = tuple(  # View 2, and the two parts of View 1
+    Remote(f"{name}.txt", f"https://ndownloader.figshare.com/files/{number}", sha256)
+    for name, number, sha256 in (
+        ("pairs", 5976006, "ea42330c62c92989f9d7c03237ed5d591365e89b3e649747777b70e692dc1592"),
+        ("pairsDevTrain", 5976012, "1d454dada7dfeca0e7eab6f65dc4e97a6312d44cf142207be28d688be92aabfa"),
+        ("pairsDevTest", 5976009, "7cb06600ea8b2814ac26e946201cdb304296262aad67d046a16a7ec85d0ff87c"),
+    )
 )
-
 
 # The same photographs framed like `families`: eyes at .23 and .69 of the width and .18 of the height.
 CELEBFACES_TIGHT_CROP = (0.137, 0.238, 0.863, 0.964)
@@ -116,16 +106,26 @@ SETS = {
     "facecap": KnownSet(_places("facecap"), None, _PAPER_SET.replace("{number}", "104646")),
 }
 LFW_SETS = ("lfw", "lfw-tight", "lfw-funneled")  # those whose test pairs are the protocol's
-# Rendered people: identities and shots each. Training and test people never share a number.
-DEMO_SETS = {"demo-train": (range(0, 60), 16), "demo-test": (range(100, 160), 12), "demo-more": (range(200, 240), 12)}
+# Rendered people: identities and shots each. Training and test people never share a number. Ten families come to them,
+# and, to be found out, somebody of the test under another name.
+_FAMILIES = [rendered.RELATIVES + 10 * family + member for family in range(60, 70) for member in range(1, 5)]
+DEMO_SETS = {
+    "demo-train": (range(0, 60), 16),
+    "demo-test": (range(100, 160), 12),
+    "demo-more": ([*_FAMILIES, rendered.RELATIVES + 1500], 12),
+}
 
 
-def load(name: str, progress: bool = True, apart: bool = True) -> PackedFaces:
+def load(name: str, progress: bool = True, apart: bool = True, frame: str | None = None) -> PackedFaces:
     """Find a set by name, or a folder, archive or table by its path, and pack it (see `packing.pack`).
 
     Names of known sets with ``+`` between them are joined to one (see `packing.join`). Unless ``apart`` is false, a set
     that is made for another one's test (``celeba`` for ``lfw``) is without the people of whom that one has a
     photograph, too (see `copies.without_copies`).
+
+    ``frame`` is for LFW and one's own photos; published crops stay as they are. ``"detect"`` is that of `packing.pack`,
+    with the face in the middle (LFW) or the only one, ``"crop"`` a fixed square (LFW), ``"none"`` the whole photo. Else
+    LFW is cropped, and faces are detected in photos that they do not fill (`aligned.is_loose`).
 
     Raises
     ------
@@ -135,9 +135,11 @@ def load(name: str, progress: bool = True, apart: bool = True) -> PackedFaces:
         What is there is not as it was published, or cannot be read.
     """
     if len(parts := parts_of(name)) > 1:
-        return packing.join({part: load(part, progress, apart) for part in parts})
+        return packing.join({part: load(part, progress, apart, frame) for part in parts})
     try:
-        faces = packing.pack(source(name, progress), crop=_crop(name), progress=progress)
+        place = source(name, progress)
+        crop, detect = _framing(name, place, frame)
+        faces = packing.pack(place, crop=crop, progress=progress, detect=detect)
     except archives.DamagedArchive as error:
         if name not in SETS:
             raise
@@ -175,11 +177,16 @@ def _demo_folder(name: str) -> Path:
     return runtime.cache_dir() / "demo" / archives.digest(drawn) / name
 
 
-def _crop(name: str) -> Crop | None:
+def _framing(name: str, place: Path, frame: str | None) -> tuple[Crop | None, str | None]:
+    """Arguments ``crop`` and ``detect`` of `packing.pack`."""
+    if name not in SETS:
+        is_own = name not in DEMO_SETS
+        return None, ("only" if is_own and (frame == "detect" or not frame and aligned.is_loose(place)) else None)
     name = lfw_variant() if name == "lfw" else name
-    if name == "celeba":
-        return celeba.crop()
-    return SETS[name].crop if name in SETS else None
+    crop = celeba.crop() if name == "celeba" else SETS[name].crop
+    if name not in ("lfw", "lfw-funneled"):
+        return crop, None
+    return (None if frame == "none" else crop), ("central" if frame == "detect" else None)
 
 
 def lfw_variant() -> str:

@@ -83,12 +83,12 @@ def read_photo(source: str | os.PathLike | bytes | np.ndarray) -> np.ndarray:
 
 def find(photo: np.ndarray) -> list[Face]:
     """All faces of a photo, tilted ones too, the largest first. Any number of threads may call it at once."""
-    faces = _look(photo, LOOKED_AT)
+    faces = look(photo, LOOKED_AT)
     if _best(faces) < SURE:
-        turned = max((_look(photo, LOOKED_AT, turn) for turn in TURNS), key=_best)
+        turned = max((look(photo, LOOKED_AT, turn) for turn in TURNS), key=_best)
         faces = turned if _best(turned) > _best(faces) + MARGIN else faces
     if not faces and max(photo.shape[:2]) > LOOKED_AT:
-        faces = _look(photo, CLOSER)
+        faces = look(photo, CLOSER)
     return sorted(faces, key=lambda face: -face.side)
 
 
@@ -195,7 +195,7 @@ def _detect(image: np.ndarray) -> np.ndarray:
     return np.empty((0, 15)) if found is None else found.astype(np.float64)
 
 
-def _look(photo: np.ndarray, longest: int, turn: int = 0) -> list[Face]:
+def look(photo: np.ndarray, longest: int = LOOKED_AT, turn: int = 0) -> list[Face]:
     """Faces of a copy of the photo turned by so many degrees and at most so large, in places of the photo."""
     height, width = photo.shape[:2]
     cosine, sine = math.cos(math.radians(turn)), math.sin(math.radians(turn))

@@ -86,7 +86,7 @@ def _decode_plain(data: bytes, size: int, crop: Crop | None) -> Decoded | None:
         image = Image.frombytes(mode, (-(-width // scale), -(-height // scale)), data, "jpeg", mode, "", scale, 0)
     except (ValueError, OSError):
         return None
-    return Decoded(_resize(image if mode == "RGB" else image.convert("RGB"), size, crop), width, height)
+    return Decoded(resized(image if mode == "RGB" else image.convert("RGB"), size, crop), width, height)
 
 
 def _plain_jpeg(data: bytes) -> tuple[str, int, int] | None:
@@ -110,7 +110,7 @@ def _plain_jpeg(data: bytes) -> tuple[str, int, int] | None:
 
 def _decode_any(data: bytes, size: int, crop: Crop | None) -> Decoded:
     with _upright(data, _jpeg_wanted(size, crop)) as (image, width, height):
-        return Decoded(_resize(image, size, crop), width, height)
+        return Decoded(resized(image, size, crop), width, height)
 
 
 def decode_whole(data: bytes, longest: int) -> np.ndarray:
@@ -215,7 +215,8 @@ def _to_rgb(image: Image.Image, wanted: int) -> Image.Image:
     return image if image.mode == "RGB" else image.convert("RGB")
 
 
-def _resize(image: Image.Image, size: int, crop: Crop | None) -> np.ndarray:
+def resized(image: Image.Image, size: int, crop: Crop | None) -> np.ndarray:
+    """An upright RGB image, cropped and resized as `decode` does: (size, size, 3) uint8."""
     box = None
     if crop is not None:
         width, height = image.size

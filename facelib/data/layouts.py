@@ -22,6 +22,15 @@ from facelib.files import write_atomically
 _IN_ARCHIVE = re.compile(r"(.+?\.(?:zip|tar|tgz|tar\.gz))/(.+)", re.IGNORECASE)
 
 
+def photographs(paths: Iterable[str]) -> list[str]:
+    """The photograph that each face was cut from, where its name tells, as in Families in the Wild; else its path.
+
+    ``F0001-MID1/P00001_face2.jpg`` and ``F0001-MID2/P00001_face1.jpg`` are of one picture.
+    """
+    named = {path: re.fullmatch(r"([^/]+)-[^/]+/(.+)_face\d+\.\w+", path) for path in paths}
+    return [f"{found[1]}/{found[2]}" if found else path for path, found in named.items()]
+
+
 def read_table(table: Path) -> dict[str, str]:
     """Photos of a CSV table with the columns ``path`` and ``identity`` (others are ignored) in its first line.
 

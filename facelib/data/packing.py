@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from facelib import runtime
 from facelib.data import _workers, images, people
+from facelib.data.aligned import ALIGNED_VERSION
 from facelib.data.archives import DatasetError, Listing, digest, fingerprint, members
 from facelib.data.packed import DAMAGED, FORMAT, UTF8, PackedFaces, _open, checksum, widths_part_people
 from facelib.files import locked
@@ -33,6 +34,7 @@ def pack(
     crop: images.Crop | None = None,
     workers: int | None = None,
     progress: bool = True,
+    detect: str | None = None,
 ) -> PackedFaces:
     """Read an identity-folder tree, or an archive of one, and pack it; reuse what is packed already.
 
@@ -51,6 +53,9 @@ def pack(
         Left, top, right, bottom as fractions of each photo; for sets that frame faces loosely.
     workers
         Processes to share the work of a large set; by default one per core.
+    detect
+        Let the detector frame each photo's face, the one that is meant as in `detection.choose`. A photo without it is
+        cropped where ``crop`` is given, and else skipped with the reason.
 
     Raises
     ------
@@ -63,6 +68,7 @@ def pack(
     """
     source = Path(os.path.abspath(source))
     arguments = {"format": FORMAT, "size": int(size), "crop": crop and _fractions(crop)}
+    arguments |= {"detect": [detect, ALIGNED_VERSION]} if detect else {}
     key = digest([LAYOUT, str(source.resolve()), arguments, fingerprint(source)])
     home = runtime.cache_dir() / "packed" / f"{source.name.split('.')[0]}-{key}"
 
@@ -204,7 +210,8 @@ def _check_space(folder: Path, source: Path, needed: int) -> None:
 def _write_pixels(folder: Path, listing: Listing, arguments: dict, workers: int, bar: tqdm):
     """Write the images that can be read, and return (path, hash, width) of each, and why others cannot."""
     home = os.path.join(listing.folder, "") if listing.folder else ""
-    job = _workers.Job(str(folder / "pixels.u8"), home, arguments["size"], arguments["crop"])
+    which, _ = arguments.get("detect", (None, None))
+    job = _workers.Job(str(folder / "pixels.u8"), home, arguments["size"], arguments["crop"], which)
     files = ((path, None) for path in sorted(listing.images)) if home else listing.read(listing.images)
     results = _workers.write_faces(job, files, len(listing.images), workers, bar.update)
     packed = [(path, *result) for path, result in results if not isinstance(result, str)]
@@ -228,6 +235,7 @@ def _write_index(folder: Path, source: Path, packed: list, digests, skipped: dic
         "identities": len(names),
         "size": arguments["size"],
         "crop": arguments["crop"],
+        "detect": arguments.get("detect"),
         "content": digest([arguments, content]),
         "widths_part_people": widths_part_people(widths, labels),
         "checksum": checksum(folder / "pixels.u8", len(packed), arguments["size"]),

@@ -26,6 +26,7 @@ SUPER = 2  # drawn this many times larger, then averaged down: antialiasing
 DEPTH = 0.5  # how far the middle of the face stands out from its rim
 MANIFEST = ".demo.json"
 RENDERER_VERSION = 1  # raised when the same people and shots are drawn otherwise than before
+RELATIVES = 10_000  # ten numbers from here on, and from each tenth on, are a family: see `write_people`
 LIDS = (-1.0, 0.75)  # upper and lower lid, in openings of the eye
 
 
@@ -94,7 +95,10 @@ OCCLUSIONS = {"none": 0.80, "sunglasses": 0.06, "hat": 0.06, "scarf": 0.04, "mug
 
 @lru_cache(maxsize=256)  # a person is drawn many times in a row; nothing changes the traits
 def _person(identity: int, seed: int) -> SimpleNamespace:
-    """Draw the traits of an identity."""
+    """Draw the traits of an identity, relatives' half from the person whom their family is named after."""
+    family, member = divmod(identity - RELATIVES, 10)
+    if family >= 0 and member == 0:
+        return _person(family, seed)
     rng = np.random.default_rng([seed, identity, 0])
     p = SimpleNamespace(**{name: rng.uniform(*span) for name, span in TRAITS.items()})
     # Kinds take turns, and skins step so that five steps, from a kind to itself, make a golden
@@ -121,6 +125,10 @@ def _person(identity: int, seed: int) -> SimpleNamespace:
     p.beard = str(rng.choice(beards)) if p.kind == "man" else "none"
     p.freckles = rng.normal([0, 0.22], [0.3, 0.08], (18, 2)) if fair and rng.random() < 0.25 else ()
     p.glasses, p.frame = rng.random() < 0.22, rng.choice(FRAMES)
+    if family >= 0:
+        elder = _person(family, seed)
+        vars(p).update({name: (getattr(p, name) + getattr(elder, name)) / 2 for name in TRAITS})
+        p.skin, p.hair, p.lips, p.brow_colour = elder.skin, elder.hair, elder.lips, elder.brow_colour
     return p
 
 
@@ -433,6 +441,9 @@ def write_people(
 ) -> Path:
     """Write `shots` JPEGs of each person, as ``root/person_0007/0003.jpg``; the quality varies.
 
+    Relatives are ``root/family_0060-1/0003.jpg``: identity ``RELATIVES + 601`` is the first relative of person 60, and
+    ``RELATIVES + 600`` is person 60 under another name, in other photos.
+
     All is written to a hidden folder beside `root` and renamed at the end: `root` is whole or
     absent. One that already holds the same people, by its ``.demo.json``, is left as it is.
 
@@ -460,7 +471,7 @@ def write_people(
     with temporary as folder:
         made = Path(folder, root.name)
         for identity in tqdm(identities, "people", file=sys.stdout, disable=not progress):
-            _write_person(made / f"person_{identity:04d}", identity, shots, seed, size)
+            _write_person(made / _name(identity), identity, shots, seed, size)
         (made / MANIFEST).write_text(json.dumps(asked))
         try:
             if root.exists():
@@ -470,6 +481,11 @@ def write_people(
             if not _holds(root, asked):  # True where another process was faster
                 raise
     return root
+
+
+def _name(identity: int) -> str:
+    family, member = divmod(identity - RELATIVES, 10)
+    return f"family_{family:04d}-{member}" if family >= 0 else f"person_{identity:04d}"
 
 
 def _write_person(folder: Path, identity: int, shots: int, seed: int, size: int) -> None:
@@ -487,7 +503,7 @@ def _holds(root: Path, asked: dict) -> bool:
         same = json.loads((root / MANIFEST).read_text()) == asked
     except (OSError, ValueError):
         same = False
-    if same and len([*root.glob("person_*/*.jpg")]) == len(asked["identities"]) * asked["shots"]:
+    if same and len([*root.glob("*_*/*.jpg")]) == len(asked["identities"]) * asked["shots"]:
         return True
     raise FileExistsError(
         f"{root} holds other files, or demo people of other arguments or of an earlier renderer: "

@@ -49,6 +49,7 @@ def experiment(
     progress: bool = True,
     without: Sequence[str] = (),
     fewest_images: int | None = None,
+    frame: str | None = None,
 ) -> Experiment:
     """Load two sets and split the first into training, held-out and validation parts.
 
@@ -70,6 +71,8 @@ def experiment(
     fewest_images
         Where it is below ``min_images``, people with at least so many images join the training part after the split;
         a person's only image still tells the classifier whom it does not show.
+    frame
+        How photos are framed; see `load`.
 
     Raises
     ------
@@ -78,7 +81,7 @@ def experiment(
     DatasetError
         People are in both sets or twice in one, or there are too few people or images to split or to compare.
     """
-    faces, test = load(train_set, progress), load(test_set, progress)
+    faces, test = (load(name, progress, frame=frame) for name in (train_set, test_set))
     kept, validation = split_people(faces.filter(min_images, max_images), validation_share, seed)
     most = int(kept.images_per_identity.max())
     train, held_out = hold_out(kept, min(held_out_from, most), seed)
@@ -109,6 +112,8 @@ def _about(name: str, faces: PackedFaces) -> list[str]:
     nested = [one for one in faces.names if "/" in one] if len(parts_of(name)) == 1 else []
     if nested:
         notes.append(f"'{name}' has folders in folders, such as '{nested[0]}': each with photos is taken for a person.")
+    if faces.manifest.get("detect"):
+        notes.append(f"'{name}': a detector framed the face of each photo; those without a clear one are skipped.")
     return notes
 
 
@@ -130,9 +135,11 @@ def split_people(faces: PackedFaces, share: float, seed: int) -> tuple[PackedFac
     """Set apart a share of the people: (rest, part), identity-disjoint.
 
     People are ordered by source and number of images (random among equals) and taken at even steps
-    from a random start, so that the part has the mix of the whole.
+    from a random start, so that the part has the mix of the whole. Of eight people or more two are
+    set apart where the share is one, who alone would have no impostor pairs.
     """
     count = round(share * len(faces.names))
+    count += count == 1 and len(faces.names) >= 8
     if not 0 < count < len(faces.names):
         raise DatasetError(
             f"A share of {share:g} of {len(faces.names)} people leaves one part empty: "

@@ -25,7 +25,8 @@ def small_draws(features: np.ndarray, labels: np.ndarray, count: int, draws: int
     Returns
     -------
     One row per draw: average precision of both distances (``ap_euclidean``, ``ap_cosine``) and its ``difference``
-    (Euclid - cosine); the Euclidean ``threshold`` that is best on the draw and the ``accuracy`` there.
+    (Euclid - cosine); the Euclidean ``threshold`` that is best on the draw and the ``accuracy`` there; of both
+    curves' best F1 the lower one (``f1``).
     """
     import pandas as pd
 
@@ -33,15 +34,21 @@ def small_draws(features: np.ndarray, labels: np.ndarray, count: int, draws: int
     for draw in range(draws):
         drawn = pairs.draw_pairs(labels, count, count, seed=[seed, draw])
         left, right = features[drawn.left], features[drawn.right]
-        euclidean = euclidean_distance(left, right)
+        euclidean, cosine = euclidean_distance(left, right), cosine_distance(left, right)
         row = {
             "ap_euclidean": curves.average_precision(euclidean, drawn.genuine),
-            "ap_cosine": curves.average_precision(cosine_distance(left, right), drawn.genuine),
+            "ap_cosine": curves.average_precision(cosine, drawn.genuine),
+            "f1": min(best_f1(distances, drawn.genuine) for distances in (euclidean, cosine)),
             "threshold": curves.best_threshold(euclidean, drawn.genuine),
         }
         row["accuracy"] = curves.confusion(euclidean, drawn.genuine, row["threshold"]).accuracy
         rows.append(row)
     return pd.DataFrame(rows).assign(difference=lambda table: table["ap_euclidean"] - table["ap_cosine"])
+
+
+def best_f1(distances: np.ndarray, genuine: np.ndarray) -> float:
+    """The highest F1 on a P-R curve: 1 for a curve through the corner (1, 1)."""
+    return float(np.nanmax(curves.confusion(distances, genuine, np.unique(distances)).f1))
 
 
 def second_peak(curve: np.ndarray) -> np.ndarray:

@@ -184,6 +184,14 @@ def rank_correlation(
     return _estimate(np.array(found), confidence, len(genuine))
 
 
+def _rates(distances, genuine, people_left, people_right, replicates: int, seed: int) -> Iterator[tuple]:
+    """Recall (TAR), precision and FAR over all thresholds: as measured, then of each replicate."""
+    for weights in _replicates(genuine, people_left, people_right, replicates, seed):
+        _, tp, fp = curves.cumulative(distances, genuine, weights)
+        rates = curves.ratio(tp, tp[:, -1:]), curves.ratio(tp, tp + fp), curves.ratio(fp, fp[:, -1:])
+        yield from zip(*rates, strict=True)
+
+
 def precision_recall_band(
     distances,
     genuine,
@@ -201,13 +209,37 @@ def precision_recall_band(
     """
     if np.min(recall_grid) <= 0 or np.max(recall_grid) > 1:
         raise ValueError("recall_grid must lie in (0, 1]")
-    drawn = []
-    for weights in _replicates(genuine, people_left, people_right, replicates, seed):
-        _, tp, fp = curves.cumulative(distances, genuine, weights)
-        for recall, precision in zip(curves.ratio(tp, tp[:, -1:]), curves.ratio(tp, tp + fp), strict=True):
-            if recall[-1] == 1:  # else no genuine pair was drawn
-                drawn.append(precision[np.searchsorted(recall, recall_grid)])
+    found = _rates(distances, genuine, people_left, people_right, replicates, seed)
+    drawn = [p[np.searchsorted(r, recall_grid)] for r, p, _ in found if r[-1] == 1]  # else no genuine pair was drawn
     return tuple(np.quantile(drawn[1:], [(1 - confidence) / 2, 0.5, (1 + confidence) / 2], axis=0))
+
+
+def roc_band(
+    distances, genuine, people_left, people_right, far_grid: Array, replicates: int = 1000, seed: int = 0
+) -> tuple[Array, Array]:
+    """Low and high TAR (95 %) over resampled identities, at the largest threshold whose FAR is at most each of (k,)."""
+    found = _rates(distances, genuine, people_left, people_right, replicates, seed)
+    drawn = [r[np.searchsorted(f, far_grid, "right") - 1] for r, _, f in found if r[-1] == f[-1] == 1]
+    return tuple(np.quantile(drawn[1:], [0.025, 0.975], axis=0))
+
+
+def enclosure(
+    distances_a,
+    distances_b,
+    genuine,
+    people_left,
+    people_right,
+    recall_grid: Array,
+    replicates: int = 1000,
+    seed: int = 0,
+) -> Estimate:
+    """Share of the recalls at which the P-R curve of a is nowhere below that of b: 1 if it encloses it."""
+    given = genuine, people_left, people_right, replicates, seed
+    shares = []
+    for (r, p, _), (s, q, _) in zip(_rates(distances_a, *given), _rates(distances_b, *given), strict=True):
+        if r[-1] == 1:
+            shares.append((p[np.searchsorted(r, recall_grid)] >= q[np.searchsorted(s, recall_grid)]).mean())
+    return _estimate(np.array(shares), 0.95, len(genuine))
 
 
 def accuracy_curves(

@@ -9,7 +9,7 @@ import numpy as np
 from numpy import ndarray as Array
 
 from facelib.data.pairs import Pairs
-from facelib.metrics import intervals
+from facelib.metrics import curves, intervals
 from facelib.metrics.intervals import Comparison, Estimate
 
 
@@ -49,9 +49,55 @@ class Bootstrap:
         """Low, median and high precision at recalls; see `intervals.precision_recall_band`."""
         return intervals.precision_recall_band(distances, self.pairs.genuine, *self._people, recalls, **self._drawn)
 
+    def roc(self, distances: Array) -> tuple[Array, ...]:
+        """FAR and TAR over all thresholds; then FARs from the smallest that shows, and the TAR's band there."""
+        far, tar, _ = curves.roc(distances, self.pairs.genuine)
+        grid = np.geomspace(1 / (~self.pairs.genuine).sum(), 1, 60)
+        given = distances, self.pairs.genuine, *self._people, grid
+        return far, tar, grid, *intervals.roc_band(*given, **self._drawn)
+
+    def enclosure(self, a: Array, b: Array, recalls: Array) -> Estimate:
+        """At what share of recalls the P-R curve of distances a is not below that of b; see `intervals.enclosure`."""
+        return intervals.enclosure(a, b, self.pairs.genuine, *self._people, recalls, **self._drawn)
+
+    def far_ratio(self, distances: Array, threshold: float, part: Array) -> Estimate:
+        """FAR among the pairs of ``part`` ((n,) bool) over the FAR among the others, at a threshold."""
+        drawn = intervals.identity_weights(*self._people, **self._drawn)
+        weights, passed = np.concatenate([np.ones_like(drawn[:1]), drawn]), distances <= threshold
+        some, others = ~self.pairs.genuine & part, ~self.pairs.genuine & ~part
+        fars = [curves.ratio(weights[:, k & passed].sum(1), weights[:, k].sum(1)) for k in (some, others)]
+        values = curves.ratio(*fars)
+        low, high = np.nanquantile(values[1:], [0.025, 0.975])
+        return Estimate(float(values[0]), float(low), float(high), int((some | others).sum()))
+
     def accuracies(self, distances: Array, thresholds: Array) -> tuple[Array, Array]:
         """Accuracy over thresholds (k,), and over the draws (replicates, k); see `intervals.accuracy_curves`."""
         return intervals.accuracy_curves(distances, self.pairs.genuine, self._people, thresholds, **self._drawn)
+
+    def thresholds(self, distances: Array) -> Array:
+        """Most accurate threshold of the pairs, and of each draw of people within each fold (source): (1 + draws,)."""
+        weights = np.ones((1 + self.replicates, len(self.pairs)), int)
+        folds = np.zeros(len(self.pairs)) if self.pairs.fold is None else self.pairs.fold
+        for number, fold in enumerate(np.unique(folds), 1):
+            left, right = (side[folds == fold] for side in self._people)
+            weights[1:, folds == fold] = intervals.identity_weights(left, right, self.replicates, self.seed + number)
+        chosen = (curves.best_threshold(distances, self.pairs.genuine, each) for each in weights if each.any())
+        return np.fromiter(chosen, float)
+
+    def nested(self, rate: str, distances: Array, thresholds: Array) -> Estimate:
+        """One of `curves.RATES` at the first of some `thresholds`, which other people chose.
+
+        The interval holds both kinds of chance: who was judged, and who chose, whose draws are the other thresholds.
+        """
+        genuine, draws = self.pairs.genuine, len(thresholds) - 1
+        weights = np.ones((1 + draws, len(genuine)), int)
+        weights[1:] = intervals.identity_weights(*self._people, draws, self.seed)
+        accepted = weights * (distances <= thresholds[:, None])
+        positive, negative = (weights[:, kind].sum(1) for kind in (genuine, ~genuine))
+        tp, fp = (accepted[:, kind].sum(1) for kind in (genuine, ~genuine))
+        values = getattr(curves.Confusion(tp, fp, negative - fp, positive - tp), rate)
+        low, high = np.nanquantile(values[1:], [0.025, 0.975])
+        return Estimate(float(values[0]), float(low), float(high), len(genuine))
 
     @property
     def people(self) -> int:
@@ -65,3 +111,9 @@ class Bootstrap:
     @property
     def _drawn(self) -> dict[str, int]:
         return {"replicates": self.replicates, "seed": self.seed}
+
+
+def thirds(values: Array) -> dict[str, Array]:
+    """Which of some values (n,) are in the lowest, middle and highest third: (n,) bool each; nan is in none."""
+    low, high = np.nanquantile(values, [1 / 3, 2 / 3])
+    return {"low": values <= low, "middle": (low < values) & (values <= high), "high": values > high}

@@ -10,6 +10,7 @@ from facelib import runtime
 from facelib.paper.results import Result, _result, load, show
 
 PAPER_PROFILE = "paper"  # the only profile that uses the paper's own data sets
+WORDS = ("agrees", "differs", "holds", "fails", "undecided", "equal", "by construction", "other data", "not run")
 
 
 def read_claims() -> pd.DataFrame:
@@ -25,53 +26,57 @@ def stated(claim: str) -> dict[int, float]:
 
 
 def verdicts(profile: str) -> pd.DataFrame:
-    """One row per claim: what the source says, what this profile measured, and the verdict.
+    """One row per claim: what the source says, what this profile measured, and the verdict (one of `WORDS`).
 
-    The rule of a claim is its ``kind`` in ``claims.csv``: ``value`` compares the claimed number with
-    the measured interval (on the paper's own data; ``other data`` otherwise), ``exact`` holds for any
-    data, ``positive`` asks whether the measured quantity is above zero, ``above:x`` and ``below:x`` whether
-    it is above or below x; the last three by the interval. ``value:x`` and ``exact:x`` give the claimed number in the
-    result's unit where the claim states it otherwise. A claim without a result is ``not run``. ``reason`` says why, or,
-    of a claim with a result, which part of it is tested.
+    The test of a claim is its ``kind`` in ``claims.csv``: ``value`` compares the claimed number with the measured
+    interval on the paper's own data, on others it is ``other data``; ``construction:x`` is no measurement, the code
+    makes it x. ``above:x`` and ``below:x`` are a direction or a bar, judged by the whole interval (a count has none),
+    and ``positive`` is ``above:0``. ``equal:x`` is an equivalence within x. ``value:x`` gives the claimed number in the
+    result's unit. A claim of several parts has a kind, a result and so a verdict of each, with ``;`` between them; one
+    without its results is ``not run``. ``reason`` says why, or of a claim with a result, what is tested and whose the
+    bar is.
     """
     entries = load(profile)
     rows = []
     for claim in read_claims().to_dict("records"):
-        entry = entries.get(claim["result"])
+        found = [entries[name] for name in claim["result"].split("; ") if name in entries]
+        kinds = claim["kind"].split("; ")
+        is_run = bool(claim["result"]) and len(found) == len(kinds)
+        words = [_verdict(kind, claim, _result(entry), profile) for kind, entry in zip(kinds, found, strict=False)]
         rows.append(
             {
                 "id": claim["id"],
                 "claim": claim["claim"],
                 "source": f"{claim['value']} {claim['unit']}".strip(),
-                "ours": show(entry) if entry else "",
+                "ours": "; ".join(show(entry) for entry in found) if is_run else "",
                 "result": claim["result"],
-                "tested": claim["reason"] if entry else "",
-                "n": entry["n"] if entry else None,
-                "verdict": _verdict(claim, _result(entry), profile) if entry else "not run",
-                "where": claim["notebook"] if entry else claim["reason"] or claim["notebook"],
+                "tested": claim["reason"] if is_run else "",
+                "n": found[0]["n"] if is_run else None,
+                "verdict": "; ".join(words) if is_run else "not run",
+                "where": claim["notebook"] if is_run else claim["reason"] or claim["notebook"],
             }
         )
     return pd.DataFrame(rows).astype({"n": "Int64"})
 
 
-def _verdict(claim: dict, result: Result, profile: str) -> str:
-    rule, _, bound = claim["kind"].partition(":")
-    if result.value is None:
-        return "undecided"
-    if rule in ("positive", "above", "below"):
-        low = result.value if result.low is None else result.low
-        high = result.value if result.high is None else result.high
-        if rule == "below":
-            low, high = float(bound) - high, float(bound) - low
-        elif rule == "above":
-            low, high = low - float(bound), high - float(bound)
-        return "holds" if low > 0 else "fails" if high < 0 else "undecided"
-    if rule not in ("exact", "value"):
-        raise ValueError(f"Claim {claim['id']} has the unknown kind '{claim['kind']}' in data/claims.csv.")
+def _verdict(kind: str, claim: dict, result: Result, profile: str) -> str:
+    rule, _, bound = "above:0".partition(":") if kind == "positive" else kind.partition(":")
+    if rule not in ("value", "construction", "above", "below", "equal"):
+        raise ValueError(f"Claim {claim['id']} has the unknown kind '{kind}' in data/claims.csv.")
     if rule == "value" and profile != PAPER_PROFILE:
         return "other data"
     claimed = float(bound) if bound else float(claim["value"]) * (0.01 if claim["unit"] == "%" else 1)
-    if rule == "exact":
-        return "agrees" if result.value == claimed else "differs"
+    if result.value is None:
+        return "differs" if rule == "value" else "undecided"
+    if rule == "construction":
+        return "by construction" if result.value == claimed else "differs"
     low, high = (result.value, result.value) if result.low is None else (result.low, result.high)
-    return "agrees" if low <= claimed <= high else "differs"
+    if rule == "value":
+        return "agrees" if low <= claimed <= high else "differs"
+    if rule == "equal":
+        inside, outside = max(-low, high) <= claimed, min(-low, high) < -claimed
+        return "equal" if inside else "fails" if outside else "undecided"
+    low, high = (low - claimed, high - claimed) if rule == "above" else (claimed - high, claimed - low)
+    if result.low is None:
+        return "holds" if low > 0 else "fails"
+    return "holds" if low > 0 else "fails" if high < 0 else "undecided"

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from facelib import inference, metrics
-from facelib.data import aligned, archives, catalog, pairs
+from facelib.data import aligned, archives, catalog, pairs, protocols
 from facelib.data.packed import PackedFaces
 from facelib.data.pairs import Pairs
 from facelib.inference import cards, decision
@@ -53,15 +53,46 @@ def shipped(setting: Setting, name: str = decision.DEFAULT) -> Judging:
     places = np.searchsorted(rows, chosen.left), np.searchsorted(rows, chosen.right)
     faces, card = faces.select(rows), decision.read_card(name)
     setting.used["cards"] = {name: card_key(card)}
+    pixels, lost = _framed(setting, faces, card.size)
+    vectors = decision.load(name).embedder(pixels)
+    return Judging(card, faces, Pairs(*places, chosen.genuine, chosen.fold), vectors, lost)
+
+
+def _framed(setting: Setting, faces: PackedFaces, size: int, **how) -> tuple[np.ndarray, int]:
+    """Faces of the test set as the detector or a crop frames them, and how many stay as packed; see `aligned.faces`."""
     source = catalog.source(setting["test_set"])
     root = archives.members(source).root
-    inside = [root + path for path in faces.paths]
-    framed = aligned.faces(source, inside, card.size)
+    found = aligned.faces(source, [root + path for path in faces.paths], size, **how)
     pixels = faces.take(np.arange(len(faces)))
-    for row, path in enumerate(inside):
-        pixels[row] = framed.get(path, pixels[row])
-    vectors = decision.load(name).embedder(pixels)
-    return Judging(card, faces, Pairs(*places, chosen.genuine, chosen.fold), vectors, len(inside) - len(framed))
+    for row, path in enumerate(faces.paths):
+        pixels[row] = found.get(root + path, pixels[row])
+    return pixels, len(faces) - len(found)
+
+
+def by_frame(setting: Setting, judged: Judging) -> dict[str, np.ndarray]:
+    """How far the pairs lie from the threshold of the other folds (m,), by how photos are framed: cropped, detected.
+
+    Under ``crop.`` and ``detect.``, and both with each photo moved first (see `framing.shaken`), as
+    ``crop.perturbed_`` and ``detect.perturbed_``. Nothing of a network that wants faces as packed, or of photos
+    without a fixed crop.
+    """
+    faces, size, chosen = judged.faces, judged.card.size, judged.pairs
+    if judged.card.frame != "detect" or not faces.manifest["crop"]:
+        return {}
+    crop, seed = tuple(faces.manifest["crop"]), setting["seed"]
+    pixels = {
+        "crop.": faces.take(np.arange(len(faces))),
+        "crop.perturbed_": _framed(setting, faces, size, crop=crop, moved=seed)[0],
+        "detect.perturbed_": _framed(setting, faces, size, moved=seed)[0],
+    }
+    embed = decision.load(judged.card.name).embedder
+    vectors = {"detect.": judged.vectors} | {name: embed(each) for name, each in pixels.items()}
+    found = {}
+    for name in ("crop.", "crop.perturbed_", "detect.", "detect.perturbed_"):
+        distances = metrics.distance(vectors[name][chosen.left], vectors[name][chosen.right], judged.card.metric)
+        thresholds = metrics.ten_fold(distances, chosen.genuine, chosen.fold).thresholds
+        found[name] = distances - thresholds[np.unique(chosen.fold, return_inverse=True)[1]]
+    return found
 
 
 def fitted(setting: Setting) -> Judging:
@@ -102,3 +133,22 @@ def files(setting: Setting) -> dict[str, Path]:
 def card_key(card: Card) -> str:
     """Changes when anything on the card does, its weights' hash among it."""
     return archives.digest(asdict(card))
+
+
+def development(setting: Setting) -> tuple[PackedFaces, Pairs]:
+    """Faces and pairs that choose: LFW's View 1 without the pairs of View 2, else validation people's."""
+    if setting["test_set"] in catalog.LFW_SETS:
+        faces = setting.scored
+        found = pairs.match_lfw_pairs(protocols.view1("train"), faces.paths)
+    else:
+        faces = setting.best_split.validation
+        found = pairs.draw_by_source(faces.labels, faces.sources, setting["validation_pairs"], setting["seed"])
+    return faces, Pairs(found.left, found.right, found.genuine)
+
+
+def vectors(setting: Setting, faces: PackedFaces) -> np.ndarray:
+    """(n, d) features of packed faces, as they are framed, by the network that `judging` judges."""
+    if not setting["shipped_card"]:
+        return inference.features(faces, setting.run.weights, mirror=True)
+    setting.used["cards"] = {decision.DEFAULT: card_key(decision.read_card(decision.DEFAULT))}
+    return decision.load(decision.DEFAULT).embedder(faces.take(np.arange(len(faces))))

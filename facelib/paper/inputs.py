@@ -12,8 +12,9 @@ from typing import Any
 from facelib import _rooms, runtime
 from facelib.data import archives, catalog
 from facelib.paper import results
-from facelib.paper.origins import code_cells
-from facelib.paper.setting import Setting, rules
+from facelib.paper.origins import code_cells, python
+from facelib.paper.setting import Setting
+from facelib.paper.standins import is_set
 
 
 def declared(notebook: Path, setting: Setting, own: dict[str, object]) -> dict | None:
@@ -42,11 +43,6 @@ def declared(notebook: Path, setting: Setting, own: dict[str, object]) -> dict |
     }
 
 
-def is_set(parameter: str) -> bool:
-    """Whether a parameter names a data set."""
-    return rules().get(parameter, {}).get("format") == "set"
-
-
 def source_stamp(name: str) -> list[str]:
     """Names, sizes and times of a set's files, or how its people are drawn; ``missing`` where it is not there."""
 
@@ -63,38 +59,23 @@ def source_stamp(name: str) -> list[str]:
 
 def strings(notebook: Path) -> set[str]:
     """Every text in a notebook's code: names of parameters and of other notebooks among them."""
-    nodes = (node for source in code_cells(notebook) for node in ast.walk(ast.parse(_python(source))))
+    nodes = (node for source in code_cells(notebook) for node in ast.walk(ast.parse(python(source))))
     return {node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)}
 
 
-def missing_sets(setting: Setting, notebook: Path) -> list[str]:
-    """Known data sets that a notebook asks for and that are neither at hand nor can be fetched or drawn.
-
-    It asks by the name of a parameter, or by what a `Setting` hands out of a set. What a user names by a path is not
-    among them: where that is missing, it is an error.
-    """
-    texts = strings(notebook)
-    nodes = (node for source in code_cells(notebook) for node in ast.walk(ast.parse(_python(source))))
-    asked = {node.attr for node in nodes if isinstance(node, ast.Attribute) and ast.unparse(node.value) == "setting"}
-    named = {name for name in texts if is_set(name)}
-    named |= {"test_set"} if asked & {"scored", "pairs", "split", "best_split", "experiment"} else set()
-    named |= {"train_set"} if asked & {"split", "best_split"} else set()
-    found = {part for name in named for part in catalog.missing(setting.values[name])}
-    return sorted(part for part in found if part in catalog.SETS)
-
-
 def has_no_set_of_the_user(setting: Setting, notebook: Path) -> bool:
-    """Whether the user's own faces are asked about and a notebook would show rendered people all the same."""
+    """Whether the user's own faces are asked about and a notebook would show other ones all the same."""
     mine = ("train_set", "test_set")
     if all(part in catalog.SETS or part in catalog.DEMO_SETS for part in (setting.values[name] for name in mine)):
         return False
     others = [name for name in strings(notebook) if is_set(name) and name not in mine]
-    return any(part in catalog.DEMO_SETS for name in others for part in catalog.parts_of(setting.values[name]))
+    known = {*catalog.DEMO_SETS, *catalog.SETS}
+    return any(part in known for name in others for part in catalog.parts_of(setting.values[name]))
 
 
 def code_hash(notebook: Path, rooms: list[str]) -> str:
     """Hash of a notebook's code, of the modules that it uses and of whole rooms, without comments and layout."""
-    sources = [ast.unparse(ast.parse(_python(source))) for source in code_cells(notebook)]
+    sources = [ast.unparse(ast.parse(python(source))) for source in code_cells(notebook)]
     whole = [f"from facelib import {room}; used({room})" for room in rooms]
     modules = {name: ast.unparse(_tree(_file(name))) for name in used_modules(sources + whole)}
     return hashlib.sha256(json.dumps([sources, modules], sort_keys=True).encode()).hexdigest()
@@ -106,7 +87,7 @@ def used_modules(sources: list[str]) -> list[str]:
     A name that a room hands out counts as the module that it comes from, a room that is passed on as all its modules.
     What `setting` imports to train counts only where `declared` finds a run.
     """
-    waiting = [name for source in sources for name in _imported(ast.parse(_python(source)))]
+    waiting = [name for source in sources for name in _imported(ast.parse(python(source)))]
     used: set[str] = set()
     while waiting:
         name = waiting.pop()
@@ -161,10 +142,6 @@ def _file(module: str) -> Path:
 
 def _tree(path: Path) -> ast.Module:
     return ast.parse(path.read_text(encoding="utf-8"))
-
-
-def _python(source: str) -> str:
-    return "\n".join(line for line in source.splitlines() if not line.lstrip().startswith(("%", "!")))
 
 
 def _weights(keys: dict[str, str], recorded: dict[str, str]) -> dict[str, str]:

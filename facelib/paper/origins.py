@@ -17,6 +17,11 @@ def code_cells(notebook: Path | str) -> list[str]:
     return ["".join(cell["source"]) for cell in json.loads(text)["cells"] if cell["cell_type"] == "code"]
 
 
+def python(source: str) -> str:
+    """A cell's code without the lines that are IPython's own."""
+    return "\n".join(line for line in source.splitlines() if not line.lstrip().startswith(("%", "!")))
+
+
 def own_parameters(notebook: Path) -> dict[str, object]:
     """Names and literal values of the cell tagged ``parameters``, besides ``profile`` and ``overrides``.
 

@@ -13,10 +13,13 @@ from facelib.paper import style
 from facelib.paper.style import COLOURS, NAMES, STYLES
 
 
-def faces(images: np.ndarray, titles: list[str], columns: int = 2) -> np.ndarray:
-    """A grid of faces (n, H, W, 3) with a title each (figures 1-3)."""
+def faces(images: np.ndarray, titles: list[str], columns: int = 2, note: str = "") -> np.ndarray:
+    """A grid of faces (n, H, W, 3) with a title each (figures 1-3), and a note on all of them."""
     rows = -(-len(images) // columns)
-    _, axes = plt.subplots(rows, columns, figsize=(1.9 * columns, 2.25 * rows + 0.2), squeeze=False)
+    size = (1.9 * columns, 2.12 * rows + (0.25 if note else 0))
+    figure, axes = plt.subplots(rows, columns, figsize=size, squeeze=False)
+    if note:
+        figure.suptitle(note, fontsize=8)
     for axis in axes.flat:
         axis.axis("off")
     for axis, image, title in zip(axes.flat[: len(images)], images, titles, strict=True):
@@ -65,7 +68,7 @@ def training_curve(history, quantity: str) -> Axes:
         axis.legend()
     else:
         axis.set_ylabel("cross-entropy loss")
-        axis.set_ylim(bottom=0)
+        axis.set_yscale("log")
     axis.xaxis.get_major_locator().set_params(integer=True)
     return axis
 
@@ -131,6 +134,11 @@ def accuracy_over_thresholds(paper: tuple, fine: tuple, chosen: float) -> np.nda
     """
     _, axes = plt.subplots(1, 2, figsize=(10.5, 4.2), sharey=True)
     axes[0].plot(*paper, "o-", color=COLOURS["euclidean"])
+    smallest = f"The smallest distance of a pair is {fine[0][0]:.3g}:\nup to there all pairs are rejected."
+    white = {"facecolor": "white", "edgecolor": "none"}
+    axes[0].text(0.03, 0.95, smallest, transform=axes[0].transAxes, va="top", fontsize=10, bbox=white)
+    if fine[0][0] <= paper[0][-1]:
+        axes[0].axvline(fine[0][0], color="black", linestyle="-.", linewidth=1)
     axes[0].set(
         title="the paper's grid: [0, 20) in steps of 1", xlabel="threshold", ylabel="accuracy on the test pairs"
     )
@@ -156,8 +164,7 @@ def draws(values: np.ndarray, labels: tuple[str, str], reference: tuple[float, s
     axis.axvspan(
         low, high, color=COLOURS["cosine"], alpha=0.2, zorder=0, label=f"95 % of the draws: {low:.3f} to {high:.3f}"
     )
-    axis.set_ylim(top=1.3 * axis.get_ylim()[1])
-    axis.legend(loc="upper left")
+    axis.figure.legend(loc="outside lower center", ncols=2, fontsize=10)
     return axis
 
 
@@ -172,23 +179,25 @@ def _steps(values: np.ndarray) -> np.ndarray | int:
     return np.arange(levels[0] - step / 2, levels[-1] + step, step)
 
 
-def roc(curves: dict[str, tuple[np.ndarray, np.ndarray]], smallest_far: float) -> Axes:
+def roc(curves: dict[str, tuple[np.ndarray, ...]], smallest_far: float) -> Axes:
     """ROC with a logarithmic false-accept axis, from the smallest FAR that the pairs can show.
 
     Parameters
     ----------
     curves
-        Per metric, or other label, ``(far, tar)``.
+        Per metric, or other label, ``(far, tar)``, or with a band ``(far, tar, grid, low, high)``.
     """
     axis = style.axes("false accept rate (FAR)", "true accept rate (TAR)")
-    for (name, (far, tar)), (dashes, colour) in zip(curves.items(), style.looks(len(curves)), strict=True):
+    for (name, (far, tar, *band)), (dashes, colour) in zip(curves.items(), style.looks(len(curves)), strict=True):
         dashes, colour = STYLES.get(name, dashes), COLOURS.get(name, colour)
         label = NAMES.get(name, name)
+        if band:
+            axis.fill_between(*band, color=colour, alpha=0.18, linewidth=0)
         axis.plot(far, tar, dashes, color=colour, label=label, drawstyle="steps-post", linewidth=1.8)
     axis.set_xscale("log")
     axis.set_xlim(smallest_far, 1)
     axis.set_ylim(0, 1.02)
-    axis.legend(loc="upper left")
+    axis.legend(loc="lower right")
     return axis
 
 

@@ -59,7 +59,7 @@ def setup(profile: str = "demo", overrides: Mapping | str | None = None, device:
         place = _place(wanted, name, changed)
     elif changed:
         place += "-changed"
-    return Setting(place, name, {**values, **changed}, changed, device)
+    return Setting(place, name, _with(values, changed), changed, device)
 
 
 def _values(profile: str) -> tuple[str, str, dict]:
@@ -79,7 +79,13 @@ def _values(profile: str) -> tuple[str, str, dict]:
         raise ParameterError(f"'{path.name}' has the base '{base}': expected one of {', '.join(shipped())}.")
     place = _place(content.get("profile", path.stem), str(path), {})
     own = _checked(_without(content, "profile", "base"), path.name, path.parent)
-    return str(path), place, {**_values(base)[2], **own}
+    return str(path), place, _with(_values(base)[2], own)
+
+
+def _with(values: dict, given: dict) -> dict:
+    """The values with others in their places; who is left out of a training set is not of another one."""
+    others = {"without": []} if given.get("train_set", values["train_set"]) != values["train_set"] else {}
+    return values | others | given
 
 
 def _place(wanted, name: str, changed: dict) -> str:

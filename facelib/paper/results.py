@@ -6,6 +6,7 @@ import json
 import math
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -58,25 +59,39 @@ class Recorder:
         return result
 
     def result(self, key: str) -> Result:
-        """A number that was recorded under this key."""
+        """A number that was recorded under this key, the committed one where the photos for it are not at hand."""
+        if key not in self.entries and self._missing:
+            return _result(stored(self.setting, key))
         return _result(self.entries[key])
 
     def save(self) -> pd.DataFrame:
         """Replace this notebook's entries in ``results.json``, with what they rest on, and return them as a table.
 
         That is every parameter, set, run and number of another notebook that the setting has handed out, the values of
-        the notebook's own parameters cell, the revision of the code, and the machine.
+        the notebook's own parameters cell, the revision of the code, and the machine. Where photos are not at hand,
+        numbers that were not recorded anew stay, and what they rest on.
         """
         origin = self._origin()
         path = results_path(self.setting.place)
         with locked(path):
-            stored = _read(path)
-            provenance = stored.pop("_provenance", {})
-            kept = {key: entry for key, entry in stored.items() if entry["notebook"] != self.notebook}
+            known = _read(path)
+            provenance = known.pop("_provenance", {})
+            if self._missing:
+                old = provenance or _committed(self.setting).get("_provenance", {})
+                origin = _joined(old.get(self.notebook, {}), origin) | {"without": self._missing}
+            kept = {key: entry for key, entry in known.items() if self._missing or entry["notebook"] != self.notebook}
             entries = dict(sorted({**kept, **self.entries}.items()))
             content = {**entries, "_provenance": dict(sorted({**provenance, self.notebook: origin}.items()))}
             write_atomically(path, json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
         return table(self.entries)
+
+    @cached_property
+    def _missing(self) -> list[str]:
+        """Sets that the notebook asks for and that are not at hand."""
+        from facelib.paper import standins
+
+        path = runtime.ROOT / "notebooks" / f"{self.notebook}.ipynb"
+        return standins.missing_sets(self.setting, path) if path.exists() else []
 
     def _origin(self) -> dict:
         self.setting.note_sets()
@@ -115,6 +130,25 @@ def provenance(place: str, notebook: str) -> dict[str, dict]:
 def load(place: str) -> dict[str, dict]:
     """Entries of a ``results.json`` without provenance; empty where nothing has run."""
     return {key: entry for key, entry in _read(results_path(place)).items() if key != "_provenance"}
+
+
+def stored(setting: Setting, key: str) -> dict:
+    """The entry of a key: that of the setting's own results, else the profile's committed one; KeyError without any."""
+    own = load(setting.place)
+    return own[key] if key in own else _committed(setting)[key]
+
+
+def _committed(setting: Setting) -> dict[str, dict]:
+    if setting.changed:  # they are those of other parameters
+        return {}
+    return _read(runtime.ROOT / "figures" / setting.profile / "results.json")
+
+
+def _joined(old: dict, new: dict) -> dict:
+    """The origin of numbers of which some are old: what either rests on."""
+    kinds = old.get("consumed", {}) | new["consumed"]
+    consumed = {kind: old.get("consumed", {}).get(kind, {}) | new["consumed"].get(kind, {}) for kind in kinds}
+    return new | {"consumed": consumed, "parameters": old.get("parameters", {}) | new["parameters"]}
 
 
 def _read(path: Path) -> dict:
@@ -157,7 +191,7 @@ def _plain(x):
 
 def _number(x: float | None, unit: str) -> str:
     if x is None:
-        return "none"
+        return f"none {unit}".strip()
     if isinstance(x, int):
         text = f"{x:,}"
     elif abs(x) >= 10:

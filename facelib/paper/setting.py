@@ -15,6 +15,7 @@ from facelib.data import archives, catalog, splits
 from facelib.data.packed import PackedFaces
 from facelib.data.pairs import Pairs
 from facelib.data.splits import Experiment
+from facelib.files import write_atomically
 from facelib.paper import results
 
 _SPLIT = ("train_set", "test_set", "min_images", "max_images", "validation_share", "held_out_from", "seed")
@@ -82,13 +83,13 @@ class Setting:
 
     def load(self, parameter: str) -> PackedFaces:
         """The whole set that a parameter names."""
-        faces = catalog.load(self[parameter])
+        faces = catalog.load(self[parameter], frame=self["frame"])
         self.used["sets"][self[parameter]] = faces.manifest["content"]
         return faces
 
     def experiment(self, kind: str = "", **changed) -> Experiment:
         """The four parts of the people, with some arguments of `splits.experiment` changed; ``kind`` names them."""
-        given = {**{name: self[name] for name in _SPLIT if name not in changed}, **changed}
+        given = {**{name: self[name] for name in (*_SPLIT, "frame") if name not in changed}, **changed}
         split = splits.experiment(**given)
         for name, part in {given["train_set"]: split.train, given["test_set"]: split.test}.items():
             self.used["sets"][name] = part.manifest["content"]
@@ -136,13 +137,24 @@ class Setting:
 
         Where the training set is not at hand either, that whose weights are shipped under its name.
         """
-        if missing := catalog.missing(self.values["train_set"]):
-            run = self._training().shipped_run(self["run"])
-            if run is None or self.changed.keys() & {*_SPLIT, *_RECIPE}:
-                raise FileNotFoundError(f"Training '{self['run']}' needs '{missing[0]}': see data/README.md.")
-            return self._noted([run])[0]
+        if catalog.missing(self.values["train_set"]):
+            return self.shipped(self["run"])
         split = self.split
         return self._noted([self._training().train(self["run"], split.train, self.recipe, split.held_out)])[0]
+
+    def shipped(self, name: str):
+        """The run whose weights are shipped under a name, its training set at hand or not.
+
+        Raises
+        ------
+        FileNotFoundError
+            There is none, or parameters of trainings have been changed.
+        """
+        run = self._training().shipped_run(name)
+        if run is None or self.changed.keys() & {*_SPLIT, *_RECIPE}:
+            missing = ", ".join(catalog.missing(self.values["train_set"])) or self.values["train_set"]
+            raise FileNotFoundError(f"Training '{name}' needs '{missing}': see data/README.md.")
+        return self._noted([run])[0]
 
     @cached_property
     def best_split(self) -> Experiment:
@@ -154,6 +166,13 @@ class Setting:
         """The networks of the better recipe: a `training.Recipe` under the name of its runs."""
         recipe, size = self._training().Recipe, self["batch_size"]
         return {name: recipe(batch_size=size, **options) for name, options in self["best_networks"].items()}
+
+    def best_runs(self, seed: int) -> list:
+        """The better recipe's runs with a seed; the shipped ones where the training set is not at hand."""
+        if not catalog.missing(self.values["train_set"]):
+            return self.trained(self.best_recipes, seed, self.best_split)
+        shipped = self._training().shipped_run
+        return self._noted([shipped(name) for name in self["best_networks"]])
 
     def over_seeds(self, combinations: dict[str, dict]):
         """`training.over_seeds` of the better recipe's people and seeds, on the test pairs, kept in ``seeds.csv``."""
@@ -185,9 +204,21 @@ class Setting:
             It has not been run in this profile.
         """
         results.provenance(self.place, notebook)  # raises where there is none
-        value = results.load(self.place)[key]["value"]
+        value = results.stored(self, key)["value"]
         self.used["results"].setdefault(notebook, {})[key] = value
         return value
+
+    def keep(self, name: str, table) -> None:
+        """Write a table to ``<name>.csv`` beside the figures."""
+        self.figures.mkdir(parents=True, exist_ok=True)
+        write_atomically(self.figures / f"{name}.csv", table.to_csv(index=False))
+
+    def table(self, name: str):
+        """A table that was kept, else the profile's committed one; FileNotFoundError without any."""
+        import pandas as pd
+
+        own, other = (folder / f"{name}.csv" for folder in (self.figures, runtime.ROOT / "figures" / self.profile))
+        return pd.read_csv(own if own.exists() or self.changed else other, float_precision="round_trip")
 
     def runs_of(self, notebook: str, names: Sequence[str]) -> list:
         """The runs of these names that another notebook's numbers rest on; see `result`."""

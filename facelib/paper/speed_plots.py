@@ -25,13 +25,13 @@ def speeds(values: dict[str, np.ndarray], quantity: str) -> Axes:
     for row, measured in enumerate(values.values()):
         axis.barh(row, np.median(measured), color="#b9d6e6", height=0.6)
         axis.plot(measured, np.full(len(measured), row), "o", color=COLOURS["euclidean"], markersize=4)
-        median, longest = np.median(measured), max(map(np.max, values.values()))
-        side = "left" if median < 0.2 * longest else "right"  # within a long bar, beyond the end of a short one
-        axis.text(median, row + 0.36, f"{median:.3g}", fontsize=9, ha=side, va="bottom")
+        axis.annotate(
+            f"{np.median(measured):.3g}", (np.max(measured), row), (8, 0), textcoords="offset points", va="center"
+        )
     axis.set_yticks(range(len(values)), list(values))
     axis.invert_yaxis()
     axis.grid(axis="y", visible=False)
-    axis.set_xlim(left=0)
+    axis.set_xlim(0, 1.12 * max(map(np.max, values.values())))
     axis.set_xlabel(quantity)
     return axis
 

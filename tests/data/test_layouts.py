@@ -169,3 +169,9 @@ class TestPublishedLayouts:
     def test_a_folder_of_archives_without_any(self, tmp_path):
         with pytest.raises(DatasetError, match="holds no archive"):
             layouts.folder_of_archives(tmp_path, tmp_path / "t.csv")
+
+
+def test_faces_cut_from_one_picture_are_known_by_their_names():
+    paths = ["F1-MID1/P5_face2.jpg", "F1-MID2/P5_face1.jpg", "F1-MID2/P6_face1.jpg", "F2-MID1/P5_face2.jpg", "a/1.jpg"]
+    found = layouts.photographs(paths)
+    assert found[0] == found[1] and len(set(found)) == 4 and found[-1] == "a/1.jpg"

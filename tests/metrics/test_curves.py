@@ -588,6 +588,29 @@ def test_precision_recall_band_leaves_out_replicates_without_genuine_pairs():
     np.testing.assert_array_equal(band, np.ones((3, 2)))
 
 
+def test_roc_band_equals_brute_force():
+    distances, genuine, left, right = draw_people(seed=2)
+    grid = np.array([0.0, 0.02, 0.3, 1.0])
+    tars = []
+    for weight in intervals.identity_weights(left, right, 60, seed=0):
+        passed = distances[None] <= np.append(distances, -1)[:, None]
+        tar, far = ((passed * kind * weight).sum(1) / (kind * weight).sum() for kind in (genuine, ~genuine))
+        tars.append([tar[far <= most + 1e-12].max() for most in grid])
+    band = intervals.roc_band(distances, genuine, left, right, grid, replicates=60)
+    np.testing.assert_allclose(band, np.quantile(tars, [0.025, 0.975], axis=0))
+
+
+def test_enclosure_is_the_share_of_recalls_at_which_one_curve_is_nowhere_below():
+    # Genuine pairs at ranks 1, 2, 4 against 1, 3, 5: precisions 1, 1, 3/4 against 1, 2/3, 3/5.
+    left, right = np.array([0, 1, 2, 0, 1]), np.array([0, 1, 2, 1, 2])
+    better, worse = np.array([1.0, 2.0, 4.0, 3.0, 5.0]), np.array([1.0, 3.0, 5.0, 2.0, 4.0])
+    given, grid = (left == right, left, right), np.array([1, 2, 3]) / 3
+    assert intervals.enclosure(better, worse, *given, grid, 20).value == 1
+    assert intervals.enclosure(worse, better, *given, grid, 20).value == pytest.approx(1 / 3)  # alike at first
+    found = intervals.enclosure(worse, better, *given, grid, 200)
+    assert 0 <= found.low <= found.value <= found.high <= 1 and found.n == 5
+
+
 @pytest.mark.parametrize("grid", [[0, 0.5], [0.5, 1.1]])
 def test_precision_recall_band_refuses_recalls_without_a_threshold(grid):
     with pytest.raises(ValueError, match="recall_grid"):

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 from scipy.spatial.distance import cosine, euclidean
-from sklearn.metrics import average_precision_score
+from sklearn.metrics import average_precision_score, precision_recall_curve
 
 from facelib.data import pairs
 from facelib.metrics import draws, intervals
@@ -52,6 +52,11 @@ def test_small_draws_differ_from_each_other_and_repeat_with_the_seed(people):
     np.testing.assert_allclose(table["difference"], table["ap_euclidean"] - table["ap_cosine"])
 
 
+def _best_f1(genuine, scores):
+    precision, recall, _ = precision_recall_curve(genuine, scores)
+    return max(2 * precision * recall / np.maximum(precision + recall, 1e-9))
+
+
 def test_a_draw_equals_scikit_learn_and_brute_force(people, monkeypatch):
     features, labels = people
     drawn = []
@@ -59,6 +64,9 @@ def test_a_draw_equals_scikit_learn_and_brute_force(people, monkeypatch):
     monkeypatch.setattr(pairs, "draw_pairs", lambda *a, **k: drawn.append(whole(*a, **k)) or drawn[-1])
     row = draws.small_draws(features, labels, count=25, draws=1, seed=0).iloc[0]
     pair = drawn[0]
+    sides = features[pair.left], features[pair.right]
+    best = [_best_f1(pair.genuine, -np.array(list(map(d, *sides)))) for d in (euclidean, cosine)]
+    assert row["f1"] == pytest.approx(min(best))
     for name, distance in (("ap_euclidean", euclidean), ("ap_cosine", cosine)):
         far = np.array([distance(features[i], features[j]) for i, j in zip(pair.left, pair.right, strict=True)])
         assert row[name] == pytest.approx(average_precision_score(pair.genuine, -far))

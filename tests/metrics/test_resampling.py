@@ -4,8 +4,18 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from facelib.data.pairs import draw_pairs
-from facelib.metrics import Bootstrap, accuracy_curves, bootstrap, paired_bootstrap, precision_recall_band
+from facelib.data.pairs import draw_by_source, draw_pairs
+from facelib.metrics import (
+    RATES,
+    Bootstrap,
+    accuracy_curves,
+    best_threshold,
+    bootstrap,
+    identity_weights,
+    paired_bootstrap,
+    precision_recall_band,
+    thirds,
+)
 
 LABELS = np.repeat(np.arange(12), 5)
 
@@ -55,3 +65,59 @@ def test_people_are_counted_once(scored):
     some = pairs.select([0, 1, 60])
     shown = {*LABELS[some.left], *LABELS[some.right]}
     assert Bootstrap(some, LABELS).people == len(shown)
+
+
+def test_a_ratio_of_false_accept_rates_by_hand(scored):
+    pairs, distances, _ = scored
+    people = Bootstrap(pairs, LABELS, replicates=50, seed=3)
+    impostors = np.flatnonzero(~pairs.genuine)
+    part = np.isin(np.arange(len(pairs)), impostors[:20])
+    passed = distances <= 0.7
+    found = people.far_ratio(distances, 0.7, part)
+    assert found.value == pytest.approx(passed[impostors[:20]].mean() / passed[impostors[20:]].mean())
+    assert found.low < found.value < found.high and found.n == 60
+    values = []
+    for weight in identity_weights(LABELS[pairs.left], LABELS[pairs.right], 50, 3):
+        rates = [np.average(passed[rows], weights=weight[rows]) for rows in (impostors[:20], impostors[20:])]
+        values.append(rates[0] / rates[1])
+    assert (found.low, found.high) == pytest.approx(tuple(np.quantile(values, [0.025, 0.975])))
+
+
+@pytest.mark.parametrize("rate", RATES)
+def test_where_all_choose_alike_the_nested_interval_is_the_plain_one(scored, rate):
+    pairs, distances, _ = scored
+    people = Bootstrap(pairs, LABELS, replicates=50, seed=3)
+    nested, plain = people.nested(rate, distances, np.full(51, 0.5)), people.estimate(rate, distances, 0.5)
+    assert (nested.value, nested.low, nested.high) == pytest.approx((plain.value, plain.low, plain.high))
+
+
+def test_who_chose_widens_the_interval_and_leaves_the_value(scored):
+    pairs, distances, _ = scored
+    people = Bootstrap(pairs, LABELS, replicates=500, seed=3)
+    plain = people.estimate("frr", distances, 0.5)
+    thresholds = np.append(0.5, np.random.default_rng(0).normal(0.5, 0.4, 500))
+    nested = people.nested("frr", distances, thresholds)
+    assert nested.value == plain.value and nested.low < plain.low and nested.high > plain.high
+
+
+def test_thresholds_are_chosen_anew_by_people_who_are_drawn_within_their_source():
+    sources = np.repeat([0, 1], 30)  # people 0 to 5, and 6 to 11
+    pairs = draw_by_source(LABELS, sources, 40, seed=0)
+    distances = np.random.default_rng(1).normal(1 - pairs.genuine, 0.6)
+    found = Bootstrap(pairs, LABELS, replicates=20, seed=3).thresholds(distances)
+    assert len(found) == 21 and found[0] == best_threshold(distances, pairs.genuine)
+    weights = np.empty((20, len(pairs)), int)
+    for source, seed in ((0, 4), (1, 5)):
+        some = pairs.fold == source
+        weights[:, some] = identity_weights(LABELS[pairs.left[some]], LABELS[pairs.right[some]], 20, seed)
+    assert found[1:].tolist() == [best_threshold(distances, pairs.genuine, each) for each in weights]
+    assert len(set(found)) > 5
+
+
+def test_thirds_by_hand():
+    found = thirds(np.array([5.0, 1, np.nan, 3, 2, 6, 4]))
+    assert {name: np.flatnonzero(some).tolist() for name, some in found.items()} == {
+        "low": [1, 4],
+        "middle": [3, 6],
+        "high": [0, 5],
+    }

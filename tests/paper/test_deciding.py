@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from facelib import inference
-from facelib.data.pairs import Pairs
+from facelib.data.pairs import LfwPair, Pairs
 from facelib.inference import decision
-from facelib.metrics import cosine_distance, far_thresholds, fit_logistic
+from facelib.metrics import cosine_distance, far_thresholds, fit_logistic, ten_fold
 from facelib.paper import deciding
 
 
@@ -17,7 +17,7 @@ class Faces:
         self.labels, self.rows = np.asarray(labels), np.arange(len(labels)) if rows is None else rows
         self.names, self.sources = np.unique(labels), np.zeros(len(labels), int)
         self.paths = tuple(f"{label}/{row}.jpg" for label, row in zip(self.labels, self.rows, strict=True))
-        self.manifest = {"size": 2}
+        self.manifest = {"size": 2, "crop": [0, 0, 1, 1]}
 
     def __len__(self):
         return len(self.rows)
@@ -92,3 +92,71 @@ def test_a_figure_without_any_threshold_says_so():
 
     axes = decision_plots.rates({}, {})
     assert [axis.texts[0].get_text() for axis in axes] == ["too few pairs for any threshold"] * 2
+
+
+def test_any_packed_faces_get_features_of_the_network_that_decides(shipped, monkeypatch):
+    setting, _ = shipped
+    faces = Faces([0, 0, 1])
+    assert deciding.vectors(setting, faces)[:, 0].tolist() == [0, 1, 2]
+    assert setting.used["cards"][decision.DEFAULT] == deciding.card_key(decision.read_card(decision.DEFAULT))
+    asked = []
+    monkeypatch.setattr(inference, "features", lambda *given, **how: asked.append((*given, how)))
+    own = Setting(faces, None, shipped_card=False)
+    own.run = SimpleNamespace(weights="w.npz")
+    deciding.vectors(own, faces)
+    assert asked == [(faces, "w.npz", {"mirror": True})]
+
+
+def test_what_chooses_is_view_1_for_lfw_and_validation_people_else(monkeypatch):
+    split = SimpleNamespace(validation=Faces([0, 0, 1, 1, 1]))
+    setting = Setting(Faces([0]), None)
+    setting.best_split = split
+    faces, chosen = deciding.development(setting)
+    assert faces is split.validation and chosen.fold is None and chosen.genuine.sum() == len(chosen) / 2
+    photos = SimpleNamespace(paths=("A/A_0001.jpg", "A/A_0002.jpg", "B/B_0001.jpg"))
+    lfw = Setting(photos, None)
+    lfw["test_set"] = "lfw"
+    lines = [LfwPair("A", 1, "A", 2, True, 0), LfwPair("A", 1, "B", 1, False, 0)]
+    monkeypatch.setattr(deciding.protocols, "view1", lambda part: lines if part == "train" else [])
+    faces, chosen = deciding.development(lfw)
+    assert faces is photos and chosen.fold is None
+    assert (chosen.left.tolist(), chosen.right.tolist(), chosen.genuine.tolist()) == ([0, 0], [1, 2], [True, False])
+
+
+def test_each_way_to_frame_is_judged_on_the_same_pairs_by_the_threshold_of_the_other_folds(shipped, monkeypatch):
+    setting, _ = shipped
+    rng = np.random.default_rng(0)
+    labels = np.repeat(np.arange(20), 2)
+    left, right = np.arange(0, 40, 2), np.arange(1, 40, 2)
+    impostors = Pairs(left, np.roll(right, 1), np.zeros(20, bool), np.arange(20) % 10)
+    pairs = Pairs(
+        *(np.concatenate([a, b]) for a, b in ((left, left), (right, impostors.right))),
+        np.repeat([True, False], 20),
+        np.tile(np.arange(20) % 10, 2),
+    )
+    faces = Faces(labels)
+    setting.scored, setting.pairs = faces, pairs
+    asked = []
+
+    def framed(source, paths, size, crop=None, moved=None):
+        asked.append((crop, moved))
+        return {}
+
+    monkeypatch.setattr(deciding.archives, "members", lambda source: SimpleNamespace(root="set/"))
+    monkeypatch.setattr(deciding.aligned, "faces", framed)
+    own = rng.normal(size=(20, 8))[labels] + rng.normal(size=(40, 8))
+    monkeypatch.setattr(deciding.decision, "load", lambda name: SimpleNamespace(embedder=lambda pixels: own))
+    found = deciding.by_frame(setting, deciding.judging(setting))
+    assert asked == [(None, None), ((0, 0, 1, 1), 0), (None, 0)]
+    assert list(found) == ["crop.", "crop.perturbed_", "detect.", "detect.perturbed_"]
+    expected = ten_fold(cosine_distance(own[pairs.left], own[pairs.right]), pairs.genuine, pairs.fold).mean
+    for beyond in found.values():
+        assert ((beyond <= 0) == pairs.genuine).mean() == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(("frame", "crop"), [("packed", [0, 0, 1, 1]), ("detect", None)])
+def test_faces_as_packed_and_photos_without_a_crop_are_not_framed_anew(frame, crop):
+    judged = SimpleNamespace(
+        card=SimpleNamespace(frame=frame, size=2), faces=SimpleNamespace(manifest={"crop": crop}), pairs=None
+    )
+    assert deciding.by_frame(None, judged) == {}

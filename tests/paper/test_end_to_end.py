@@ -5,7 +5,7 @@ import json
 import pytest
 
 from facelib.data import rendered
-from facelib.paper import inputs, profiles, reproduce
+from facelib.paper import profiles, reproduce, standins
 
 SMALL = {
     "epochs": 1,
@@ -50,7 +50,7 @@ def test_paper_profile_runs_every_notebook(tmp_path, monkeypatch):
     stored = json.loads((place / "results.json").read_text())
     assert stored["data.train.identities"]["value"] == 6 and stored["data.test.images"]["value"] == 36
     setting = profiles.setup("paper")
-    could = {path.stem for path in reproduce.notebooks() if not inputs.missing_sets(setting, path)}
+    could = {path.stem for path in reproduce.notebooks() if not standins.missing_sets(setting, path)}
     assert set(stored["_provenance"]) == could - {reproduce.OVERVIEW} and len(could) >= 10
     drawn = {path.name for path in place.glob("*.png")}
     assert {f"figure_{number}.png" for number in range(1, 9)} | {"startup.png"} <= drawn

@@ -147,3 +147,33 @@ def test_the_user_s_matplotlibrc_changes_nothing_but_the_backend(tmp_path, backe
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
     usetex, width, found = done.stdout.split()
     assert (usetex, found.lower()) == ("False", backend.lower()) and float(width) < 3
+
+
+def test_a_roc_has_the_band_that_it_is_given():
+    far, tar = np.array([0, 0.5, 1]), np.array([0, 0.9, 1])
+    grid, low, high = np.array([0.1, 1.0]), np.array([0.0, 0.9]), np.array([0.2, 1.0])
+    axis = plots.roc({"cosine": (far, tar, grid, low, high), "other": (far, tar)}, 1e-2)
+    [band] = axis.collections
+    corners = band.get_paths()[0].vertices
+    assert {(0.1, 0.0), (0.1, 0.2), (1.0, 0.9), (1.0, 1.0)} <= set(map(tuple, corners.tolist()))
+    assert len(axis.lines) == 2
+
+
+def test_each_label_stands_right_of_its_farthest_point():
+    axis = speed_plots.speeds({"a": np.array([10.0, 14.0, 11.0]), "b": np.array([100.0])}, "images per second")
+    assert [(text.get_text(), text.xy) for text in axis.texts] == [("11", (14.0, 0)), ("100", (100.0, 1))]
+    assert axis.get_xlim()[1] > 110
+
+
+def test_a_flat_grid_says_why_it_is_flat():
+    fine = np.array([8.7, 40.0, 63.0]), np.array([0.5, 0.8, 0.5]), np.zeros(3), np.ones(3)
+    left, _ = plots.accuracy_over_thresholds((np.arange(20.0), np.full(20, 0.5)), fine, 41)
+    assert "smallest distance of a pair is 8.7" in left.texts[0].get_text()
+    assert [line.get_xdata()[0] for line in left.lines[1:]] == [8.7]
+
+
+def test_the_legend_of_draws_lies_outside_the_axes():
+    axis = plots.draws(np.linspace(0, 1, 200), ("a share", "draws"), (0.5, "half"))
+    axis.figure.canvas.draw()
+    [legend] = axis.figure.legends
+    assert axis.get_legend() is None and legend.get_window_extent().y1 < axis.get_window_extent().y0

@@ -51,6 +51,13 @@ def test_with_changes_numbers_go_to_a_folder_of_their_own():
     assert setup("lfw", {"profile": "mine"}).place == "mine"
 
 
+def test_people_left_out_of_one_training_set_are_not_those_of_another(own, tmp_path):
+    mine = {"train_set": str(tmp_path)}
+    assert setup("lfw")["without"] == ["07261"] and setup("lfw", {"epochs": 3})["without"] == ["07261"]
+    assert setup("lfw", mine)["without"] == [] == setup(own({"base": "lfw", **mine}))["without"]
+    assert setup("lfw", {**mine, "without": ["ann"]})["without"] == ["ann"]
+
+
 @pytest.mark.parametrize("overrides", [{"profile": "lfw"}, {"profile": "demo", "epochs": 3}])
 def test_the_committed_numbers_are_not_overwritten_by_name_either(overrides):
     with pytest.raises(ParameterError, match=r"holds the numbers of \w+.yaml: choose another profile=NAME"):

@@ -7,6 +7,7 @@ import pytest
 from facelib import training
 from facelib.data import splits
 from facelib.paper import Recorder, results, setup
+from facelib.paper import setting as setting_module
 from facelib.training import Recipe, Run
 
 
@@ -85,6 +86,18 @@ def test_the_better_recipe_leaves_people_out_and_takes_others_in(trained, tiny):
     names = {name for part in (made.best_split.train, made.best_split.validation) for name in part.names}
     assert names == set(made.load("train_set").names) - {"train_1"}
     assert {"best training", "best validation"} <= set(made.used["parts"])
+
+
+def test_the_kept_networks_are_the_shipped_ones_where_nobody_can_be_trained_on(monkeypatch, tiny):
+    made = setup("demo", tiny | {"best_networks": {"a": {"epochs": 2, "width": 8}}})
+    own = [Run("w.npz", None, {"name": "a", "key": "seed 3", "weights_sha256": "s"})]
+    monkeypatch.setattr(training, "trained", lambda recipes, seed, split: own if (*recipes, seed) == ("a", 3) else None)
+    assert [run.row["key"] for run in made.best_runs(3)] == ["seed 3"]
+    monkeypatch.setattr(setting_module.catalog, "missing", lambda name: [name])
+    shipped = {"a": Run("w.npz", None, {"name": "a", "key": "k", "weights_sha256": "s"})}
+    monkeypatch.setattr(training, "shipped_run", shipped.get)
+    other = setup("demo", tiny | {"best_networks": {"a": {"epochs": 2, "width": 8}}})
+    assert [run.row["key"] for run in other.best_runs(3)] == ["k"] and other.used["weights"] == {"a": "s"}
 
 
 def test_rendered_faces_are_told_by_the_data_and_not_by_the_name():

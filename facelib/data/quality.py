@@ -1,0 +1,25 @@
+"""What of a face's picture makes comparing harder: blur, light, size."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from facelib.data import detection
+
+
+def measured(faces: np.ndarray) -> dict[str, np.ndarray]:
+    """Of faces (n, H, W, 3) uint8 three numbers each, (n,) float64.
+
+    ``sharpness`` is the variance of the Laplacian of grey values (Pech-Pacheco et al. 2000, "Diatom autofocusing in
+    brightfield microscopy"), ``brightness`` their mean, from 0 to 1, and ``size`` the longer side of the face's box as
+    a share of the picture's side, nan where the detector finds none.
+    """
+    grey = [cv2.cvtColor(face, cv2.COLOR_RGB2GRAY) for face in faces]
+    found = [detection.look(face) for face in faces]
+    side = faces.shape[1]
+    return {
+        "sharpness": np.array([cv2.Laplacian(image, cv2.CV_64F).var() for image in grey]),
+        "brightness": np.array([image.mean() / 255 for image in grey]),
+        "size": np.array([max((face.side / side for face in each), default=np.nan) for each in found]),
+    }

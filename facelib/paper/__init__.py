@@ -17,6 +17,7 @@ __getattr__, __dir__, __all__ = hand_out(
         "speed_plots": "",
         "decision_plots": "",
         "deciding": "judging Judging",
+        "deploying": "",
         "reproduce": "run plan notebooks parse_setting NotebookError",
         "release": "publish",
     },

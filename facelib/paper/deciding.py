@@ -47,20 +47,29 @@ class Judging:
 
 def shipped(setting: Setting, name: str = decision.DEFAULT) -> Judging:
     """A shipped network on the test pairs, its faces framed by the detector as the card wants them."""
-    faces, chosen = setting.scored, setting.pairs
+    card = decision.read_card(name)
+    setting.used["cards"] = {name: card_key(card)}
+    faces, pixels, chosen, lost = framed(setting, setting.pairs, card.size)
+    return Judging(card, faces, chosen, decision.load(name).embedder(pixels), lost)
+
+
+def framed(setting: Setting, chosen: Pairs, size: int) -> tuple[PackedFaces, np.ndarray, Pairs, int]:
+    """The photos that pairs of the test set name, framed by the detector.
+
+    Returns
+    -------
+    The photos; (n, size, size, 3) uint8; the pairs as rows of these; how many show no face and are cut as packed.
+    """
     rows = np.unique([chosen.left, chosen.right])
     places = np.searchsorted(rows, chosen.left), np.searchsorted(rows, chosen.right)
-    faces, card = faces.select(rows), decision.read_card(name)
-    setting.used["cards"] = {name: card_key(card)}
-    source = catalog.source(setting["test_set"])
+    faces, source = setting.scored.select(rows), catalog.source(setting["test_set"])
     root = archives.members(source).root
     inside = [root + path for path in faces.paths]
-    framed = aligned.faces(source, inside, card.size)
+    found = aligned.faces(source, inside, size)
     pixels = faces.take(np.arange(len(faces)))
     for row, path in enumerate(inside):
-        pixels[row] = framed.get(path, pixels[row])
-    vectors = decision.load(name).embedder(pixels)
-    return Judging(card, faces, Pairs(*places, chosen.genuine, chosen.fold), vectors, len(inside) - len(framed))
+        pixels[row] = found.get(path, pixels[row])
+    return faces, pixels, Pairs(*places, chosen.genuine, chosen.fold), len(inside) - len(found)
 
 
 def fitted(setting: Setting) -> Judging:

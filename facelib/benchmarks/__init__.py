@@ -11,6 +11,7 @@ __getattr__, __dir__, __all__ = hand_out(
         "serving": "startup inference loading load_as_lists sample_folder deciding latency SERVED",
         "engines": "training_speed layer_comparison augmentation_cost medians ratios ENGINES",
         "peers": "torch_embedder sface sface_features",
+        "rounding": "Candidate Compared",
         "scale": "paper_scale",
     },
 )

@@ -10,6 +10,7 @@ import io
 import json
 import os
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -116,7 +117,7 @@ def sface_features(file: str | os.PathLike, source: str | os.PathLike, paths: Se
 
     Its own alignment by the landmarks that `detection` finds; a photo without a face is a FaceError.
     """
-    state = [archives.fingerprint(source), hashlib.sha256(open(file, "rb").read()).hexdigest(), _SFACE_VERSION]
+    state = [archives.fingerprint(source), hashlib.sha256(Path(file).read_bytes()).hexdigest(), _SFACE_VERSION]
     wanted, listing, found = sorted(paths), archives.members(source), {}
     for start in range(0, len(wanted), _STEP):
         some = wanted[start : start + _STEP]

@@ -67,7 +67,9 @@ def deciding(engines: Sequence[str], photos: Sequence[str | Path], runs: dict[st
             parts = _fresh("deciding", begin, engine, [str(photo) for photo in photos])
             total = time.time() - begin
             rows.append({"engine": engine, **parts, "end": total - sum(parts.values()), "total": total})
-    return pd.DataFrame(rows)
+    table = pd.DataFrame(rows)  # what one engine alone imports stands last: back to the other imports
+    first = [name for name in table if name in ("engine", "interpreter") or name.startswith("import ")]
+    return table[[*first, *(name for name in table if name not in first)]]
 
 
 def latency(

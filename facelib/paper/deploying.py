@@ -1,50 +1,23 @@
-"""The networks that are deployed, in every engine: what rounding costs them, and which engine is chosen."""
+"""The networks that are deployed, with the pairs that choose and judge, and the engines they are timed in."""
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from facelib import inference, metrics
-from facelib.benchmarks import peers, serving
+from facelib import metrics
+from facelib.benchmarks import peers, rounding, serving
+from facelib.benchmarks.rounding import EXACT, Candidate, Compared
 from facelib.data import archives, catalog, pairs, protocols, rendered
-from facelib.data.packed import PackedFaces, to_input
-from facelib.data.pairs import Pairs
-from facelib.inference import backends, decision, export
+from facelib.inference import backends, decision
 from facelib.paper import deciding, results
 from facelib.paper.setting import Setting
 from facelib.training import distillation
 
-MARGIN = 0.005  # accuracy that a backend may lose on the choosing pairs
-EXACT = ("dygraph", "inference", "onnx", "openvino")  # in float32: one stands for all, as `differences` shows
 STARTS = {"light": "compare: ONNX Runtime", "dygraph": "Paddle", "inference": "Paddle's engine", "torch": "PyTorch"}
-COLUMNS = ("network", "sha256", "backend", "accuracy", "lost", "keeps_accuracy", "single_ms")
-
-
-@dataclass(frozen=True, eq=False)
-class Compared:
-    """Faces (n, H, W, 3) uint8, or packed ones, and pairs of them."""
-
-    faces: np.ndarray | PackedFaces
-    pairs: Pairs
-
-
-@dataclass(frozen=True, eq=False)
-class Candidate:
-    """A network with the pairs that choose its engine and those that judge it."""
-
-    name: str
-    weights: Path
-    mirror: bool
-    choosing: Compared
-    judging: Compared
 
 
 def candidates(setting: Setting) -> dict[str, Candidate]:
@@ -71,72 +44,6 @@ def candidates(setting: Setting) -> dict[str, Candidate]:
     }
 
 
-def prepare(weights: Path, names: Sequence[str]) -> dict[str, str]:
-    """Why each backend cannot run a network here, empty where it can; what has to be exported for it is."""
-    reasons = {}
-    for name in names:
-        ending = backends.NEEDS[name].ending
-        try:
-            if ending:
-                export.cached(weights, ending, export.calibration_faces() if "int8" in ending else None)
-            reasons[name] = backends.unusable(name, weights)
-        except ModuleNotFoundError as error:
-            reasons[name] = f"not exported, {error.name} is missing (extra `export`)"
-    return reasons
-
-
-def differences(candidate: Candidate, names: Sequence[str], count: int = 256) -> pd.Series:
-    """Largest absolute difference of each backend's features from those of the network as trained, on real faces."""
-    faces = candidate.judging.faces
-    batch = to_input(faces[:count] if isinstance(faces, np.ndarray) else faces.take(np.arange(min(count, len(faces)))))
-    expected = backends.network(candidate.weights, "dygraph")(batch)
-    found = {name: np.abs(backends.network(candidate.weights, name)(batch) - expected).max() for name in names}
-    return pd.Series(found, name="largest difference")
-
-
-def distances(candidate: Candidate, part: Compared, backend: str) -> np.ndarray:
-    """Cosine distances (m,) of pairs by a network in a backend."""
-    if isinstance(part.faces, np.ndarray):
-        vectors = inference.Embedder(candidate.weights, backend, mirror=candidate.mirror)(part.faces)
-    else:
-        vectors = inference.features(part.faces, candidate.weights, mirror=candidate.mirror, backend=backend)
-    return metrics.cosine_distance(vectors[part.pairs.left], vectors[part.pairs.right])
-
-
-def by_backend(names: Sequence[str], measure: Callable[[str], Any]) -> dict[str, Any]:
-    """What ``measure`` says of each backend; it is asked once for all in float32."""
-    exact = next((name for name in ("onnx", "dygraph") if name in names), None)
-    found = {name: measure(name) for name in names if name not in EXACT or name == exact}
-    return {name: found[exact if name in EXACT else name] for name in names}
-
-
-def chosen(candidate: Candidate, names: Sequence[str]) -> pd.DataFrame:
-    """Of each backend its accuracy on the choosing pairs at the threshold best for them, and what it loses by rounding.
-
-    ``keeps_accuracy`` is ``yes`` where that is not more than `MARGIN`.
-    """
-    part = candidate.choosing
-
-    def accuracy(backend: str) -> float:
-        found, genuine = distances(candidate, part, backend), part.pairs.genuine
-        return metrics.confusion(found, genuine, metrics.best_threshold(found, genuine)).accuracy
-
-    table = pd.DataFrame({"accuracy": by_backend(names, accuracy)})
-    table["lost"] = table["accuracy"][next(name for name in EXACT if name in names)] - table["accuracy"]
-    return table.assign(keeps_accuracy=np.where(table["lost"] <= MARGIN, "yes", "no"))
-
-
-def judged(candidate: Candidate, names: Sequence[str]) -> dict[str, np.ndarray]:
-    """Accuracies of the ten folds of the judging pairs, (10,), by backend; as `metrics.scores` has them."""
-    return by_backend(names, lambda name: folds(distances(candidate, candidate.judging, name), candidate.judging.pairs))
-
-
-def folds(found: np.ndarray, of: Pairs) -> np.ndarray:
-    """Accuracy (10,) on each fold at the threshold best for the others; of other lists every tenth pair is a fold."""
-    fold = np.arange(len(of)) % 10 if of.fold is None else of.fold
-    return metrics.ten_fold(found, of.genuine, fold).accuracies
-
-
 def sface_folds(setting: Setting, file: Path) -> np.ndarray:
     """Accuracies (10,) of SFace with its own alignment on the test pairs."""
     of, source = setting.pairs, catalog.source(setting["test_set"])
@@ -144,7 +51,7 @@ def sface_folds(setting: Setting, file: Path) -> np.ndarray:
     root = archives.members(source).root
     found = peers.sface_features(file, source, [root + setting.scored.paths[row] for row in rows])
     left, right = (found[np.searchsorted(rows, side)] for side in (of.left, of.right))
-    return folds(metrics.cosine_distance(left, right), of)
+    return rounding.folds(metrics.cosine_distance(left, right), of)
 
 
 def megabytes(weights: Path, backend: str) -> float:
@@ -188,13 +95,6 @@ def over_peer(timed: dict[tuple[str, str], pd.DataFrame], key: str) -> pd.Series
     theirs = [times for name, times in of_network.items() if name.startswith("torch")]
     ours = [times for name, times in of_network.items() if name in EXACT]
     return min(theirs, key=pd.Series.median) / min(ours, key=pd.Series.median) if theirs else None
-
-
-def as_choices(candidate: Candidate, table: pd.DataFrame, single_ms: dict[str, float]) -> pd.DataFrame:
-    """Rows of ``backends.csv``, which `backends.choose` reads, from `chosen` and the time for one face."""
-    key = hashlib.sha256(candidate.weights.read_bytes()).hexdigest()
-    rows = table.assign(network=candidate.name, sha256=key, single_ms=pd.Series(single_ms)).rename_axis("backend")
-    return rows.reset_index().sort_values("single_ms")[list(COLUMNS)].round(4)
 
 
 def overview(entries: dict[str, dict], networks: dict[str, Candidate], files: dict[str, list[Path]]) -> pd.DataFrame:

@@ -68,10 +68,7 @@ def differences(candidate: Candidate, names: Sequence[str], count: int = 256) ->
 
 def distances(candidate: Candidate, part: Compared, backend: str) -> np.ndarray:
     """Cosine distances (m,) of pairs by a network in a backend."""
-    if isinstance(part.faces, np.ndarray):
-        vectors = inference.Embedder(candidate.weights, backend, mirror=candidate.mirror)(part.faces)
-    else:
-        vectors = inference.features(part.faces, candidate.weights, False, candidate.mirror, backend)
+    vectors = inference.features(part.faces, candidate.weights, False, candidate.mirror, backend)
     return metrics.cosine_distance(vectors[part.pairs.left], vectors[part.pairs.right])
 
 

@@ -93,16 +93,22 @@ def weights_files(weights: Weights) -> list[Path]:
 
 
 def features(
-    faces: PackedFaces, weights: Weights, progress: bool = True, mirror: bool = False, backend: str = "dygraph"
+    faces: PackedFaces | np.ndarray,
+    weights: Weights,
+    progress: bool = True,
+    mirror: bool = False,
+    backend: str = "dygraph",
 ) -> np.ndarray:
-    """Features of a packed set, (n, d) float32, computed once per set and network and then reused.
+    """Features of a packed set, or of faces as they are, (n, d) float32, computed once per network and then reused.
 
     ``weights``, ``mirror`` and ``backend`` as in `Embedder`.
     """
     if len(files := weights_files(weights)) > 1:
         return together([features(faces, file, progress, mirror, backend) for file in files])
+    plain = isinstance(faces, np.ndarray)
     engine = "" if backend == "dygraph" else f" {backend}"
-    kind = f"{faces.key}{' mirrored' if mirror else ''}{engine} {EMBEDDER_VERSION}"
+    content_key = hashlib.sha256(np.ascontiguousarray(faces)).hexdigest() if plain else faces.key
+    kind = f"{content_key}{' mirrored' if mirror else ''}{engine} {EMBEDDER_VERSION}"
     key = hashlib.sha256(files[0].read_bytes() + kind.encode()).hexdigest()[:16]
     path = runtime.cache_dir() / "features" / f"{key}.npy"
     if (kept := _kept(path)) is not None:
@@ -114,9 +120,10 @@ def features(
     step = 16 * embedder.batch_size
     with tqdm(total=len(faces), desc="embedding", unit=" faces", disable=not progress, file=sys.stdout) as bar:
         for start in range(0, len(faces), step):
-            parts.append(embedder(faces.take(np.arange(start, min(start + step, len(faces))))))
+            rows = np.arange(start, min(start + step, len(faces)))
+            parts.append(embedder(faces[rows] if plain else faces.take(rows)))
             bar.update(len(parts[-1]))
-    result = np.concatenate(parts) if parts else embedder(faces.take([]))
+    result = np.concatenate(parts) if parts else embedder(faces[:0] if plain else faces.take([]))
     content = io.BytesIO()
     np.save(content, result)
     write_atomically(path, content.getvalue() + hashlib.sha256(content.getvalue()).digest())

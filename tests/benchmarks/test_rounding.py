@@ -22,11 +22,11 @@ def candidate(monkeypatch, tmp_path):
     """A network whose features are given, by backend; which backends were asked."""
     asked = []
 
-    def embedder(weights, backend, mirror):
+    def features(faces, weights, progress, mirror, backend):
         asked.append(backend)
-        return lambda faces: np.array(VECTORS[backend], np.float32)
+        return np.array(VECTORS[backend], np.float32)
 
-    monkeypatch.setattr(inference, "Embedder", embedder)
+    monkeypatch.setattr(inference, "features", features)
     (tmp_path / "net.npz").write_bytes(b"weights")
     part = rounding.Compared(np.zeros((4, 2, 2, 3), np.uint8), PAIRS)
     return rounding.Candidate("net", tmp_path / "net.npz", False, part, part), asked

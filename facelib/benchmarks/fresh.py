@@ -29,9 +29,8 @@ def loading(way: str, folder: str) -> dict:
     from facelib.data import packing
     from facelib.runtime import peak_memory
 
-    ways = {"paper": serving.load_as_lists, "packed": lambda folder: packing.pack(folder, progress=False)}
     before, start = peak_memory(), time.perf_counter()
-    loaded = ways[way](folder)
+    loaded = serving.load_as_lists(folder) if way == "paper" else packing.pack(folder, progress=False)
     seconds = time.perf_counter() - start
     return {"images": len(loaded), "seconds": seconds, "memory_mib": (peak_memory() - before) / 2**20}
 
@@ -55,7 +54,7 @@ def deciding(launched: float, engine: str, photos: list[str]) -> dict:
         verifier.__dict__["embedder"] = embedder(engine, weights)
     _ = verifier.embedder
     parts["network"], begin = time.time() - begin, time.time()
-    verifier.compare(*photos, which="largest")
+    verifier.compare(photos[0], photos[1], which="largest")
     return {**parts, "detector and decision": time.time() - begin}
 
 

@@ -133,6 +133,8 @@ def sface_features(file: str | os.PathLike, source: str | os.PathLike, paths: Se
 def _sface_features(file, listing: archives.Listing, paths: list[str]) -> np.ndarray:
     recogniser, found = cv2.FaceRecognizerSF.create(str(file), ""), {}
     for path, content in listing.read(paths):
+        if isinstance(content, str):  # the reason why it could not be read
+            raise images.Unreadable(f"'{path}': {content}")
         photo = images.decode_whole(content, detection.LONGEST)
         face = detection.choose(photo, detection.find(photo), "central")
         row = np.concatenate([face.box, face.landmarks.ravel(), [face.score]]).astype(np.float32)

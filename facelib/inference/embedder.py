@@ -105,9 +105,11 @@ def features(
     """
     if len(files := weights_files(weights)) > 1:
         return together([features(faces, file, progress, mirror, backend) for file in files])
-    plain = isinstance(faces, np.ndarray)
+    take = faces.__getitem__ if isinstance(faces, np.ndarray) else faces.take
     engine = "" if backend == "dygraph" else f" {backend}"
-    content_key = hashlib.sha256(np.ascontiguousarray(faces)).hexdigest() if plain else faces.key
+    content_key = (
+        hashlib.sha256(np.ascontiguousarray(faces)).hexdigest() if isinstance(faces, np.ndarray) else faces.key
+    )
     kind = f"{content_key}{' mirrored' if mirror else ''}{engine} {EMBEDDER_VERSION}"
     key = hashlib.sha256(files[0].read_bytes() + kind.encode()).hexdigest()[:16]
     path = runtime.cache_dir() / "features" / f"{key}.npy"
@@ -121,9 +123,9 @@ def features(
     with tqdm(total=len(faces), desc="embedding", unit=" faces", disable=not progress, file=sys.stdout) as bar:
         for start in range(0, len(faces), step):
             rows = np.arange(start, min(start + step, len(faces)))
-            parts.append(embedder(faces[rows] if plain else faces.take(rows)))
+            parts.append(embedder(take(rows)))
             bar.update(len(parts[-1]))
-    result = np.concatenate(parts) if parts else embedder(faces[:0] if plain else faces.take([]))
+    result = np.concatenate(parts) if parts else embedder(take(np.arange(0)))
     content = io.BytesIO()
     np.save(content, result)
     write_atomically(path, content.getvalue() + hashlib.sha256(content.getvalue()).digest())

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from facelib import runtime
+from facelib.data import corruptions
 from facelib.paper import origins, release, reproduce, results, setup, shipped
 from facelib.training import runs
 
@@ -170,6 +171,13 @@ def test_paper_scale_fits_a_laptop():
 def test_lfw_protocol_is_reported_for_both_metrics(metric, number):
     entry = LFW[f"lfw.view2.{metric}.{number}"]
     assert entry["n"] == 6000 and entry["low"] <= entry["value"] <= entry["high"]
+
+
+def test_robustness_is_reported_for_every_severity():
+    keys = {f"robustness.{kind}.{each}.accuracy" for kind, some in corruptions.SEVERITIES.items() for each in some}
+    keys |= {f"robustness.fgsm.{epsilon}.survives" for epsilon in (1, 2, 4, 8)}
+    assert keys <= set(LFW) and all(LFW[key]["low"] <= LFW[key]["value"] <= LFW[key]["high"] for key in keys)
+    assert LFW["updates.order.range_at_the_end"]["value"] == 0
 
 
 def test_readme_table_is_fresh(monkeypatch):

@@ -1,4 +1,4 @@
-"""How fast, and how large: measurements in fresh processes.
+"""How fast and how large, in fresh processes; how well under worse photos, attacks and updates.
 
 The table has the public names of each module; asking for one does not load the others.
 """
@@ -13,5 +13,6 @@ __getattr__, __dir__, __all__ = hand_out(
         "peers": "torch_embedder sface sface_features",
         "rounding": "Candidate Compared",
         "scale": "paper_scale",
+        "robustness": "bench Bench",
     },
 )

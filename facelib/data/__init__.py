@@ -24,5 +24,6 @@ __getattr__, __dir__, __all__ = hand_out(
         "framing": "FRAME similarity crop",
         "detection": "Face FaceError read_photo align choose refine drawn",
         "rendered": "write_people render_face",
+        "corruptions": "corrupt CORRUPTIONS SEVERITIES",
     },
 )

@@ -13,5 +13,7 @@ __getattr__, __dir__, __all__ = hand_out(
         "decision": "load compare decide read_card write_card Card Comparison Decision Verifier",
         "cards": "make_card",
         "export": "to_onnx to_paddle to_int8",
+        "attack": "signs attacked",
+        "updates": "Log follow",
     },
 )

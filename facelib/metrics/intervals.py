@@ -162,6 +162,28 @@ def paired_bootstrap(
     return Comparison(difference, p_value, verdict)
 
 
+def rank_correlation(
+    statistic: str,
+    stated,
+    distances,
+    genuine,
+    people_left,
+    people_right,
+    at: float | None = None,
+    replicates: int = 1000,
+    seed: int = 0,
+    confidence: float = 0.95,
+) -> Estimate:
+    """Spearman's correlation of stated values (k,) with a statistic of k distances of the same pairs (k, n)."""
+    from scipy.stats import spearmanr
+
+    found = []
+    for weights in _replicates(genuine, people_left, people_right, replicates, seed):
+        ours = np.stack([_statistic(statistic, each, genuine, weights, at) for each in distances], axis=1)
+        found += [float(spearmanr(stated, row).statistic) if np.ptp(row) else 0.0 for row in ours]
+    return _estimate(np.array(found), confidence, len(genuine))
+
+
 def precision_recall_band(
     distances,
     genuine,

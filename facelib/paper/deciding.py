@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -96,6 +97,15 @@ def fitted(setting: Setting) -> Judging:
 def judging(setting: Setting) -> Judging:
     """`shipped` where the parameter ``shipped_card`` says so, else `fitted`."""
     return shipped(setting) if setting["shipped_card"] else fitted(setting)
+
+
+def files(setting: Setting) -> dict[str, Path]:
+    """Weights by network: that of 02, then the shipped ones that ``robust_networks`` names, the most important last."""
+    found = {setting.run.row["name"]: setting.run.weights}
+    for name in setting["robust_networks"]:
+        setting.used.setdefault("cards", {})[name] = card_key(decision.read_card(name))
+        found[name] = decision.weights_folder() / f"{name}.npz"
+    return found
 
 
 def card_key(card: Card) -> str:

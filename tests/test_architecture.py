@@ -34,7 +34,7 @@ FLOORS = {  # height of each room, or module of none, above the ground
 }
 
 MODULE, ROOM, ALL = 250, 2000, 12700  # lines
-ROOMS = {"data": 4150, "paper": 2150}  # 500 of them one drawing, 900 readers of published layouts and protocols, 300 the detector
+ROOMS = {"data": 4150, "paper": 2150}  # data: 500 one drawing, 900 readers of layouts and protocols, 300 the detector
 MODULES = {"data/rendered.py": 500}  # one long drawing
 
 HEAVY = {"paddle", "pandas", "matplotlib", "scipy", "sklearn"}

@@ -204,6 +204,12 @@ def test_the_readme_is_short():
                 assert len(sentence.split()) < 25, sentence
 
 
+def test_the_readme_s_first_snippet_prints_what_it_says():
+    text = (ROOT / "README.md").read_text()
+    assert "# prints True " in text and "facelib.compare(" in text
+    assert release.with_prints(text) == text, "README.md is stale: run `make reproduce PROFILE=lfw`"
+
+
 @pytest.mark.parametrize(("notebook", "used"), [("02_train", "03_similarity"), ("14_recipes", "14_recipes")])
 def test_shipped_weights_are_those_of_recorded_runs_and_of_the_results(monkeypatch, tmp_path, notebook, used):
     monkeypatch.setenv("FACELIB_CACHE", str(tmp_path))

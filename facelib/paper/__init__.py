@@ -19,6 +19,7 @@ __getattr__, __dir__, __all__ = hand_out(
         "deciding": "judging Judging by_frame files",
         "robust_plots": "",
         "standins": "",
+        "deploying": "",
         "reproduce": "run plan notebooks parse_setting NotebookError",
         "release": "publish",
     },

@@ -48,14 +48,24 @@ class Judging:
 
 def shipped(setting: Setting, name: str = decision.DEFAULT) -> Judging:
     """A shipped network on the test pairs, its faces framed by the detector as the card wants them."""
-    faces, chosen = setting.scored, setting.pairs
+    card = decision.read_card(name)
+    setting.used["cards"] = {name: card_key(card)}
+    faces, pixels, chosen, lost = framed(setting, setting.pairs, card.size)
+    return Judging(card, faces, chosen, decision.load(name).embedder(pixels), lost)
+
+
+def framed(setting: Setting, chosen: Pairs, size: int) -> tuple[PackedFaces, np.ndarray, Pairs, int]:
+    """The photos that pairs of the test set name, framed by the detector.
+
+    Returns
+    -------
+    The photos; (n, size, size, 3) uint8; the pairs as rows of these; how many show no face and are cut as packed.
+    """
     rows = np.unique([chosen.left, chosen.right])
     places = np.searchsorted(rows, chosen.left), np.searchsorted(rows, chosen.right)
-    faces, card = faces.select(rows), decision.read_card(name)
-    setting.used["cards"] = {name: card_key(card)}
-    pixels, lost = _framed(setting, faces, card.size)
-    vectors = decision.load(name).embedder(pixels)
-    return Judging(card, faces, Pairs(*places, chosen.genuine, chosen.fold), vectors, lost)
+    faces = setting.scored.select(rows)
+    pixels, lost = _framed(setting, faces, size)
+    return faces, pixels, Pairs(*places, chosen.genuine, chosen.fold), lost
 
 
 def _framed(setting: Setting, faces: PackedFaces, size: int, **how) -> tuple[np.ndarray, int]:

@@ -13,5 +13,9 @@ __getattr__, __dir__, __all__ = hand_out(
         "decision": "load compare decide read_card write_card Card Comparison Decision Verifier",
         "cards": "make_card",
         "export": "to_onnx",
+        "gallery": "Gallery enrol",
+        "recognition": "Seen identify",
+        "search": "searcher",
+        "interface": "panel",
     },
 )

@@ -16,6 +16,8 @@ __getattr__, __dir__, __all__ = hand_out(
         "calibration": "far_thresholds FarThreshold fit_logistic Logistic",
         "judging": "reliability Reliability brier cllr min_cllr judge shares",
         "draws": "small_draws second_peak",
+        "identification": "Probes",
+        "clustering": "clusters agreement_of likeness",
         "resampling": "Bootstrap",
         "protocol": "view2 View2 scores fold_distances own_fold centred auc_by_source "
         "METRICS FARS POOLED VALIDATION_PAIRS",

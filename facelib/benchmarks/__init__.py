@@ -11,5 +11,6 @@ __getattr__, __dir__, __all__ = hand_out(
         "serving": "startup inference loading load_as_lists sample_folder",
         "engines": "training_speed layer_comparison augmentation_cost medians ratios ENGINES",
         "scale": "paper_scale",
+        "galleries": "",
     },
 )

@@ -29,7 +29,8 @@ def drawn(photo: np.ndarray, seen: Sequence[Seen]) -> np.ndarray:
     for each in seen:
         colour, box = _COLOURS[each.name is not None], tuple(each.face.box.tolist())
         draw.rectangle(box, outline=colour, width=max(2, size // 8))
-        place, text, font = (box[0], box[3] + 2), label(each), ImageFont.load_default(size)
+        text, font = label(each), ImageFont.load_default(size)
+        place = max(0, min(box[0], canvas.width - draw.textlength(text, font))), min(box[3], canvas.height - 1.3 * size)
         draw.rectangle(draw.textbbox(place, text, font), fill=(255, 255, 255))
         draw.text(place, text, colour, font)
     return np.asarray(canvas)
@@ -37,7 +38,7 @@ def drawn(photo: np.ndarray, seen: Sequence[Seen]) -> np.ndarray:
 
 def label(seen: Seen) -> str:
     """What stands at a face: the name with the probability of a pair of that person, or a question mark."""
-    return f"{seen.name} {seen.decision.probability:.0%}" if seen.name else "?"
+    return f"{seen.name} {seen.decision.probability:.1%}" if seen.name else "?"
 
 
 def sentence(seen: Seen) -> str:

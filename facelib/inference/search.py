@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 EXACT_UP_TO = 100_000  # features that are compared one by one: some 50 ms of one core
-LISTS, PROBES = 1024, 8  # clusters of the approximate index at most; how many of them a query looks into
+LISTS, PROBES = 1024, 32  # clusters of the approximate index at most; how many of them a query looks into
 BLOCK = 1 << 24  # scores held at once
 
 Search = Callable[[np.ndarray, int], np.ndarray]  # queries (m, d) and k to rows (m, k), the nearest first

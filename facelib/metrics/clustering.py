@@ -34,23 +34,31 @@ def agreement_of(found: Array, people: Array, weights: Array | None = None) -> d
 
     Pairwise precision is the share of the pairs in one cluster that show one person, recall the share of the pairs of
     one person that are in one cluster. B-cubed (Bagga and Baldwin 1998) takes the same shares for each photo, itself
-    included, and their mean over photos. ``weights``: how often each of the people, in order, counts; as in
-    `intervals.identity_weights` pairs of two people count by the product.
+    included, and their mean over photos. ``weights`` (n,): how often a photo counts, with its half of each pair.
     """
-    return _scores(_table(found, people), weights)
+    weights = np.ones(len(people)) if weights is None else weights
+    both, cluster, own = _sizes(found, people)
+    right, taken, there = ((weights * (count - 1)).sum() for count in (both, cluster, own))
+    precision, recall = ((weights * both / count).sum() / weights.sum() for count in (cluster, own))
+    return {
+        "pairwise_precision": _ratio(right, taken),
+        "pairwise_recall": _ratio(right, there),
+        "pairwise_f": _ratio(2 * right, taken + there),
+        "bcubed_precision": float(precision),
+        "bcubed_recall": float(recall),
+        "bcubed_f": float(2 * precision * recall / (precision + recall)),
+    }
 
 
 def judge(found: Array, people: Array, replicates: int = 1000, seed: int = 0) -> dict[str, Estimate]:
-    """`agreement_of` with 95 % intervals over people, the clusters as they are; n counts the photos."""
-    table = _table(found, people)
-    rng = np.random.default_rng(seed)
-    draws = rng.integers(len(table), size=(replicates, len(table)))
-    drawn = [_scores(table, np.bincount(draw, minlength=len(table))) for draw in draws]
-    measured = {}
-    for name, value in _scores(table).items():
-        low, high = np.nanquantile([each[name] for each in drawn], [0.025, 0.975])
-        measured[name] = Estimate(value, float(low), float(high), len(people))
-    return measured
+    """`agreement_of` with 95 % intervals over people, whose photos stay in the clusters as they are; n counts photos."""
+    _, person = np.unique(people, return_inverse=True)
+    count = person.max() + 1
+    draws = np.random.default_rng(seed).integers(count, size=(replicates, count))
+    drawn = [agreement_of(found, people, np.bincount(draw, minlength=count)[person]) for draw in draws]
+    ends = {name: np.nanquantile([each[name] for each in drawn], [0.025, 0.975]) for name in drawn[0]}
+    measured = agreement_of(found, people)
+    return {name: Estimate(value, *ends[name].tolist(), len(people)) for name, value in measured.items()}
 
 
 def likeness(vectors: Array, labels: Array) -> Array:
@@ -63,32 +71,11 @@ def likeness(vectors: Array, labels: Array) -> Array:
         return (np.einsum("nd,nd->n", unit, sums[person]) - 1) / np.where(counts == 1, np.nan, counts - 1)[person]
 
 
-def _table(found: Array, people: Array) -> Array:
-    from sklearn.metrics.cluster import contingency_matrix
-
-    return contingency_matrix(people, found).astype(float)  # people x clusters
-
-
-def _scores(table: Array, weights: Array | None = None) -> dict[str, float]:
-    weights = np.ones(len(table)) if weights is None else np.asarray(weights, float)
-    own, photos = weights[:, None] * table, table.sum(1)
-    others = own.sum(0) - own  # photos of other people in the same cluster
-    genuine = (own * (table - 1)).sum() / 2
-    impostor = (own * others).sum() / 2
-    all_genuine = (weights * photos * (photos - 1)).sum() / 2
-    with np.errstate(invalid="ignore"):
-        pure = np.where(table > 0, table / (table + others), 0)
-    total = (weights * photos).sum()
-    precision, recall = (own * pure).sum() / total, (own * table / photos[:, None]).sum() / total
-    pairwise = _ratio(genuine, genuine + impostor), _ratio(genuine, all_genuine)
-    return {
-        "pairwise_precision": pairwise[0],
-        "pairwise_recall": pairwise[1],
-        "pairwise_f": _ratio(2 * genuine, genuine + impostor + all_genuine),
-        "bcubed_precision": float(precision),
-        "bcubed_recall": float(recall),
-        "bcubed_f": _ratio(2 * precision * recall, precision + recall),
-    }
+def _sizes(found: Array, people: Array) -> tuple[Array, Array, Array]:
+    """Of each photo how many share its cluster and person, its cluster, and its person, itself included."""
+    pairs = np.unique(np.stack([found, people]), axis=1, return_inverse=True, return_counts=True)
+    columns = [pairs, *(np.unique(one, return_inverse=True, return_counts=True) for one in (found, people))]
+    return tuple(counts[number.ravel()] for _, number, counts in columns)
 
 
 def _ratio(part: float, whole: float) -> float:

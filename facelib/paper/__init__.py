@@ -17,6 +17,8 @@ __getattr__, __dir__, __all__ = hand_out(
         "speed_plots": "",
         "decision_plots": "",
         "deciding": "judging Judging",
+        "identifying": "album Album",
+        "identification_plots": "",
         "reproduce": "run plan notebooks parse_setting NotebookError",
         "release": "publish",
     },

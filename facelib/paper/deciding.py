@@ -52,15 +52,27 @@ def shipped(setting: Setting, name: str = decision.DEFAULT) -> Judging:
     places = np.searchsorted(rows, chosen.left), np.searchsorted(rows, chosen.right)
     faces, card = faces.select(rows), decision.read_card(name)
     setting.used["cards"] = {name: card_key(card)}
+    [(pixels, lost)] = framed(setting, [faces], card.size)
+    vectors = decision.load(name).embedder(pixels)
+    return Judging(card, faces, Pairs(*places, chosen.genuine, chosen.fold), vectors, lost)
+
+
+def framed(setting: Setting, parts: list[PackedFaces], size: int) -> list[tuple[np.ndarray, int]]:
+    """Of parts of the test set the faces as the detector frames them, (n, size, size, 3) uint8 each.
+
+    A photo in which it finds none is cut as packed; how many there were stands beside the faces.
+    """
     source = catalog.source(setting["test_set"])
     root = archives.members(source).root
-    inside = [root + path for path in faces.paths]
-    framed = aligned.faces(source, inside, card.size)
-    pixels = faces.take(np.arange(len(faces)))
-    for row, path in enumerate(inside):
-        pixels[row] = framed.get(path, pixels[row])
-    vectors = decision.load(name).embedder(pixels)
-    return Judging(card, faces, Pairs(*places, chosen.genuine, chosen.fold), vectors, len(inside) - len(framed))
+    done = []
+    for faces in parts:
+        inside = [root + path for path in faces.paths]
+        found = aligned.faces(source, inside, size)
+        pixels = faces.take(np.arange(len(faces)))
+        for row, path in enumerate(inside):
+            pixels[row] = found.get(path, pixels[row])
+        done.append((pixels, len(inside) - len(found)))
+    return done
 
 
 def fitted(setting: Setting) -> Judging:

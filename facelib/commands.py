@@ -88,6 +88,9 @@ def identify_command(options: argparse.Namespace) -> int:
         print(json.dumps([face | fact for face, fact in zip(faces, facts, strict=True)]))
     else:
         print("\n".join(map(interface.sentence, seen)) or "no face found")
+        if any(each.name for each in seen):
+            alarms = recognition.false_alarms(known, recognition.strict(verifier.card, options.far).far)
+            print(f"with {len(known)} photos in the gallery up to {alarms:.0%} of strangers would get a name")
     return DONE if any(each.name for each in seen) else NOT_ALL
 
 

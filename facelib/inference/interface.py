@@ -22,13 +22,14 @@ _COLOURS = {True: (0, 150, 60), False: (200, 90, 0)}  # of faces with a name, an
 
 
 def drawn(photo: np.ndarray, seen: Sequence[Seen]) -> np.ndarray:
-    """A copy of a picture with a box and a name, or a question mark, at each face."""
-    canvas = Image.fromarray(photo)
+    """A copy of a picture with a box and a name, or a question mark, at each face; a small one is enlarged."""
+    times = max(1, round(_WIDEST / max(photo.shape[:2])))
+    canvas = Image.fromarray(photo.repeat(times, 0).repeat(times, 1))
     draw = ImageDraw.Draw(canvas)
-    size = max(12, round(max(canvas.size) / 40))
+    size = max(12, round(max(canvas.size) / 45))
     for each in seen:
-        colour, box = _COLOURS[each.name is not None], tuple(each.face.box.tolist())
-        draw.rectangle(box, outline=colour, width=max(2, size // 8))
+        colour, box = _COLOURS[each.name is not None], tuple((times * each.face.box).tolist())
+        draw.rectangle(box, outline=colour, width=max(2, size // 6))
         text, font = label(each), ImageFont.load_default(size)
         place = max(0, min(box[0], canvas.width - draw.textlength(text, font))), min(box[3], canvas.height - 1.3 * size)
         draw.rectangle(draw.textbbox(place, text, font), fill=(255, 255, 255))

@@ -66,6 +66,14 @@ def strict(card: Card, far: float | None = None) -> FarThreshold:
     )
 
 
+def false_alarms(gallery: Gallery, far: float) -> float:
+    """Share of strangers who would be taken for somebody, if the photos of the gallery erred independently.
+
+    They err together, so that it is less: rather a bound than an estimate.
+    """
+    return 1 - (1 - far) ** len(gallery)
+
+
 def everybody(paths: Sequence[str], verifier: Verifier) -> tuple[list[str], np.ndarray, dict[str, str]]:
     """All faces of some photos: of each its photo, their features (n, d), and of other photos why they show none."""
     photos, vectors, refused = [], [], {}

@@ -51,7 +51,7 @@ def agreement_of(found: Array, people: Array, weights: Array | None = None) -> d
 
 
 def judge(found: Array, people: Array, replicates: int = 1000, seed: int = 0) -> dict[str, Estimate]:
-    """`agreement_of` with 95 % intervals over people, whose photos stay in the clusters as they are; n counts photos."""
+    """`agreement_of` with 95 % intervals over people, whose photos stay in their clusters; n counts photos."""
     _, person = np.unique(people, return_inverse=True)
     count = person.max() + 1
     draws = np.random.default_rng(seed).integers(count, size=(replicates, count))

@@ -24,7 +24,7 @@ def identification(found: Probes, most: int = 20) -> np.ndarray:
     return axes
 
 
-def contact_sheet(faces: PackedFaces, clusters: np.ndarray, rows: int = 5, columns: int = 8) -> np.ndarray:
+def contact_sheet(faces: PackedFaces, clusters: np.ndarray, rows: int = 4, columns: int = 6) -> np.ndarray:
     """A row for each of the largest clusters (numbers (n,), 0 the largest): its first faces, by whom they show."""
     grid, titles = [], []
     for number in range(min(rows, clusters.max() + 1)):

@@ -5,7 +5,14 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from facelib.data.pairs import draw_pairs
-from facelib.metrics import Bootstrap, accuracy_curves, bootstrap, paired_bootstrap, precision_recall_band
+from facelib.metrics import (
+    Bootstrap,
+    accuracy_curves,
+    bootstrap,
+    mean_over_people,
+    paired_bootstrap,
+    precision_recall_band,
+)
 
 LABELS = np.repeat(np.arange(12), 5)
 
@@ -55,3 +62,11 @@ def test_people_are_counted_once(scored):
     some = pairs.select([0, 1, 60])
     shown = {*LABELS[some.left], *LABELS[some.right]}
     assert Bootstrap(some, LABELS).people == len(shown)
+
+
+def test_a_mean_over_people_draws_people_and_not_photos():
+    people = np.repeat(np.arange(100), 5)
+    values = (people < 30).astype(float)
+    found = mean_over_people(values, people)
+    assert found.value == 0.3 and found.n == 500
+    assert found.high - found.low == pytest.approx(2 * 1.96 * np.sqrt(0.3 * 0.7 / 100), rel=0.1)

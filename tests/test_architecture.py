@@ -26,6 +26,7 @@ FLOORS = {  # height of each room, or module of none, above the ground
             ("training",),
             ("benchmarks",),
             ("paper",),
+            ("commands",),
             ("cli",),
             ("__main__",),
         )

@@ -14,5 +14,6 @@ __getattr__, __dir__, __all__ = hand_out(
         "rounding": "Candidate Compared",
         "scale": "paper_scale",
         "robustness": "bench Bench",
+        "galleries": "",
     },
 )

@@ -15,5 +15,9 @@ __getattr__, __dir__, __all__ = hand_out(
         "export": "to_onnx to_paddle to_int8",
         "attack": "signs attacked",
         "updates": "Log follow",
+        "gallery": "Gallery enrol",
+        "recognition": "Seen identify",
+        "search": "searcher",
+        "interface": "panel",
     },
 )

@@ -20,6 +20,8 @@ __getattr__, __dir__, __all__ = hand_out(
         "robust_plots": "",
         "standins": "",
         "deploying": "",
+        "identifying": "album Album",
+        "identification_plots": "",
         "reproduce": "run plan notebooks parse_setting NotebookError",
         "release": "publish",
     },

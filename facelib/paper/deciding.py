@@ -50,11 +50,11 @@ def shipped(setting: Setting, name: str = decision.DEFAULT) -> Judging:
     """A shipped network on the test pairs, its faces framed by the detector as the card wants them."""
     card = decision.read_card(name)
     setting.used["cards"] = {name: card_key(card)}
-    faces, pixels, chosen, lost = framed(setting, setting.pairs, card.size)
+    faces, pixels, chosen, lost = framed_pairs(setting, setting.pairs, card.size)
     return Judging(card, faces, chosen, decision.load(name).embedder(pixels), lost)
 
 
-def framed(setting: Setting, chosen: Pairs, size: int) -> tuple[PackedFaces, np.ndarray, Pairs, int]:
+def framed_pairs(setting: Setting, chosen: Pairs, size: int) -> tuple[PackedFaces, np.ndarray, Pairs, int]:
     """The photos that pairs of the test set name, framed by the detector.
 
     Returns
@@ -64,11 +64,11 @@ def framed(setting: Setting, chosen: Pairs, size: int) -> tuple[PackedFaces, np.
     rows = np.unique([chosen.left, chosen.right])
     places = np.searchsorted(rows, chosen.left), np.searchsorted(rows, chosen.right)
     faces = setting.scored.select(rows)
-    pixels, lost = _framed(setting, faces, size)
+    pixels, lost = framed(setting, faces, size)
     return faces, pixels, Pairs(*places, chosen.genuine, chosen.fold), lost
 
 
-def _framed(setting: Setting, faces: PackedFaces, size: int, **how) -> tuple[np.ndarray, int]:
+def framed(setting: Setting, faces: PackedFaces, size: int, **how) -> tuple[np.ndarray, int]:
     """Faces of the test set as the detector or a crop frames them, and how many stay as packed; see `aligned.faces`."""
     source = catalog.source(setting["test_set"])
     root = archives.members(source).root
@@ -92,8 +92,8 @@ def by_frame(setting: Setting, judged: Judging) -> dict[str, np.ndarray]:
     crop, seed = tuple(faces.manifest["crop"]), setting["seed"]
     pixels = {
         "crop.": faces.take(np.arange(len(faces))),
-        "crop.perturbed_": _framed(setting, faces, size, crop=crop, moved=seed)[0],
-        "detect.perturbed_": _framed(setting, faces, size, moved=seed)[0],
+        "crop.perturbed_": framed(setting, faces, size, crop=crop, moved=seed)[0],
+        "detect.perturbed_": framed(setting, faces, size, moved=seed)[0],
     }
     embed = decision.load(judged.card.name).embedder
     vectors = {"detect.": judged.vectors} | {name: embed(each) for name, each in pixels.items()}

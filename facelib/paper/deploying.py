@@ -35,7 +35,7 @@ def candidates(setting: Setting) -> dict[str, Candidate]:
     view1 = pairs.match_lfw_pairs([*protocols.view1("train"), *protocols.view1("test")], setting.scored.paths)
     card = decision.read_card(decision.DEFAULT)
     setting.used["cards"] = {decision.DEFAULT: deciding.card_key(card)}
-    parts = [Compared(*deciding.framed(setting, chosen, card.size)[1:3]) for chosen in (view1, setting.pairs)]
+    parts = [Compared(*deciding.framed_pairs(setting, chosen, card.size)[1:3]) for chosen in (view1, setting.pairs)]
     weights = decision.weights_folder() / f"{decision.DEFAULT}.npz"
     whole = [Compared(setting.scored, chosen) for chosen in (view1, setting.pairs)]
     return {

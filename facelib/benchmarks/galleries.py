@@ -55,7 +55,7 @@ def compare(faces: int, queries: int = 100, k: int = 5, seed: int = 0) -> dict[s
         "approximate_ms": approximate_ms,
         "recall": np.array([np.isin(one, other).mean() for one, other in zip(right, found, strict=True)]),
         "exact_gib": np.array([vectors.nbytes / 2**30]),
-        "approximate_gib": np.array([faiss.serialize_index(approximate.index).nbytes / 2**30]),
+        "approximate_gib": np.array([faiss.serialize_index(approximate.index).nbytes / 2**30]),  # type: ignore[attr-defined]
         "build_s": np.array([build]),
     }
 

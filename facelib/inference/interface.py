@@ -95,18 +95,22 @@ def panel(path: str | os.PathLike | None = None, network: str = decision.DEFAULT
         status.value = f'<pre data-status="{state}">{html.escape(text)}</pre>'
 
     def on_photos(change) -> None:
+        if not change.new:
+            return
         tell("enrolling ...", "busy")
         tell(enrolled(path, name.value, [(each.name, bytes(each.content)) for each in change.new], network))
 
     def on_picture(change) -> None:
+        if not change.new:
+            return
         tell("looking ...", "busy")
         answer, found = recognised(path, bytes(change.new[0].content), network)
         if found is not None:
             shown.value, shown.layout.display = png(found), "block"
         tell(answer)
 
-    photos.observe(lambda change: change.new and on_photos(change), "value")
-    picture.observe(lambda change: change.new and on_picture(change), "value")
+    photos.observe(on_photos, "value")
+    picture.observe(on_picture, "value")
     tell("Give a name and photos of that person; then a picture of anybody.")
     return ipywidgets.VBox([ipywidgets.HBox([name, photos]), picture, status, shown])
 

@@ -63,7 +63,7 @@ def approximate(vectors: np.ndarray, metric: str) -> Search:
     def search(queries: np.ndarray, k: int) -> np.ndarray:
         return index.search(ready(queries), k)[1]
 
-    search.index = index
+    search.index = index  # type: ignore[attr-defined]
     return search
 
 

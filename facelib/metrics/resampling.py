@@ -9,7 +9,7 @@ import numpy as np
 from numpy import ndarray as Array
 
 from facelib.data.pairs import Pairs
-from facelib.metrics import curves, intervals
+from facelib.metrics import bands, curves, intervals
 from facelib.metrics.intervals import Comparison, Estimate
 
 
@@ -46,19 +46,19 @@ class Bootstrap:
         return intervals.rank_correlation(statistic, *given, at=at, **self._drawn)
 
     def band(self, distances: Array, recalls: Array) -> tuple[Array, Array, Array]:
-        """Low, median and high precision at recalls; see `intervals.precision_recall_band`."""
-        return intervals.precision_recall_band(distances, self.pairs.genuine, *self._people, recalls, **self._drawn)
+        """Low, median and high precision at recalls; see `bands.precision_recall_band`."""
+        return bands.precision_recall_band(distances, self.pairs.genuine, *self._people, recalls, **self._drawn)
 
     def roc(self, distances: Array) -> tuple[Array, ...]:
         """FAR and TAR over all thresholds; then FARs from the smallest that shows, and the TAR's band there."""
         far, tar, _ = curves.roc(distances, self.pairs.genuine)
         grid = np.geomspace(1 / (~self.pairs.genuine).sum(), 1, 60)
         given = distances, self.pairs.genuine, *self._people, grid
-        return far, tar, grid, *intervals.roc_band(*given, **self._drawn)
+        return far, tar, grid, *bands.roc_band(*given, **self._drawn)
 
     def enclosure(self, a: Array, b: Array, recalls: Array) -> Estimate:
-        """At what share of recalls the P-R curve of distances a is not below that of b; see `intervals.enclosure`."""
-        return intervals.enclosure(a, b, self.pairs.genuine, *self._people, recalls, **self._drawn)
+        """At what share of recalls the P-R curve of distances a is not below that of b; see `bands.enclosure`."""
+        return bands.enclosure(a, b, self.pairs.genuine, *self._people, recalls, **self._drawn)
 
     def far_ratio(self, distances: Array, threshold: float, part: Array) -> Estimate:
         """FAR among the pairs of ``part`` ((n,) bool) over the FAR among the others, at a threshold."""
@@ -71,8 +71,8 @@ class Bootstrap:
         return Estimate(float(values[0]), float(low), float(high), int((some | others).sum()))
 
     def accuracies(self, distances: Array, thresholds: Array) -> tuple[Array, Array]:
-        """Accuracy over thresholds (k,), and over the draws (replicates, k); see `intervals.accuracy_curves`."""
-        return intervals.accuracy_curves(distances, self.pairs.genuine, self._people, thresholds, **self._drawn)
+        """Accuracy over thresholds (k,), and over the draws (replicates, k); see `bands.accuracy_curves`."""
+        return bands.accuracy_curves(distances, self.pairs.genuine, self._people, thresholds, **self._drawn)
 
     def thresholds(self, distances: Array) -> Array:
         """Most accurate threshold of the pairs, and of each draw of people within each fold (source): (1 + draws,)."""

@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -174,7 +175,7 @@ def pictures(setting: Setting, most: int) -> Pictures:
         paths[Path(path).parent.name].append(path)
     people = [name for name in sorted(paths) if len(paths[name]) > ENROLLED][:most]
     people = people[: len(people) // 3 * 3]
-    content = dict(listing.read([path for name in people for path in paths[name][: ENROLLED + 1]]))
+    content: dict[str, Any] = dict(listing.read([path for name in people for path in paths[name][: ENROLLED + 1]]))
     photos = [(name, path, content[path]) for name in people for path in paths[name][:ENROLLED]]
     with tempfile.TemporaryDirectory() as folder:
         known, refused = gallery.enrol(Path(folder, "people.npz"), photos, verifier, "central")

@@ -21,7 +21,7 @@ from sklearn.metrics import (
 )
 
 from facelib import metrics
-from facelib.metrics import distances, intervals
+from facelib.metrics import bands, distances, intervals
 
 
 def draw(n=200, seed=0, decimals=1):
@@ -576,7 +576,7 @@ def test_precision_recall_band_equals_brute_force():
         precision, recall, _ = precision_recall_curve(genuine, -distances, sample_weight=weight)
         precision, recall = precision[-2::-1], recall[-2::-1]  # recall grows; the end point is cut
         curves.append([precision[np.argmax(recall >= r - 1e-12)] for r in grid])
-    band = intervals.precision_recall_band(distances, genuine, left, right, grid, replicates=60)
+    band = bands.precision_recall_band(distances, genuine, left, right, grid, replicates=60)
     np.testing.assert_allclose(band, np.quantile(curves, [0.025, 0.5, 0.975], axis=0))
 
 
@@ -584,7 +584,7 @@ def test_precision_recall_band_leaves_out_replicates_without_genuine_pairs():
     # Only person 0 has genuine pairs: about 1 replicate in 3 draws none of them.
     left, right = np.array([0, 0, 1, 2, 3]), np.array([0, 0, 2, 3, 4])
     distances = np.array([1.0, 2.0, 3.0, 4.0, 5.0])
-    band = intervals.precision_recall_band(distances, left == right, left, right, [0.5, 1.0], 50)
+    band = bands.precision_recall_band(distances, left == right, left, right, [0.5, 1.0], 50)
     np.testing.assert_array_equal(band, np.ones((3, 2)))
 
 
@@ -596,7 +596,7 @@ def test_roc_band_equals_brute_force():
         passed = distances[None] <= np.append(distances, -1)[:, None]
         tar, far = ((passed * kind * weight).sum(1) / (kind * weight).sum() for kind in (genuine, ~genuine))
         tars.append([tar[far <= most + 1e-12].max() for most in grid])
-    band = intervals.roc_band(distances, genuine, left, right, grid, replicates=60)
+    band = bands.roc_band(distances, genuine, left, right, grid, replicates=60)
     np.testing.assert_allclose(band, np.quantile(tars, [0.025, 0.975], axis=0))
 
 
@@ -605,16 +605,16 @@ def test_enclosure_is_the_share_of_recalls_at_which_one_curve_is_nowhere_below()
     left, right = np.array([0, 1, 2, 0, 1]), np.array([0, 1, 2, 1, 2])
     better, worse = np.array([1.0, 2.0, 4.0, 3.0, 5.0]), np.array([1.0, 3.0, 5.0, 2.0, 4.0])
     given, grid = (left == right, left, right), np.array([1, 2, 3]) / 3
-    assert intervals.enclosure(better, worse, *given, grid, 20).value == 1
-    assert intervals.enclosure(worse, better, *given, grid, 20).value == pytest.approx(1 / 3)  # alike at first
-    found = intervals.enclosure(worse, better, *given, grid, 200)
+    assert bands.enclosure(better, worse, *given, grid, 20).value == 1
+    assert bands.enclosure(worse, better, *given, grid, 20).value == pytest.approx(1 / 3)  # alike at first
+    found = bands.enclosure(worse, better, *given, grid, 200)
     assert 0 <= found.low <= found.value <= found.high <= 1 and found.n == 5
 
 
 @pytest.mark.parametrize("grid", [[0, 0.5], [0.5, 1.1]])
 def test_precision_recall_band_refuses_recalls_without_a_threshold(grid):
     with pytest.raises(ValueError, match="recall_grid"):
-        intervals.precision_recall_band(*draw_people(), grid, replicates=2)
+        bands.precision_recall_band(*draw_people(), grid, replicates=2)
 
 
 def test_the_area_under_the_precision_steps_is_the_average_precision():

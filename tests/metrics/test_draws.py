@@ -4,7 +4,7 @@ from scipy.spatial.distance import cosine, euclidean
 from sklearn.metrics import average_precision_score, precision_recall_curve
 
 from facelib.data import pairs
-from facelib.metrics import draws, intervals
+from facelib.metrics import bands, draws, intervals
 
 
 @pytest.fixture(scope="module")
@@ -20,7 +20,7 @@ def test_curves_equal_counting_pair_by_pair():
     left, right = rng.integers(0, 12, (2, 60))
     genuine, distances = left == right, rng.random(60).round(1)
     thresholds = np.array([-1, 0.0, 0.3, 0.55, 1.0, 2.0])
-    measured, resampled = intervals.accuracy_curves(
+    measured, resampled = bands.accuracy_curves(
         distances, genuine, (left, right), thresholds, replicates=20, seed=4
     )
     assert measured == pytest.approx([np.mean((distances <= t) == genuine) for t in thresholds])

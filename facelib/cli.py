@@ -9,6 +9,10 @@ import argparse
 import json
 import sys
 from dataclasses import asdict, replace
+from pathlib import Path
+
+from facelib import commands as photo_commands
+from facelib import runtime
 
 SAME, DIFFERENT, ERROR = 0, 1, 2  # exit codes of compare
 
@@ -16,14 +20,14 @@ SAME, DIFFERENT, ERROR = 0, 1, 2  # exit codes of compare
 def main(arguments: list[str] | None = None) -> int:
     """Run a command and return the exit status: 0 done, 1 failed, 2 wrong arguments, 130 interrupted.
 
-    Of ``compare`` 0 is the same person, 1 different people, 2 an error.
+    Of ``compare`` 0 is the same person, 1 different people, 2 an error; of the other commands on photos see `commands`.
     """
     options = _parser().parse_args(arguments)
     try:
         return options.run(options) or 0
     except (ValueError, RuntimeError, OSError) as error:  # of the rooms: each says what to do
         print(error, file=sys.stderr)
-        return getattr(error, "exit_status", 1)
+        return getattr(error, "exit_status", getattr(options, "error", 1))
     except KeyboardInterrupt:
         print("Interrupted. What is finished stays; the same command goes on from there.", file=sys.stderr)
         return 130
@@ -59,6 +63,8 @@ def _parser() -> argparse.ArgumentParser:
     notebooks = commands.add_parser("reproduce", help="run the notebooks in order and write every figure and number")
     training = commands.add_parser("train", help="train the network of 02_train, on several machines where launched so")
     add_compare(commands)
+    add_export(commands)
+    photo_commands.add(commands)
     for command, run in ((notebooks, reproduce), (training, train)):
         command.set_defaults(run=run)
         about = "data and scale: demo (default), lfw, paper, or the path of a .yaml file of your own"
@@ -86,28 +92,59 @@ def add_compare(commands) -> None:
     compare.add_argument("--far", type=float, metavar="RATE", help="false accept rate: 0.1, 0.01 (default) or 0.001")
     about = "share of pairs that show one person where you ask (default 0.5); moves the probability alone"
     compare.add_argument("--prior", type=float, default=0.5, metavar="SHARE", help=about)
-    compare.set_defaults(run=compare_command)
+    compare.set_defaults(run=compare_command, error=ERROR)
 
 
 def compare_command(options: argparse.Namespace) -> int:
     """Print what `facelib.compare` says of two photos: 0 the same person, 1 different people, 2 an error."""
     from facelib.inference import decision
 
-    try:
-        if not 0 < options.prior < 1:
-            raise ValueError(f"--prior is a share between 0 and 1, such as 0.5; got {options.prior:g}.")
-        far = decision.FAR if options.far is None else options.far
-        which = "largest" if options.largest else "only"
-        found = decision.load(options.network or decision.DEFAULT).compare(
-            options.a, options.b, which=which, far=far, prior=options.prior
-        )
-        if options.boxes:
-            write_boxes(options.boxes, (options.a, options.b), found.faces)
-    except (ValueError, OSError) as error:
-        print(error, file=sys.stderr)
-        return ERROR
+    if not 0 < options.prior < 1:
+        raise ValueError(f"--prior is a share between 0 and 1, such as 0.5; got {options.prior:g}.")
+    far = decision.FAR if options.far is None else options.far
+    which = "largest" if options.largest else "only"
+    found = decision.load(options.network or decision.DEFAULT).compare(
+        options.a, options.b, which=which, far=far, prior=options.prior
+    )
+    if options.boxes:
+        write_boxes(options.boxes, (options.a, options.b), found.faces)
     print(json.dumps(as_record(found)) if options.json else as_text(found))
     return SAME if found.same else DIFFERENT
+
+
+def add_export(commands) -> None:
+    """Add ``export`` to the subparsers of a command line."""
+    export = commands.add_parser("export", help="write a trained network as a file for other programs")
+    export.add_argument("name", metavar="NAME", help="a network of data/weights, or the path of its .npz file")
+    export.add_argument("out", metavar="OUT", help="the .onnx file to write; of --to paddle a folder")
+    about = "onnx (default; needs the extra `export`), or paddle, for Paddle's inference engine"
+    export.add_argument("--to", choices=["onnx", "paddle"], default="onnx", help=about)
+    about = "fp32 (default), or int8: 8-bit ONNX, its ranges taken from photos of celebfaces or LFW"
+    export.add_argument("--precision", choices=["fp32", "int8"], default="fp32", help=about)
+    export.set_defaults(run=export_command)
+
+
+def export_command(options: argparse.Namespace) -> None:
+    """Write a network of ``data/weights`` or of a file for other programs; its features are checked."""
+    from facelib.inference import export
+
+    weights = runtime.ROOT / "data" / "weights" / f"{options.name}.npz"
+    weights = Path(options.name) if options.name.endswith(".npz") else weights
+    if not weights.exists():
+        known = ", ".join(sorted(path.stem for path in weights.parent.glob("*.npz")))
+        raise FileNotFoundError(f"There is no network '{options.name}' to export. Known are: {known or 'none'}.")
+    if options.precision == "int8" and options.to == "paddle":
+        raise ValueError("--precision int8 is for --to onnx.")
+    try:
+        if options.to == "paddle":
+            written = export.to_paddle(weights, options.out)
+        elif options.precision == "int8":
+            written = export.to_int8(export.cached(weights), export.calibration_faces(), options.out)
+        else:
+            written = export.to_onnx(weights, options.out)
+    except ModuleNotFoundError as error:
+        raise ValueError(f"{error.name} is missing: pip install 'facelib[export]'.") from error
+    print(written)
 
 
 def as_record(found) -> dict:

@@ -50,6 +50,11 @@ def cpu_model() -> str:
     return _cpuinfo().get("model name") or platform.processor() or platform.machine()
 
 
+def cpu_flags() -> frozenset[str]:
+    """Instruction sets of the CPU by the kernel's names, such as ``avx512_vnni``; empty where the system tells none."""
+    return frozenset(_cpuinfo().get("flags", "").split())
+
+
 def mkl_cpu_type(vendor: str, flags: str) -> str | None:
     """Value of ``MKL_DEBUG_CPU_TYPE`` that puts Paddle's MKL on a fast path, or None to leave it.
 

@@ -26,6 +26,7 @@ FLOORS = {  # height of each room, or module of none, above the ground
             ("training",),
             ("benchmarks",),
             ("paper",),
+            ("commands",),
             ("cli",),
             ("__main__",),
         )
@@ -33,8 +34,8 @@ FLOORS = {  # height of each room, or module of none, above the ground
     for room in rooms
 }
 
-MODULE, ROOM, ALL = 250, 2000, 11600  # lines
-ROOMS = {"data": 4130, "paper": 2100}  # of data 510 one drawing, 900 readers of published layouts, 300 the detector
+MODULE, ROOM, ALL = 250, 2000, 13000  # lines
+ROOMS = {"data": 4300, "paper": 2400}  # of data 510 one drawing, 900 readers of published layouts, 300 the detector
 MODULES = {"data/rendered.py": 515}  # one long drawing
 
 HEAVY = {"paddle", "pandas", "matplotlib", "scipy", "sklearn"}

@@ -83,3 +83,48 @@ def test_an_interrupt_says_that_nothing_is_lost(monkeypatch, capsys):
 def test_the_console_script_is_this_function():
     text = (runtime.ROOT / "pyproject.toml").read_text()
     assert 'facelib = "facelib.cli:main"' in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["nobody", "out.onnx"], "no network 'nobody' to export. Known are: celebfaces-"),
+        (["lost.npz", "out.onnx"], "no network 'lost.npz'"),
+        (["celebfaces-cosface", "out", "--to", "paddle", "--precision", "int8"], "--precision int8 is for --to onnx"),
+    ],
+)
+def test_export_refuses_nonsense_in_one_line(capsys, arguments, complaint):
+    assert cli.main(["export", *arguments]) == 1
+    said = capsys.readouterr().err
+    assert complaint in said and len(said.splitlines()) == 1
+
+
+def test_export_hands_the_weights_to_what_was_asked_for(monkeypatch, capsys):
+    from facelib.inference import export
+
+    asked = []
+    for name in ("to_onnx", "to_paddle", "to_int8"):
+        monkeypatch.setattr(export, name, lambda *given, name=name: asked.append((name, *given)) or given[-1])
+    monkeypatch.setattr(export, "calibration_faces", lambda: "faces")
+    weights = runtime.ROOT / "data" / "weights" / "celebfaces-cosface.npz"
+    assert cli.main(["export", "celebfaces-cosface", "a.onnx"]) == 0
+    assert cli.main(["export", str(weights), "b", "--to", "paddle"]) == 0
+    assert cli.main(["export", "celebfaces-cosface", "c.onnx", "--precision", "int8"]) == 0
+    source = weights.with_suffix(".onnx")
+    assert asked == [
+        ("to_onnx", weights, "a.onnx"),
+        ("to_paddle", weights, "b"),
+        ("to_int8", source, "faces", "c.onnx"),
+    ]
+    assert capsys.readouterr().out.split() == ["a.onnx", "b", "c.onnx"]
+
+
+def test_export_without_its_packages_says_what_to_install(monkeypatch, capsys):
+    from facelib.inference import export
+
+    def missing(*_):
+        raise ModuleNotFoundError("No module named 'paddle2onnx'", name="paddle2onnx")
+
+    monkeypatch.setattr(export, "to_onnx", missing)
+    assert cli.main(["export", "celebfaces-cosface", "a.onnx"]) == 1
+    assert capsys.readouterr().err == "paddle2onnx is missing: pip install 'facelib[export]'.\n"

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from facelib import runtime
+from facelib.data import corruptions
 from facelib.paper import origins, release, reproduce, results, setup, shipped
 from facelib.training import runs
 
@@ -173,6 +174,13 @@ def test_lfw_protocol_is_reported_for_both_metrics(metric, number):
     assert entry["n"] == 6000 and entry["low"] <= entry["value"] <= entry["high"]
 
 
+def test_robustness_is_reported_for_every_severity():
+    keys = {f"robustness.{kind}.{each}.accuracy" for kind, some in corruptions.SEVERITIES.items() for each in some}
+    keys |= {f"robustness.fgsm.{epsilon}.survives" for epsilon in (1, 2, 4, 8)}
+    assert keys <= set(LFW) and all(LFW[key]["low"] <= LFW[key]["value"] <= LFW[key]["high"] for key in keys)
+    assert LFW["updates.order.range_at_the_end"]["value"] == 0
+
+
 def test_readme_table_is_fresh(monkeypatch):
     monkeypatch.setenv("FACELIB_OUTPUT", str(ROOT))
     text = (ROOT / "README.md").read_text()
@@ -194,6 +202,12 @@ def test_the_readme_is_short():
             plain = re.sub(r"`[^`]*`", "x", re.sub(r"\]\([^)]*\)", "]", paragraph))
             for sentence in re.split(r"(?<=[.!?:])\s+", " ".join(plain.split())):
                 assert len(sentence.split()) < 25, sentence
+
+
+def test_the_readme_s_first_snippet_prints_what_it_says():
+    text = (ROOT / "README.md").read_text()
+    assert "# prints True " in text and "facelib.compare(" in text
+    assert release.with_prints(text) == text, "README.md is stale: run `make reproduce PROFILE=lfw`"
 
 
 @pytest.mark.parametrize(("notebook", "used"), [("02_train", "03_similarity"), ("14_recipes", "14_recipes")])

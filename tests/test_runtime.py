@@ -353,3 +353,10 @@ class TestHardware:
         before, growth = map(float, fresh(code).stdout.split())
         assert 5 < before < 150 and 20 < growth < 40
         assert runtime.peak_memory() > ballast.nbytes
+
+
+def test_instruction_sets_are_the_kernel_s_names_or_none(monkeypatch):
+    monkeypatch.setattr(runtime, "_cpuinfo", lambda: {"flags": "fpu avx2 avx512_vnni"})
+    assert runtime.cpu_flags() == {"fpu", "avx2", "avx512_vnni"}
+    monkeypatch.setattr(runtime, "_cpuinfo", dict)
+    assert runtime.cpu_flags() == frozenset()

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,29 +18,20 @@ from facelib.data import archives, images
 from facelib.inference.embedder import Embedder
 from facelib.metrics.distances import euclidean_distance
 
-STARTUP = """
-import json, sys, time
-launched, weights, backend = float(sys.argv[1]), sys.argv[2], sys.argv[3]
-import numpy as np
-from facelib.inference.embedder import Embedder
-imported = time.time()
-embedder = Embedder(weights, backend)
-loaded = time.time()
-embedder(np.zeros((1, 64, 64, 3), np.uint8))
-print(json.dumps({"import": imported - launched, "model": loaded - imported, "first": time.time() - loaded}))
-"""
-
-LOADING = """
-import json, sys, time
-from facelib.benchmarks import serving
-from facelib.data import packing
-from facelib.runtime import peak_memory
-ways = {"paper": serving.load_as_lists, "packed": lambda folder: packing.pack(folder, progress=False)}
-before, start = peak_memory(), time.perf_counter()
-loaded = ways[sys.argv[1]](sys.argv[2])
-seconds = time.perf_counter() - start
-print(json.dumps({"images": len(loaded), "seconds": seconds, "memory_mib": (peak_memory() - before) / 2**20}))
-"""
+# Run by its path: a timed process imports nothing before its clock tells.
+SCRIPT = Path(__file__).with_name("fresh.py")
+SERVED = {
+    "dygraph": "Paddle as trained",
+    "inference": "Paddle's inference engine",
+    "onnx": "ONNX Runtime",
+    "onnx_int8": "ONNX Runtime, 8 bits",
+    "openvino": "OpenVINO",
+    "openvino_bf16": "OpenVINO, bfloat16",
+    "openvino_int8": "OpenVINO, 8 bits",
+    "torch": "PyTorch",
+    "torch_channels_last": "PyTorch, channels last",
+    "sface": "SFace, in OpenCV",
+}
 
 
 def startup(weights: str | Path, backend: str = "dygraph", runs: int = 5) -> pd.DataFrame:
@@ -51,8 +42,58 @@ def startup(weights: str | Path, backend: str = "dygraph", runs: int = 5) -> pd.
     One row per run, in seconds: ``import`` (interpreter, NumPy, Paddle), ``model`` (network and
     weights), ``first`` (first inference), ``total``.
     """
-    table = pd.DataFrame([_fresh(STARTUP, str(time.time()), str(weights), backend) for _ in range(runs)])
+    table = pd.DataFrame([_fresh("startup", time.time(), str(weights), backend) for _ in range(runs)])
     return table.assign(total=table.sum(axis=1))
+
+
+def deciding(engines: Sequence[str], photos: Sequence[str | Path], runs: dict[str, int]) -> pd.DataFrame:
+    """Seconds of processes that decide on two photos, from their launch to their end, engines in turns.
+
+    Parameters
+    ----------
+    engines
+        ``"light"`` (`facelib.compare`), backends, or ``"torch"``.
+    runs
+        How many processes of each engine.
+
+    Returns
+    -------
+    One row per process: ``engine``, its parts (see `fresh.deciding`; ``end`` is the rest), ``total``.
+    """
+    rows = []
+    for number in range(max(runs[engine] for engine in engines)):
+        for engine in (engine for engine in engines if number < runs[engine]):
+            begin = time.time()
+            parts = _fresh("deciding", begin, engine, [str(photo) for photo in photos])
+            total = time.time() - begin
+            rows.append({"engine": engine, **parts, "end": total - sum(parts.values()), "total": total})
+    table = pd.DataFrame(rows)  # what one engine alone imports stands last: back to the other imports
+    first = [name for name in table if name in ("engine", "interpreter") or name.startswith("import ")]
+    return table[[*first, *(name for name in table if name not in first)]]
+
+
+def latency(
+    jobs: dict[str, Sequence[str | Path]], batch: int = 64, repeats: int = 40, warm_up: int = 10, rounds: int = 5
+) -> pd.DataFrame:
+    """Milliseconds for one face, a pair and a batch, in fresh processes that take turns.
+
+    Parameters
+    ----------
+    jobs
+        Files of weights under the names of `SERVED`; of ``"sface"`` its own file.
+
+    Returns
+    -------
+    One row per round, engine and file: ``round``, ``engine``, ``weights`` (the file), and the process's medians
+    ``single_ms``, ``pair_ms``, ``batch_ms``.
+    """
+    rows = []
+    for number in range(rounds):
+        for engine in list(jobs) if number % 2 == 0 else list(jobs)[::-1]:
+            files = [str(file) for file in jobs[engine]]
+            found = _fresh("latency", engine, files, batch, repeats, warm_up)
+            rows += [{"round": number, "engine": engine, **each} for each in found]
+    return pd.DataFrame(rows)
 
 
 def inference(embedder: Embedder, faces: np.ndarray, repeats: int = 100, warm_up: int = 10) -> pd.DataFrame:
@@ -73,7 +114,7 @@ def inference(embedder: Embedder, faces: np.ndarray, repeats: int = 100, warm_up
         return euclidean_distance(features[:1], features[1:])
 
     calls = {"single": lambda: embedder(faces[:1]), "pair": compare_pair, "batch": lambda: embedder(faces)}
-    return pd.DataFrame({name: _milliseconds(call, repeats, warm_up) for name, call in calls.items()})
+    return pd.DataFrame({name: milliseconds(call, repeats, warm_up) for name, call in calls.items()})
 
 
 def loading(folder: str | Path, runs: int = 3) -> pd.DataFrame:
@@ -91,7 +132,7 @@ def loading(folder: str | Path, runs: int = 3) -> pd.DataFrame:
         for way in ("paper", "packed"):
             with tempfile.TemporaryDirectory() as cache:
                 environment = {**os.environ, "FACELIB_CACHE": cache}
-                rows.append({"way": way, **_fresh(LOADING, way, str(folder), env=environment)})
+                rows.append({"way": way, **_fresh("loading", way, str(folder), env=environment)})
     return pd.DataFrame(rows).assign(images_per_s=lambda table: table["images"] / table["seconds"])
 
 
@@ -131,7 +172,8 @@ def sample_folder(source: Path, target: Path, count: int) -> Path:
     return target
 
 
-def _milliseconds(call: Callable, repeats: int, warm_up: int) -> list[float]:
+def milliseconds(call: Callable, repeats: int, warm_up: int) -> list[float]:
+    """Of each call after some that do not count."""
     for _ in range(warm_up):
         call()
     times = []
@@ -142,15 +184,10 @@ def _milliseconds(call: Callable, repeats: int, warm_up: int) -> list[float]:
     return times
 
 
-def _fresh(code: str, *arguments: str, env: dict | None = None) -> dict:
-    """Run code in a new interpreter and read the JSON of its last line.
-
-    Raises
-    ------
-    RuntimeError
-        With the process's own error.
-    """
-    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, env=env)
+def _fresh(program: str, *arguments, env: dict | None = None):
+    """What a program of `fresh` prints, run in a new interpreter; RuntimeError with the process's own error."""
+    command = [sys.executable, str(SCRIPT), program, json.dumps(arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, env=env)
     if done.returncode:
         raise RuntimeError(f"The timed process failed:\n{done.stderr[-2000:]}")
     return json.loads(done.stdout.splitlines()[-1])

@@ -75,24 +75,9 @@ def torch(batch_size: int, size: int, classes: int, steps: int, bf16: bool = Fal
     import torch
     from torch import nn
 
-    class Block(nn.Module):
-        def __init__(self, before, after, stride):
-            super().__init__()
-            self.one = nn.Conv2d(before, after, 3, stride, 1, bias=False)
-            self.two = nn.Conv2d(after, after, 3, 1, 1, bias=False)
-            self.norms = nn.ModuleList([nn.BatchNorm2d(after) for _ in range(2)])
-            self.short = nn.Identity()
-            if stride > 1:
-                self.short = nn.Sequential(nn.Conv2d(before, after, 1, stride, bias=False), nn.BatchNorm2d(after))
+    from facelib.benchmarks.peers import torch_resnet18
 
-        def forward(self, x):
-            y = self.norms[0](self.one(x)).relu_()
-            return (self.norms[1](self.two(y)) + self.short(x)).relu_()
-
-    stem = [nn.Conv2d(3, 64, 7, 2, 3, bias=False), nn.BatchNorm2d(64), nn.ReLU(True), nn.MaxPool2d(3, 2, 1)]
-    shapes = [(64, 64, 1), (64, 64, 1), (64, 128, 2), (128, 128, 1), (128, 256, 2), (256, 256, 1), (256, 512, 2)]
-    blocks = [Block(*shape) for shape in [*shapes, (512, 512, 1)]]
-    network = nn.Sequential(*stem, *blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(512, classes))
+    network = nn.Sequential(torch_resnet18(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(512, classes))
     optimizer = torch.optim.Adam(network.parameters(), 1e-3)
     x, y = torch.randn(batch_size, 3, size, size), torch.randint(0, classes, (batch_size,))
 

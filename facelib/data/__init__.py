@@ -25,5 +25,6 @@ __getattr__, __dir__, __all__ = hand_out(
         "quality": "measured",
         "detection": "Face FaceError read_photo align choose refine drawn",
         "rendered": "write_people render_face",
+        "corruptions": "corrupt CORRUPTIONS SEVERITIES",
     },
 )

@@ -137,14 +137,18 @@ def choose(photo: np.ndarray, faces: list[Face], which: str = "only") -> Face:
     if several > 1 and which == "only":
         how = 'take the largest (--largest, in Python which="largest")'
         raise FaceError(f"{several} faces found where one is meant: cut the photo, or {how}")
-    height, width = photo.shape[:2]
-    middle = np.array([width - 1, height - 1]) / 2
+    middle = (np.array(photo.shape[1::-1]) - 1) / 2
     chosen = min(faces, key=lambda face: np.linalg.norm(face.centre - middle)) if which == "central" else faces[0]
-    face = refine(photo, chosen)
+    return usable(photo, chosen)
+
+
+def usable(photo: np.ndarray, face: Face) -> Face:
+    """The face, refined; FaceError where it is too small or cut off."""
+    face = refine(photo, face)
     across = 1 / framing.scale(framing.similarity(face.landmarks, framing.FRAME))
     if across < SMALLEST:
         raise FaceError(f"the face is {across:.0f} pixels across, at least {SMALLEST} are needed: use a larger photo")
-    if (face.landmarks < -0.5).any() or (face.landmarks > [width - 0.5, height - 0.5]).any():
+    if (face.landmarks < -0.5).any() or (face.landmarks > np.array(photo.shape[1::-1]) - 0.5).any():
         raise FaceError("the face is cut off by the photo's edge: use a photo that shows eyes, nose and mouth")
     return face
 

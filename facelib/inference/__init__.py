@@ -9,9 +9,15 @@ __getattr__, __dir__, __all__ = hand_out(
     __name__,
     {
         "embedder": "Embedder features together weights_files EMBEDDER_VERSION",
-        "backends": "network BACKENDS",
+        "backends": "network choose BACKENDS",
         "decision": "load compare decide read_card write_card Card Comparison Decision Verifier",
         "cards": "make_card",
-        "export": "to_onnx",
+        "export": "to_onnx to_paddle to_int8",
+        "attack": "signs attacked",
+        "updates": "Log follow",
+        "gallery": "Gallery enrol",
+        "recognition": "Seen identify",
+        "search": "searcher",
+        "interface": "panel",
     },
 )

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import os
+import threading
 from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +16,29 @@ import numpy as np
 from facelib import runtime
 
 Network = Callable[[np.ndarray], np.ndarray]
-BACKENDS = ("dygraph", "inference", "onnx")
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What a backend needs to be fast: a package, one of some instructions of the CPU, an exported file's ending."""
+
+    package: str
+    instructions: frozenset[str] = frozenset()
+    ending: str = ""
+
+
+_INT8, _BF16 = frozenset({"avx512_vnni", "avx_vnni", "amx_int8"}), frozenset({"avx512_bf16", "amx_bf16"})
+NEEDS = {
+    "dygraph": Needs("paddle"),
+    "inference": Needs("paddle"),
+    "onnx": Needs("onnxruntime", ending=".onnx"),
+    "onnx_int8": Needs("onnxruntime", _INT8, ".int8.onnx"),
+    "openvino": Needs("openvino", ending=".onnx"),
+    "openvino_bf16": Needs("openvino", _BF16, ".onnx"),
+    "openvino_int8": Needs("openvino", _INT8, ".int8.onnx"),
+}
+BACKENDS = (*NEEDS, "auto")
+CHOICES = "backends.csv"  # beside the weights: what `choose` goes by
 
 
 def network(weights: str | os.PathLike, backend: str) -> Network:
@@ -21,13 +47,78 @@ def network(weights: str | os.PathLike, backend: str) -> Network:
     Raises
     ------
     FileNotFoundError
-        There is no such file of weights, or for ``"onnx"`` no exported one beside it.
+        There is no such file of weights, or no exported one.
+    ModuleNotFoundError
+        The backend's package is not installed.
     ValueError
-        The backend is unknown, or the exported file is damaged.
+        The backend is unknown, the CPU has no instructions for bfloat16, or the exported file is damaged.
     """
     if backend not in BACKENDS:
         raise ValueError(f"Unknown backend '{backend}': expected one of {', '.join(BACKENDS)}.")
-    return {"dygraph": _dygraph, "inference": _inference, "onnx": _onnx}[backend](Path(weights))
+    weights = Path(weights)
+    backend = choose(weights) if backend == "auto" else backend
+    if backend == "dygraph":
+        return _dygraph(weights)
+    if backend == "inference":
+        return predictor(_static(weights))
+    path = exported(weights, NEEDS[backend].ending)
+    return onnx(path) if backend.startswith("onnx") else openvino(path, backend == "openvino_bf16")
+
+
+def exported(weights: Path, ending: str = ".onnx") -> Path:
+    """The exported form of a file of weights: beside it, or where `export.cached` keeps it.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is neither.
+    """
+    beside = weights.with_suffix(ending)
+    if beside.exists():
+        return beside
+    kept = kept_file(weights, ending)
+    if kept is None or not kept.exists():
+        precision = " --precision int8" if "int8" in ending else ""
+        how = f"python -m facelib export {weights.stem}{precision} {beside}"
+        raise FileNotFoundError(f"There is no '{beside}'. Export it: {how}")
+    return kept
+
+
+def kept_file(weights: Path, ending: str) -> Path | None:
+    """Where the cache keeps an exported form of weights; None where there are no such weights."""
+    if not weights.exists():
+        return None
+    return runtime.cache_dir() / "exported" / f"{hashlib.sha256(weights.read_bytes()).hexdigest()[:16]}{ending}"
+
+
+def unusable(backend: str, weights: Path) -> str:
+    """Why a backend cannot run weights well on this machine; empty where it can."""
+    needs = NEEDS[backend]
+    if find_spec(needs.package) is None:
+        return f"{needs.package} is not installed"
+    if needs.instructions and not needs.instructions & runtime.cpu_flags():
+        return f"the CPU has none of {', '.join(sorted(needs.instructions))}"
+    try:
+        return "" if not needs.ending or exported(weights, needs.ending) else ""
+    except FileNotFoundError as error:
+        return str(error)
+
+
+def choose(weights: str | os.PathLike) -> str:
+    """What ``"auto"`` stands for: the first backend of the weights in ``backends.csv`` that this machine can use.
+
+    The file lies beside the weights. Notebook 10 wrote it: of each network the backends that keep its accuracy on LFW's
+    View 1, the fastest for one face first. Weights that it does not know run in ``"onnx"`` where they are exported,
+    else in Paddle's inference engine.
+    """
+    weights = Path(weights)
+    rows: list[dict] = []
+    if (table := weights.with_name(CHOICES)).exists() and weights.exists():
+        key = hashlib.sha256(weights.read_bytes()).hexdigest()
+        with table.open(encoding="utf-8", newline="") as file:
+            rows = [row for row in csv.DictReader(file) if row["sha256"] == key and row["keeps_accuracy"] == "yes"]
+    known = [row["backend"] for row in sorted(rows, key=lambda row: float(row["single_ms"]))]
+    return next((name for name in (*known, "onnx") if name in NEEDS and not unusable(name, weights)), "inference")
 
 
 def _dygraph(weights: Path) -> Network:
@@ -43,51 +134,62 @@ def _dygraph(weights: Path) -> Network:
     return run
 
 
-def _inference(weights: Path) -> Network:
+def predictor(prefix: Path) -> Network:
+    """Paddle's inference engine on ``<prefix>.pdiparams`` and the program beside it; threads wait for each other."""
     from facelib._paddle import paddle
 
-    prefix = _export(weights)
-    program = next(path for path in prefix.parent.iterdir() if path.suffix in (".json", ".pdmodel"))  # Paddle 3, 2
-    config = paddle.inference.Config(str(program), f"{prefix}.pdiparams")
+    config = paddle.inference.Config(str(program_of(prefix)), f"{prefix}.pdiparams")
     config.disable_glog_info()
     if paddle.get_device().startswith("gpu"):
         config.enable_use_gpu(256, int(paddle.get_device().partition(":")[2] or 0))
     else:
         config.enable_mkldnn()
         config.set_cpu_math_library_num_threads(int(os.environ["OMP_NUM_THREADS"]))
-    predictor = paddle.inference.create_predictor(config)
-    source = predictor.get_input_handle(predictor.get_input_names()[0])
-    target = predictor.get_output_handle(predictor.get_output_names()[0])
+    engine = paddle.inference.create_predictor(config)
+    source = engine.get_input_handle(engine.get_input_names()[0])
+    target = engine.get_output_handle(engine.get_output_names()[0])
+    alone = threading.Lock()  # an engine holds the images and features of one call
 
     def run(batch: np.ndarray) -> np.ndarray:
-        source.copy_from_cpu(batch)
-        predictor.run()
-        return target.copy_to_cpu()
+        with alone:
+            source.copy_from_cpu(batch)
+            engine.run()
+            return target.copy_to_cpu()
 
     return run
 
 
-def _export(weights: Path) -> Path:
+def _static(weights: Path) -> Path:
     """Static form of the network for the inference engine, made once per weights and Paddle version."""
-    from facelib import models
     from facelib._paddle import paddle
 
     key = hashlib.sha256(weights.read_bytes() + paddle.__version__.encode()).hexdigest()[:16]
     folder = runtime.cache_dir() / "exported" / key
     if not folder.exists():
         temporary = folder.with_name(f"{key}.tmp-{os.getpid()}")
-        spec = [paddle.static.InputSpec([None, 3, None, None], "float32")]
-        paddle.jit.save(models.load_weights(weights), str(temporary / "model"), input_spec=spec)
+        save_static(weights, temporary / "model")
         os.replace(temporary, folder)
     return folder / "model"
 
 
-def _onnx(weights: Path) -> Network:
+def save_static(weights: str | os.PathLike, prefix: Path, size: int | None = None) -> None:
+    """Write a network for Paddle's inference engine, for faces of one size or of any: ``<prefix>.pdiparams``, ..."""
+    from facelib import models
+    from facelib._paddle import paddle
+
+    shape = paddle.static.InputSpec([None, 3, size, size], "float32", "faces")
+    paddle.jit.save(models.load_weights(weights), str(prefix), input_spec=[shape])
+
+
+def program_of(prefix: Path) -> Path:
+    """The program that Paddle 3 or 2 wrote beside ``<prefix>.pdiparams``."""
+    return next(path for ending in (".json", ".pdmodel") if (path := Path(f"{prefix}{ending}")).exists())
+
+
+def onnx(path: Path) -> Network:
+    """An ONNX file in ONNX Runtime, on the CPU; any number of threads may call it at once."""
     import onnxruntime
 
-    path = weights.with_suffix(".onnx")
-    if not path.exists():
-        raise FileNotFoundError(f"There is no '{path}'. Export it with facelib.inference.export.to_onnx.")
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     options.intra_op_num_threads = int(os.environ["OMP_NUM_THREADS"])
@@ -99,5 +201,33 @@ def _onnx(weights: Path) -> Network:
 
     def run(batch: np.ndarray) -> np.ndarray:
         return session.run(None, {source.name: batch})[0]
+
+    return run
+
+
+def openvino(path: Path, bf16: bool = False) -> Network:
+    """An ONNX file in OpenVINO, on the CPU; any number of threads may call it at once."""
+    if find_spec("openvino") is None:
+        raise ModuleNotFoundError("OpenVINO is not installed: pip install 'facelib[openvino]'.")
+    if bf16 and not _BF16 & runtime.cpu_flags():
+        raise ValueError("This CPU has no instructions for bfloat16: use the backend 'openvino'.")
+    from openvino import Core
+
+    core = Core()
+    settings = {
+        "INFERENCE_PRECISION_HINT": "bf16" if bf16 else "f32",  # its own default is bfloat16 where the CPU has it
+        "PERFORMANCE_HINT": "LATENCY",
+        "INFERENCE_NUM_THREADS": int(os.environ["OMP_NUM_THREADS"]),
+    }
+    try:
+        compiled = core.compile_model(core.read_model(path.read_bytes()), "CPU", settings)
+    except RuntimeError as error:
+        raise ValueError(f"OpenVINO cannot load '{path}': restore it, or export it again.") from error
+    own = threading.local()  # a request holds the images and features of one call
+
+    def run(batch: np.ndarray) -> np.ndarray:
+        if not hasattr(own, "request"):
+            own.request = compiled.create_infer_request()
+        return own.request.infer([batch])[0].copy()
 
     return run

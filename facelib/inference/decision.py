@@ -179,6 +179,18 @@ class Verifier:
         value = float(distance(one[None], other[None], self.card.metric)[0])
         return Comparison(**asdict(decide(self.card, value, far, prior)), faces=(faces, others))
 
+    def everybody(self, photo: Photo) -> tuple[np.ndarray, list[tuple[Face, np.ndarray | str]]]:
+        """The upright photo, and each of its faces, the largest first, with features (d,), or why it has none."""
+        pixels = detection.read_photo(photo)
+        seen = []
+        for face in detection.find(pixels):
+            try:
+                face = detection.usable(pixels, face)
+                seen.append((face, self._features(pixels, face)))
+            except FaceError as error:
+                seen.append((face, str(error)))
+        return pixels, seen
+
     def _look(self, photo: Photo, which: str) -> tuple[np.ndarray, list[Face]]:
         name = "photo" if isinstance(photo, bytes | np.ndarray) else f"'{os.fspath(photo)}'"
         try:
@@ -187,9 +199,11 @@ class Verifier:
             face = detection.choose(pixels, found, which)
         except (FaceError, images.Unreadable) as error:
             raise type(error)(f"{name}: {error}") from error
-        aligned = framing.crop(pixels, face.landmarks, self.card.size)
         others = [other for other in found if not np.array_equal(other.box, face.box)]
-        return self.embedder(aligned[None])[0], [face, *others]
+        return self._features(pixels, face), [face, *others]
+
+    def _features(self, pixels: np.ndarray, face: Face) -> np.ndarray:
+        return self.embedder(framing.crop(pixels, face.landmarks, self.card.size)[None])[0]
 
 
 @lru_cache(maxsize=8)

@@ -32,8 +32,11 @@ class Embedder:
     backend
         ``"dygraph"`` runs the network as it is trained; ``"inference"`` runs Paddle's inference
         engine, which also joins layers; features are equal to about 1e-5 of their size. Having run it
-        changes the last bits of a training in the same process (Paddle 3.3). ``"onnx"`` runs ONNX Runtime on the file
-        of the same name that ends in ``.onnx`` (see `export`), on the CPU and without importing Paddle.
+        changes the last bits of a training in the same process (Paddle 3.3). The others run on the CPU and without
+        importing Paddle. ``"onnx"`` and ``"openvino"`` run the file of the same name that ends in ``.onnx`` (see
+        `export`), ``"openvino_bf16"`` in bfloat16; ``"onnx_int8"`` and ``"openvino_int8"`` that in ``.int8.onnx``.
+        ``"auto"`` is the fastest that keeps the network's accuracy, see `backends.choose`. Threads may share an
+        embedder; in ``"inference"`` they wait for each other.
     batch_size
         Faces per pass.
     mirror
@@ -44,8 +47,8 @@ class Embedder:
     ------
     FileNotFoundError
         There is no such file of weights.
-    ValueError
-        The backend is not one of `backends.BACKENDS`.
+    ModuleNotFoundError, ValueError
+        As in `backends.network`.
     """
 
     def __init__(self, weights, backend: str = "dygraph", batch_size: int = 64, mirror: bool = False):
@@ -89,28 +92,40 @@ def weights_files(weights: Weights) -> list[Path]:
     return [Path(weights)] if isinstance(weights, str | os.PathLike) else [Path(file) for file in weights]
 
 
-def features(faces: PackedFaces, weights: Weights, progress: bool = True, mirror: bool = False) -> np.ndarray:
-    """Features of a packed set, (n, d) float32, computed once per set and network and then reused.
+def features(
+    faces: PackedFaces | np.ndarray,
+    weights: Weights,
+    progress: bool = True,
+    mirror: bool = False,
+    backend: str = "dygraph",
+) -> np.ndarray:
+    """Features of a packed set, or of faces as they are, (n, d) float32, computed once per network and then reused.
 
-    ``weights`` and ``mirror`` as in `Embedder`.
+    ``weights``, ``mirror`` and ``backend`` as in `Embedder`.
     """
     if len(files := weights_files(weights)) > 1:
-        return together([features(faces, file, progress, mirror) for file in files])
-    kind = f"{faces.key}{' mirrored' if mirror else ''} {EMBEDDER_VERSION}"
+        return together([features(faces, file, progress, mirror, backend) for file in files])
+    take = faces.__getitem__ if isinstance(faces, np.ndarray) else faces.take
+    engine = "" if backend == "dygraph" else f" {backend}"
+    content_key = (
+        hashlib.sha256(np.ascontiguousarray(faces)).hexdigest() if isinstance(faces, np.ndarray) else faces.key
+    )
+    kind = f"{content_key}{' mirrored' if mirror else ''}{engine} {EMBEDDER_VERSION}"
     key = hashlib.sha256(files[0].read_bytes() + kind.encode()).hexdigest()[:16]
     path = runtime.cache_dir() / "features" / f"{key}.npy"
     if (kept := _kept(path)) is not None:
         return kept
     from tqdm import tqdm
 
-    embedder = Embedder(files, mirror=mirror)
+    embedder = Embedder(files, backend, mirror=mirror)
     parts = []
     step = 16 * embedder.batch_size
     with tqdm(total=len(faces), desc="embedding", unit=" faces", disable=not progress, file=sys.stdout) as bar:
         for start in range(0, len(faces), step):
-            parts.append(embedder(faces.take(np.arange(start, min(start + step, len(faces))))))
+            rows = np.arange(start, min(start + step, len(faces)))
+            parts.append(embedder(take(rows)))
             bar.update(len(parts[-1]))
-    result = np.concatenate(parts) if parts else embedder(faces.take([]))
+    result = np.concatenate(parts) if parts else embedder(take(np.arange(0)))
     content = io.BytesIO()
     np.save(content, result)
     write_atomically(path, content.getvalue() + hashlib.sha256(content.getvalue()).digest())

@@ -1,6 +1,6 @@
-"""A trained network as an ONNX file: for ONNX Runtime here, and for whatever else reads the format.
+"""A trained network as a file for other programs: ONNX (whole or in 8-bit integers), or Paddle's inference engine.
 
-Needs `paddle2onnx` (extra ``export``).
+ONNX needs `onnx` and `paddle2onnx` (extra ``export``), 8-bit integers `onnx` alone.
 """
 
 from __future__ import annotations
@@ -11,10 +11,30 @@ from pathlib import Path
 
 import numpy as np
 
+from facelib.data import catalog, protocols
 from facelib.data.packed import to_input
+from facelib.inference import backends
 
 OPSET = 17
 TOLERANCE = 1e-5  # largest difference of a feature, over the largest feature: fp32 sums in another order
+CALIBRATION_FACES = 512
+
+
+def to_paddle(weights: str | os.PathLike, folder: str | os.PathLike) -> Path:
+    """Export a file of `models.save_weights` for Paddle's inference engine: a folder with ``model.pdiparams``.
+
+    The program beside it ends in ``.json`` (Paddle 3) or ``.pdmodel`` (Paddle 2). Input and output as in `to_onnx`,
+    but for any size that the network takes.
+
+    Raises
+    ------
+    ValueError
+        The engine's features differ from those of the network as trained.
+    """
+    prefix = Path(folder) / "model"
+    backends.save_static(weights, prefix)
+    _check(weights, backends.predictor(prefix), f"the export to '{folder}'")
+    return Path(folder)
 
 
 def to_onnx(weights: str | os.PathLike, target: str | os.PathLike | None = None) -> Path:
@@ -36,31 +56,104 @@ def to_onnx(weights: str | os.PathLike, target: str | os.PathLike | None = None)
 
     from facelib import models
     from facelib._paddle import paddle
-    from facelib.inference import backends
 
     target = Path(target or Path(weights).with_suffix(".onnx"))
-    network = models.load_weights(weights)
-    size = network.architecture["size"]
     with tempfile.TemporaryDirectory() as folder:
         prefix = Path(folder) / "model"
-        shape = paddle.static.InputSpec([None, 3, size, size], "float32", "faces")
-        paddle.jit.save(network, str(prefix), input_spec=[shape])
-        program = next(path for path in prefix.parent.iterdir() if path.suffix in (".json", ".pdmodel"))  # Paddle 3, 2
+        backends.save_static(weights, prefix, models.load_weights(weights).architecture["size"])
         # Its default optimiser installs packages while it runs, and so changes the environment.
         plain = {"optimize_tool": "None"} if paddle.__version__ >= "3" else {}
-        content = paddle2onnx.export(str(program), f"{prefix}.pdiparams", opset_version=OPSET, verbose=False, **plain)
+        files = str(backends.program_of(prefix)), f"{prefix}.pdiparams"
+        content = paddle2onnx.export(*files, opset_version=OPSET, verbose=False, **plain)
     if content is None:
         raise ValueError(f"'{weights}' cannot be exported: paddle2onnx says why above.")
-    temporary = target.with_name(f"{target.stem}.tmp-{os.getpid()}.onnx")
+
+    def write(path: Path) -> None:
+        path.write_bytes(halved(onnx.load_from_string(content)).SerializeToString())
+        _check(weights, backends.onnx(path), f"'{target}'")
+
+    return _whole(target, write)
+
+
+def to_int8(source: str | os.PathLike, faces: np.ndarray, target: str | os.PathLike) -> Path:
+    """An exported ONNX network with 8-bit weights (per channel) and activations, by static quantisation.
+
+    Parameters
+    ----------
+    faces
+        (n, size, size, 3) uint8 that the ranges of all activations are taken from: training photos, never test ones.
+
+    Raises
+    ------
+    ModuleNotFoundError
+        `onnx` is not installed.
+    """
+    import onnxruntime
+    from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    (name,) = (each.name for each in onnxruntime.InferenceSession(Path(source).read_bytes()).get_inputs())
+    batches = iter([{name: to_input(faces[start : start + 32])} for start in range(0, len(faces), 32)])
+
+    class Faces:  # what the library calls a CalibrationDataReader
+        def get_next(self):
+            return next(batches, None)
+
+    def write(path: Path) -> None:
+        joined = path.with_suffix(".joined")
+        try:
+            quant_pre_process(str(source), str(joined), skip_symbolic_shape=True)  # batch norm into the convolutions
+            kinds = {"activation_type": QuantType.QUInt8, "weight_type": QuantType.QInt8}
+            quantize_static(joined, path, Faces(), QuantFormat.QDQ, per_channel=True, **kinds)
+        finally:
+            joined.unlink(missing_ok=True)
+
+    return _whole(Path(target), write)
+
+
+def calibration_faces(count: int = CALIBRATION_FACES, seed: int = 0) -> np.ndarray:
+    """Faces for `to_int8`, (count, 64, 64, 3) uint8: of celebfaces, or where that is missing of LFW's people who are
+    not in its View 2.
+    """
+    if catalog.missing("celebfaces"):
+        faces = protocols.outside_view2(catalog.load("lfw", progress=False))
+    else:
+        faces = catalog.load("celebfaces", progress=False)
+    drawn = np.random.default_rng(seed).choice(len(faces), min(count, len(faces)), replace=False)
+    return faces.take(np.sort(drawn))
+
+
+def cached(weights: str | os.PathLike, ending: str = ".onnx", faces: np.ndarray | None = None) -> Path:
+    """The exported form of weights that `backends.exported` finds, made in the cache where there is none.
+
+    Of ``.int8.onnx`` ``faces`` as in `to_int8`; errors as there and in `to_onnx`.
+    """
+    weights = Path(weights)
     try:
-        temporary.write_bytes(halved(onnx.load_from_string(content)).SerializeToString())
-        faces = np.random.default_rng(0).integers(0, 256, (8, size, size, 3), dtype=np.uint8)
-        batch = to_input(faces)
-        with paddle.no_grad():
-            expected = network(paddle.to_tensor(batch)).numpy()
-        worst = np.abs(backends.network(temporary, "onnx")(batch) - expected).max() / np.abs(expected).max()
-        if not worst <= TOLERANCE:
-            raise ValueError(f"Features of '{weights}' change by {worst:.1e} of their size when it is exported.")
+        return backends.exported(weights, ending)
+    except FileNotFoundError:
+        target = backends.kept_file(weights, ending)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        return to_onnx(weights, target) if faces is None else to_int8(cached(weights), faces, target)
+
+
+def _check(weights, network: backends.Network, what: str) -> None:
+    """ValueError where a network's features are not those of the weights as trained."""
+    from facelib import models
+
+    size = models.load_weights(weights).architecture["size"]
+    batch = to_input(np.random.default_rng(0).integers(0, 256, (8, size, size, 3), dtype=np.uint8))
+    expected = backends.network(weights, "dygraph")(batch)
+    worst = np.abs(network(batch) - expected).max() / np.abs(expected).max()
+    if not worst <= TOLERANCE:
+        raise ValueError(f"Features of '{weights}' change by {worst:.1e} of their size in {what}.")
+
+
+def _whole(target: Path, write) -> Path:
+    """A file that ``write`` makes at a temporary path, put in its place when it is whole."""
+    temporary = target.with_name(f"{target.name}.tmp-{os.getpid()}.onnx")
+    try:
+        write(temporary)
         os.replace(temporary, target)
     finally:
         temporary.unlink(missing_ok=True)

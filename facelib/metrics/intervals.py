@@ -43,6 +43,15 @@ def student_interval(values: Array, n: int, confidence: float = 0.95) -> Estimat
     return Estimate(float(mean), float(mean - margin), float(mean + margin), n)
 
 
+def mean_over_people(values: Array, people: Array, replicates: int = 1000, seed: int = 0) -> Estimate:
+    """Mean of values (n,), one per photo, with its 95 % interval over the photos' people, drawn with replacement."""
+    _, person, counts = np.unique(people, return_inverse=True, return_counts=True)
+    sums = np.bincount(person, values)
+    drawn = np.random.default_rng(seed).integers(len(counts), size=(replicates, len(counts)))
+    low, high = np.quantile(sums[drawn].sum(1) / counts[drawn].sum(1), [0.025, 0.975])
+    return Estimate(float(np.mean(values)), float(low), float(high), len(values))
+
+
 def _resampled(people_left, people_right, replicates: int, seed: int) -> Iterator[Array]:
     people, index = np.unique(np.concatenate([people_left, people_right]), return_inverse=True)
     left, right = np.split(index, 2)
@@ -160,6 +169,28 @@ def paired_bootstrap(
     worst, best = sorted((sign * difference.low, sign * difference.high))
     verdict = "holds" if worst > 0 else "fails" if best < 0 else "undecided"
     return Comparison(difference, p_value, verdict)
+
+
+def rank_correlation(
+    statistic: str,
+    stated,
+    distances,
+    genuine,
+    people_left,
+    people_right,
+    at: float | None = None,
+    replicates: int = 1000,
+    seed: int = 0,
+    confidence: float = 0.95,
+) -> Estimate:
+    """Spearman's correlation of stated values (k,) with a statistic of k distances of the same pairs (k, n)."""
+    from scipy.stats import spearmanr
+
+    found = []
+    for weights in _replicates(genuine, people_left, people_right, replicates, seed):
+        ours = np.stack([_statistic(statistic, each, genuine, weights, at) for each in distances], axis=1)
+        found += [float(spearmanr(stated, row).statistic) if np.ptp(row) else 0.0 for row in ours]
+    return _estimate(np.array(found), confidence, len(genuine))
 
 
 def _rates(distances, genuine, people_left, people_right, replicates: int, seed: int) -> Iterator[tuple]:

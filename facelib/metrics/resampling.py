@@ -40,6 +40,11 @@ class Bootstrap:
         """Whether distances a are better than b on the same pairs and draws; see `intervals.paired_bootstrap`."""
         return intervals.paired_bootstrap(statistic, a, b, self.pairs.genuine, *self._people, at=at, **self._drawn)
 
+    def rank_correlation(self, statistic: str, stated, distances, at: float | None = None) -> Estimate:
+        """Whether k distances (k, n) order as stated values (k,) do; see `intervals.rank_correlation`."""
+        given = stated, distances, self.pairs.genuine, *self._people
+        return intervals.rank_correlation(statistic, *given, at=at, **self._drawn)
+
     def band(self, distances: Array, recalls: Array) -> tuple[Array, Array, Array]:
         """Low, median and high precision at recalls; see `intervals.precision_recall_band`."""
         return intervals.precision_recall_band(distances, self.pairs.genuine, *self._people, recalls, **self._drawn)

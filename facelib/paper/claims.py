@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pandas as pd
 
 from facelib import runtime
@@ -14,6 +16,13 @@ WORDS = ("agrees", "differs", "holds", "fails", "undecided", "equal", "by constr
 def read_claims() -> pd.DataFrame:
     """``data/claims.csv``: the sources' claims, and which result answers each by which rule."""
     return pd.read_csv(runtime.ROOT / "data" / "claims.csv", dtype=str, keep_default_na=False)
+
+
+def stated(claim: str) -> dict[int, float]:
+    """What a claim's table says: of each number in its text, such as a JPEG quality, the stated value."""
+    row = read_claims().set_index("id").loc[claim]
+    numbers = map(int, re.findall(r"\d+", row["claim"]))
+    return dict(zip(numbers, map(float, row["value"].split()), strict=True))
 
 
 def verdicts(profile: str) -> pd.DataFrame:

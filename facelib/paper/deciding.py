@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -47,17 +48,27 @@ class Judging:
 
 def shipped(setting: Setting, name: str = decision.DEFAULT) -> Judging:
     """A shipped network on the test pairs, its faces framed by the detector as the card wants them."""
-    faces, chosen = setting.scored, setting.pairs
+    card = decision.read_card(name)
+    setting.used["cards"] = {name: card_key(card)}
+    faces, pixels, chosen, lost = framed_pairs(setting, setting.pairs, card.size)
+    return Judging(card, faces, chosen, decision.load(name).embedder(pixels), lost)
+
+
+def framed_pairs(setting: Setting, chosen: Pairs, size: int) -> tuple[PackedFaces, np.ndarray, Pairs, int]:
+    """The photos that pairs of the test set name, framed by the detector.
+
+    Returns
+    -------
+    The photos; (n, size, size, 3) uint8; the pairs as rows of these; how many show no face and are cut as packed.
+    """
     rows = np.unique([chosen.left, chosen.right])
     places = np.searchsorted(rows, chosen.left), np.searchsorted(rows, chosen.right)
-    faces, card = faces.select(rows), decision.read_card(name)
-    setting.used["cards"] = {name: card_key(card)}
-    pixels, lost = _framed(setting, faces, card.size)
-    vectors = decision.load(name).embedder(pixels)
-    return Judging(card, faces, Pairs(*places, chosen.genuine, chosen.fold), vectors, lost)
+    faces = setting.scored.select(rows)
+    pixels, lost = framed(setting, faces, size)
+    return faces, pixels, Pairs(*places, chosen.genuine, chosen.fold), lost
 
 
-def _framed(setting: Setting, faces: PackedFaces, size: int, **how) -> tuple[np.ndarray, int]:
+def framed(setting: Setting, faces: PackedFaces, size: int, **how) -> tuple[np.ndarray, int]:
     """Faces of the test set as the detector or a crop frames them, and how many stay as packed; see `aligned.faces`."""
     source = catalog.source(setting["test_set"])
     root = archives.members(source).root
@@ -81,8 +92,8 @@ def by_frame(setting: Setting, judged: Judging) -> dict[str, np.ndarray]:
     crop, seed = tuple(faces.manifest["crop"]), setting["seed"]
     pixels = {
         "crop.": faces.take(np.arange(len(faces))),
-        "crop.perturbed_": _framed(setting, faces, size, crop=crop, moved=seed)[0],
-        "detect.perturbed_": _framed(setting, faces, size, moved=seed)[0],
+        "crop.perturbed_": framed(setting, faces, size, crop=crop, moved=seed)[0],
+        "detect.perturbed_": framed(setting, faces, size, moved=seed)[0],
     }
     embed = decision.load(judged.card.name).embedder
     vectors = {"detect.": judged.vectors} | {name: embed(each) for name, each in pixels.items()}
@@ -118,6 +129,15 @@ def fitted(setting: Setting) -> Judging:
 def judging(setting: Setting) -> Judging:
     """`shipped` where the parameter ``shipped_card`` says so, else `fitted`."""
     return shipped(setting) if setting["shipped_card"] else fitted(setting)
+
+
+def files(setting: Setting) -> dict[str, Path]:
+    """Weights by network: that of 02, then the shipped ones that ``robust_networks`` names, the most important last."""
+    found = {setting.run.row["name"]: setting.run.weights}
+    for name in setting["robust_networks"]:
+        setting.used.setdefault("cards", {})[name] = card_key(decision.read_card(name))
+        found[name] = decision.weights_folder() / f"{name}.npz"
+    return found
 
 
 def card_key(card: Card) -> str:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
+import re
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +14,7 @@ import jinja2
 import pandas as pd
 
 from facelib import files, runtime
+from facelib.inference import backends
 from facelib.paper import claims, results
 
 PROFILE = "lfw"
@@ -44,8 +48,10 @@ def publish() -> None:
             runs = runs_of(provenance, notebook)
             for name, key in runs.items():
                 ship(name, key, prefix, [other for other in runs if other != name])
+    if (choices := results.results_path(PROFILE).with_name(backends.CHOICES)).exists():  # what `backend="auto"` goes by
+        shutil.copyfile(choices, runtime.ROOT / "data" / "weights" / backends.CHOICES)
     readme = runtime.ROOT / "README.md"
-    files.write_atomically(readme, with_table(readme.read_text(encoding="utf-8")))
+    files.write_atomically(readme, with_prints(with_table(readme.read_text(encoding="utf-8"))))
     files.write_atomically(runtime.ROOT / "RESULTS.md", results_table())
 
 
@@ -82,6 +88,16 @@ def with_table(text: str, profile: str = PROFILE) -> str:
     if not found:
         raise ValueError(f"README.md lacks the markers {BEGIN} and {END} that the results table goes between.")
     return f"{head}{BEGIN}\n{headline(profile)}{END}{tail}"
+
+
+def with_prints(text: str) -> str:
+    """The README's text, its first snippet of Python with what it prints now, after ``# prints``."""
+    snippet = re.search(r"```python\n(.*?)```", text, re.DOTALL)
+    told = io.StringIO()
+    with contextlib.redirect_stdout(told):
+        exec(snippet[1], {})
+    fresh = re.sub(r"# prints.*", f"# prints {told.getvalue().strip()}", snippet[1])
+    return text[: snippet.start(1)] + fresh + text[snippet.end(1) :]
 
 
 def headline(profile: str = PROFILE) -> str:

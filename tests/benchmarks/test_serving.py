@@ -6,7 +6,7 @@ from PIL import Image
 
 from facelib import models
 from facelib.benchmarks import serving
-from facelib.data import packing
+from facelib.data import packing, rendered
 from facelib.inference.embedder import Embedder
 
 
@@ -64,6 +64,37 @@ def test_inference_times_every_repetition_of_every_call(weights):
     faces = np.zeros((4, 64, 64, 3), np.uint8)
     table = serving.inference(Embedder(weights), faces, repeats=3, warm_up=1)
     assert list(table) == ["single", "pair", "batch"] and len(table) == 3 and (table > 0).all(axis=None)
+
+
+def test_engines_take_turns_and_each_tells_its_medians(weights, monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        serving, "_fresh", lambda program, engine, files, *_: asked.append(engine) or [{"weights": f} for f in files]
+    )
+    table = serving.latency({"onnx": ["a", "b"], "torch": ["a"]}, rounds=2)
+    assert asked == ["onnx", "torch", "torch", "onnx"]
+    assert table.to_dict("list") == {
+        "round": [0, 0, 0, 1, 1, 1],
+        "engine": ["onnx", "onnx", "torch", "torch", "onnx", "onnx"],
+        "weights": ["a", "b", "a", "a", "a", "b"],
+    }
+
+
+def test_a_timed_engine_is_the_network_that_was_asked_for(weights):
+    (row,) = serving.latency({"dygraph": [weights]}, batch=3, repeats=2, warm_up=1, rounds=1).to_dict("records")
+    assert row["weights"] == str(weights) and 0 < row["single_ms"] and 0 < row["pair_ms"] and 0 < row["batch_ms"]
+
+
+def test_the_parts_of_a_decision_add_up_and_the_light_one_knows_no_paddle(tmp_path):
+    for shot in (0, 1):
+        rendered.render_face(104, shot, size=256).save(tmp_path / f"{shot}.png")
+    table = serving.deciding(
+        ["light", "inference"], [tmp_path / "0.png", tmp_path / "1.png"], {"light": 2, "inference": 1}
+    )
+    assert table["engine"].tolist() == ["light", "inference", "light"]
+    assert table.drop(columns=["engine", "total"]).sum(axis=1).tolist() == pytest.approx(table["total"].tolist())
+    assert table["import paddle"].isna().tolist() == [True, False, True]
+    assert table["import onnxruntime"].isna().tolist() == [False, True, False]
 
 
 def test_a_failing_process_shows_its_error(tmp_path):

@@ -1,14 +1,86 @@
+from importlib.util import find_spec
+
 import numpy as np
 import pytest
 
-from facelib import models
+from facelib import models, runtime
 from facelib._paddle import paddle
-from facelib.inference import export
+from facelib.data.packed import to_input
+from facelib.inference import backends, decision, export
 from facelib.inference.embedder import Embedder
 
-onnx = pytest.importorskip("onnx", reason="needs the extra `export`")
+needs_onnx = pytest.mark.skipif(find_spec("onnx") is None, reason="needs the extra `export`")
+DEFAULT = runtime.ROOT / "data" / "weights" / f"{decision.DEFAULT}.npz"
 
 
+@pytest.fixture
+def faces():
+    return np.random.default_rng(0).integers(0, 256, (40, 64, 64, 3), dtype=np.uint8)
+
+
+def test_a_folder_for_paddle_s_engine_has_the_features_of_its_source(tmp_path, faces):
+    assert export.to_paddle(DEFAULT, tmp_path / "out") == tmp_path / "out"
+    assert (tmp_path / "out" / "model.pdiparams").exists()
+    found = backends.predictor(tmp_path / "out" / "model")(to_input(faces))
+    expected = Embedder(DEFAULT)(faces)
+    np.testing.assert_allclose(found, expected, atol=1e-5 * np.abs(expected).max())
+
+
+def test_an_export_whose_features_differ_is_refused(tmp_path, monkeypatch):
+    real = backends.predictor
+    monkeypatch.setattr(backends, "predictor", lambda prefix: lambda batch: real(prefix)(batch) + 0.01)
+    with pytest.raises(ValueError, match="Features of .* change by"):
+        export.to_paddle(DEFAULT, tmp_path / "out")
+
+
+@needs_onnx
+def test_eight_bits_keep_the_features_and_a_quarter_of_the_size(tmp_path, faces):
+    source = DEFAULT.with_suffix(".onnx")
+    assert export.to_int8(source, faces, tmp_path / "w.int8.onnx") == tmp_path / "w.int8.onnx"
+    assert [path.name for path in tmp_path.iterdir()] == ["w.int8.onnx"]
+    found, expected = (backends.onnx(path)(to_input(faces)) for path in (tmp_path / "w.int8.onnx", source))
+    cosine = (found * expected).sum(1) / np.linalg.norm(found, axis=1) / np.linalg.norm(expected, axis=1)
+    assert cosine.min() > 0.97
+    assert (tmp_path / "w.int8.onnx").stat().st_size < 0.6 * source.stat().st_size  # which holds 16 bits a weight
+
+
+@needs_onnx
+def test_weights_are_rounded_per_channel(tmp_path, faces):
+    import onnx
+
+    model = onnx.load(export.to_int8(DEFAULT.with_suffix(".onnx"), faces, tmp_path / "w.int8.onnx"))
+    of_weights = {n.input[0] for n in model.graph.node if n.op_type == "DequantizeLinear" and n.attribute}
+    kinds = {t.name: (t.data_type, len(t.dims)) for t in model.graph.initializer}
+    assert (
+        sum(kinds.get(name) == (onnx.TensorProto.INT8, 4) for name in of_weights) == 20
+    )  # convolutions of a ResNet-18
+
+
+def test_ranges_come_from_training_photos_or_from_people_outside_view_2(monkeypatch):
+    asked = []
+
+    class Faces:
+        def __len__(self):
+            return 9
+
+        def take(self, rows):
+            return rows
+
+    monkeypatch.setattr(export.catalog, "load", lambda name, progress: asked.append(name) or Faces())
+    monkeypatch.setattr(export.protocols, "outside_view2", lambda faces: asked.append("outside View 2") or faces)
+    for missing in ([], ["celebfaces"]):
+        monkeypatch.setattr(export.catalog, "missing", lambda name, missing=missing: missing)
+        rows = export.calibration_faces(5)
+        assert len(set(rows.tolist())) == 5
+    assert asked == ["celebfaces", "lfw", "outside View 2"]
+
+
+def test_what_is_exported_already_is_not_exported_again(tmp_path, monkeypatch):
+    monkeypatch.setattr(export, "to_onnx", lambda *_: pytest.fail("exported again"))
+    assert export.cached(DEFAULT) == DEFAULT.with_suffix(".onnx")
+
+
+@needs_onnx
 def test_halving_keeps_every_number_and_drops_what_is_unused():
     from onnx import TensorProto, helper, numpy_helper
 

@@ -12,6 +12,7 @@ from facelib.metrics import (
     best_threshold,
     bootstrap,
     identity_weights,
+    mean_over_people,
     paired_bootstrap,
     precision_recall_band,
     thirds,
@@ -121,3 +122,11 @@ def test_thirds_by_hand():
         "middle": [3, 6],
         "high": [0, 5],
     }
+
+
+def test_a_mean_over_people_draws_people_and_not_photos():
+    people = np.repeat(np.arange(100), 5)
+    values = (people < 30).astype(float)
+    found = mean_over_people(values, people)
+    assert found.value == 0.3 and found.n == 500
+    assert found.high - found.low == pytest.approx(2 * 1.96 * np.sqrt(0.3 * 0.7 / 100), rel=0.1)

@@ -41,6 +41,18 @@ def test_table_holds_what_was_measured_and_counts_the_rest(measured):
     assert f"{len(claims.read_claims()) - 2} further claims" in table
 
 
+def test_a_snippet_gets_what_it_prints():
+    text = "a\n```python\nx = 2\nprint(x, 3 * x)  # prints nonsense\n```\n```python\nprint(1)  # prints\n```\n"
+    fresh = release.with_prints(text)
+    assert fresh == text.replace("# prints nonsense", "# prints 2 6") and release.with_prints(fresh) == fresh
+
+
+def test_publish_puts_the_choice_of_backends_beside_the_weights(trained):
+    results.results_path("lfw").with_name("backends.csv").write_text("sha256,backend\n")
+    release.publish()
+    assert (trained / "backends.csv").read_text() == "sha256,backend\n"
+
+
 def test_a_readme_without_markers_is_refused(measured):
     with pytest.raises(ValueError, match="results:begin"):
         release.with_table("no markers")
@@ -67,7 +79,7 @@ def trained(measured, tmp_path, monkeypatch):
     (tmp_path / "data" / "claims.csv").write_bytes(
         (Path(__file__).parent.parent.parent / "data" / "claims.csv").read_bytes()
     )
-    (tmp_path / "README.md").write_text(f"{release.BEGIN}\n{release.END}\n")
+    (tmp_path / "README.md").write_text(f"```python\nprint(1)  # prints\n```\n{release.BEGIN}\n{release.END}\n")
     card = Path("data", "weights", f"{decision.DEFAULT}.json")  # the README's first rows say what `compare` promises
     (tmp_path / card).parent.mkdir()
     (tmp_path / card).write_bytes((Path(__file__).parent.parent.parent / card).read_bytes())

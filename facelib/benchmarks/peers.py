@@ -1,0 +1,144 @@
+"""What a user might take instead: the same network in PyTorch, and SFace as OpenCV runs it.
+
+PyTorch is the extra ``peers``, SFace's file that of the extra ``teacher``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from facelib import runtime
+from facelib.data import archives, detection, images
+from facelib.data.packed import to_input
+from facelib.files import write_atomically
+
+LAYOUTS = ("contiguous_format", "channels_last")  # of PyTorch's memory
+_STEP = 500  # photos whose features are kept in one file
+_SFACE_VERSION = 1  # raised when the same photos give other features than before
+
+
+def torch_resnet18(width: int = 64, fine: bool = False):
+    """ResNet-18 without pooling and last layer as a `torch.nn.Module`, with `models.resnet18_of_width`'s names."""
+    from torch import nn
+
+    def short(before: int, after: int, stride: int):
+        conv = nn.Conv2d(before, after, 1, stride, bias=False)
+        return nn.Sequential(conv, nn.BatchNorm2d(after)) if stride > 1 else None
+
+    class Block(nn.Module):
+        def __init__(self, before, after, stride):
+            super().__init__()
+            self.conv1, self.bn1 = nn.Conv2d(before, after, 3, stride, 1, bias=False), nn.BatchNorm2d(after)
+            self.conv2, self.bn2 = nn.Conv2d(after, after, 3, 1, 1, bias=False), nn.BatchNorm2d(after)
+            self.downsample = short(before, after, stride)
+
+        def forward(self, x):
+            y = self.bn2(self.conv2(self.bn1(self.conv1(x)).relu_()))
+            return (y + (x if self.downsample is None else self.downsample(x))).relu_()
+
+    network, before = nn.Sequential(), width
+    network.conv1 = nn.Conv2d(3, width, 3, 2, 1, bias=False) if fine else nn.Conv2d(3, width, 7, 2, 3, bias=False)
+    network.bn1, network.relu = nn.BatchNorm2d(width), nn.ReLU(True)
+    if not fine:
+        network.maxpool = nn.MaxPool2d(3, 2, 1)
+    for number, after in enumerate((width, 2 * width, 4 * width, 8 * width), 1):
+        blocks = nn.Sequential(Block(before, after, 1 if number == 1 else 2), Block(after, after, 1))
+        setattr(network, f"layer{number}", blocks)
+        before = after
+    return network
+
+
+def torch_network(weights: str | os.PathLike, layout: str = LAYOUTS[0]) -> Callable[[np.ndarray], np.ndarray]:
+    """A ResNet-18 of `models.save_weights` in PyTorch: images (n, 3, H, W) float32 to features (n, d) float32.
+
+    Batch norm is joined to the convolutions, and the network is traced and frozen, as PyTorch advises for inference.
+    ValueError where the file holds another network.
+    """
+    import torch
+    from torch import nn
+
+    with np.load(weights) as archive:
+        arrays = dict(archive)
+    built = {"backbone": "resnet18", "width": 64, "neck": "pool"} | json.loads(str(arrays.pop("architecture", "{}")))
+    if not built["backbone"].startswith("resnet18") or built["neck"] == "depthwise":
+        raise ValueError(f"'{weights}' holds {built['backbone']} with {built['neck']}: only ResNet-18 is compared.")
+    network = torch_resnet18(built["width"], built["backbone"].endswith("fine"))
+    if built["neck"] == "pool":
+        network.pool = nn.AdaptiveAvgPool2d(1)
+    network.flatten = nn.Flatten()
+    if built["neck"] != "pool":
+        kernel = arrays["neck.linear.weight"].T  # Paddle's is (in, out)
+        network.neck = nn.Sequential()
+        network.neck.linear = nn.Linear(kernel.shape[1], kernel.shape[0], bias="neck.linear.bias" in arrays)
+        if "neck.norm.weight" in arrays:
+            network.neck.norm = nn.BatchNorm1d(kernel.shape[0])
+        arrays["neck.linear.weight"] = kernel
+    names = (name.replace("._mean", ".running_mean").replace("._variance", ".running_var") for name in arrays)
+    state = {name: torch.tensor(array.astype(np.float32)) for name, array in zip(names, arrays.values(), strict=True)}
+    missing, unexpected = network.load_state_dict(state, strict=False)
+    if unexpected or [name for name in missing if "num_batches" not in name]:
+        raise ValueError(f"'{weights}' does not fit its network in PyTorch: {missing} {unexpected}.")
+    form = getattr(torch, layout)
+    shape = (2, 3, built.get("size", 64), built.get("size", 64))
+    with torch.inference_mode():
+        network = network.eval().to(memory_format=form)
+        traced = torch.jit.trace(network, torch.zeros(shape).contiguous(memory_format=form))
+        traced = torch.jit.optimize_for_inference(torch.jit.freeze(traced))
+
+    def run(batch: np.ndarray) -> np.ndarray:
+        with torch.inference_mode():
+            return traced(torch.from_numpy(batch).contiguous(memory_format=form)).numpy()
+
+    return run
+
+
+def torch_embedder(weights: str | os.PathLike, layout: str = LAYOUTS[0]) -> Callable[[np.ndarray], np.ndarray]:
+    """As `inference.Embedder` without mirroring, by PyTorch: faces (n, H, W, 3) uint8 to features (n, d) float32."""
+    network = torch_network(weights, layout)
+    return lambda faces: network(to_input(faces))
+
+
+def sface(file: str | os.PathLike) -> Callable[[np.ndarray], np.ndarray]:
+    """SFace by OpenCV's `FaceRecognizerSF`: faces (n, 112, 112, 3) uint8 RGB in its framing to (n, 128) float32."""
+    recogniser = cv2.FaceRecognizerSF.create(str(file), "")
+    return lambda faces: np.concatenate([recogniser.feature(np.ascontiguousarray(face[..., ::-1])) for face in faces])
+
+
+def sface_features(file: str | os.PathLike, source: str | os.PathLike, paths: Sequence[str]) -> np.ndarray:
+    """SFace's features (n, 128) float32 of some photos of a folder or archive, kept by the hundred in the cache.
+
+    Its own alignment by the landmarks that `detection` finds; a photo without a face is a FaceError.
+    """
+    state = [archives.fingerprint(source), hashlib.sha256(Path(file).read_bytes()).hexdigest(), _SFACE_VERSION]
+    wanted, listing, found = sorted(paths), archives.members(source), {}
+    for start in range(0, len(wanted), _STEP):
+        some = wanted[start : start + _STEP]
+        kept = runtime.cache_dir() / "sface" / f"{archives.digest([*state, some, detection.DETECTOR_SHA256])}.npy"
+        if not kept.exists():
+            content = io.BytesIO()
+            np.save(content, _sface_features(file, listing, some))
+            write_atomically(kept, content.getvalue())
+        found |= dict(zip(some, np.load(kept), strict=True))
+    return np.stack([found[path] for path in paths])
+
+
+def _sface_features(file, listing: archives.Listing, paths: list[str]) -> np.ndarray:
+    recogniser, found = cv2.FaceRecognizerSF.create(str(file), ""), {}
+    for path, content in listing.read(paths):
+        if isinstance(content, str):  # the reason why it could not be read
+            raise images.Unreadable(f"'{path}': {content}")
+        photo = images.decode_whole(content, detection.LONGEST)
+        face = detection.choose(photo, detection.find(photo), "central")
+        row = np.concatenate([face.box, face.landmarks.ravel(), [face.score]]).astype(np.float32)
+        row[2:4] -= row[:2]  # left, top, width, height
+        bgr = np.ascontiguousarray(photo[..., ::-1])
+        found[path] = recogniser.feature(recogniser.alignCrop(bgr, row[None]))[0].copy()
+    return np.stack([found[path] for path in paths])

@@ -1,0 +1,190 @@
+"""A gallery of known people: enrolled from photos, kept in one file, and searched for the faces of others."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from facelib.data import archives
+from facelib.data.detection import FaceError
+from facelib.data.images import Unreadable
+from facelib.files import locked, write_atomically
+from facelib.inference import search
+from facelib.inference.decision import Card, Photo, Verifier
+from facelib.inference.embedder import EMBEDDER_VERSION
+from facelib.metrics.distances import distance
+
+FORMAT = 1  # raised when files of another layout must not be read
+
+
+@dataclass(frozen=True, eq=False)
+class Gallery:
+    """Features of known people's photos, all by one network. A changed gallery is another one.
+
+    Attributes
+    ----------
+    card
+        Of the network that made the features.
+    people, photos
+        Of each feature, whom it shows, and the photo's name.
+    vectors
+        (n, d) float32.
+    """
+
+    card: Card
+    people: tuple[str, ...] = ()
+    photos: tuple[str, ...] = ()
+    vectors: np.ndarray = field(default_factory=lambda: np.empty((0, 0), np.float32))
+
+    def __len__(self) -> int:
+        return len(self.people)
+
+    def adding(self, people: Sequence[str], photos: Sequence[str], vectors: Sequence[np.ndarray]) -> Gallery:
+        """This gallery with further photos; one that a person has already, by its features, is not added again."""
+        if any(not name.strip() for name in people):
+            raise ValueError("A person needs a name: the one given is empty.")
+        rows = dict.fromkeys((name, vector.tobytes()) for name, vector in zip(self.people, self.vectors, strict=True))
+        new = {}
+        for name, photo, vector in zip(people, photos, vectors, strict=True):
+            vector = np.asarray(vector, np.float32)
+            if (key := (name.strip(), vector.tobytes())) not in rows:
+                new.setdefault(key, (photo, vector))
+        together = [*self.vectors, *(vector for _, vector in new.values())]
+        return Gallery(
+            self.card,
+            (*self.people, *(name for name, _ in new)),
+            (*self.photos, *(photo for photo, _ in new.values())),
+            np.stack(together) if together else self.vectors,
+        )
+
+    def without(self, person: str) -> Gallery:
+        """This gallery without one person; ValueError where nobody has that name."""
+        kept = [row for row, name in enumerate(self.people) if name != person]
+        if len(kept) == len(self):
+            names = ", ".join(sorted(set(self.people))[:5]) or "nobody"
+            raise ValueError(f"Nobody in the gallery is called '{person}': there are {names}.")
+        people, photos = ([column[row] for row in kept] for column in (self.people, self.photos))
+        return Gallery(self.card, tuple(people), tuple(photos), self.vectors[kept])
+
+    def nearest(self, vectors: np.ndarray, k: int = 1) -> tuple[np.ndarray, np.ndarray]:
+        """The k photos nearest to each of some features (m, d): rows and distances, (m, k) each, the nearest first.
+
+        Of more than `search.EXACT_UP_TO` photos the nearest few may be missed, and rows are -1 where none was found.
+        """
+        k = min(k, len(self))
+        rows = self._search(np.asarray(vectors, np.float32), k) if k else np.empty((len(vectors), 0), np.int64)
+        pairs = np.repeat(vectors, k, axis=0), self.vectors[rows.ravel()] if k else self.vectors
+        far = distance(*pairs, self.card.metric).reshape(rows.shape) if k else np.empty(rows.shape)
+        return rows, np.where(rows < 0, np.inf, far)
+
+    @cached_property
+    def _search(self) -> search.Search:
+        return search.searcher(self.vectors, self.card.metric)
+
+    def save(self, path: str | os.PathLike) -> None:
+        """Write a file that `load` reads, whole or not at all; other writers' changes since are lost: see `update`."""
+        content = io.BytesIO()
+        about = json.dumps({"format": FORMAT, **_made_with(self.card)})
+        names = {"people": np.array(self.people, str), "photos": np.array(self.photos, str)}
+        np.savez(content, vectors=self.vectors, about=np.array(about), **names)
+        write_atomically(Path(path), content.getvalue())
+
+
+def load(path: str | os.PathLike, card: Card) -> Gallery:
+    """The gallery of a file.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is none.
+    ValueError
+        The file is damaged or no gallery, or its features are another network's, or were made for another metric.
+    """
+    if not os.path.exists(path):
+        raise FileNotFoundError(f"There is no gallery at '{path}': make one with `python -m facelib enrol`.")
+    try:
+        with np.load(io.BytesIO(Path(path).read_bytes())) as stored:  # pickles are refused
+            about = json.loads(str(stored["about"]))
+            people, photos = tuple(stored["people"].tolist()), tuple(stored["photos"].tolist())
+            vectors = stored["vectors"]
+        if about.pop("format") != FORMAT or vectors.dtype != np.float32 or vectors.ndim != 2:
+            raise ValueError("another layout")
+        if not len(people) == len(photos) == len(vectors) or not np.isfinite(vectors).all():
+            raise ValueError("its parts do not fit")
+    except Exception as error:  # what a damaged archive raises is anybody's guess
+        raise ValueError(f"'{path}' is no gallery, or a damaged one ({error}): restore it, or enrol anew.") from error
+    if about != _made_with(card):
+        raise ValueError(
+            f"'{path}' was made with the network '{about.get('network')}' and {about.get('metric')} distances, not "
+            f"with the present '{card.name}' and {card.metric}: use that network, or enrol the photos anew."
+        )
+    return Gallery(card, people, photos, vectors)
+
+
+def update(path: str | os.PathLike, card: Card, change: Callable[[Gallery], Gallery]) -> Gallery:
+    """Change the gallery of a file, or of none yet, while other writers wait; returns it as it is now."""
+    with locked(Path(path)):
+        gallery = change(load(path, card) if os.path.exists(path) else Gallery(card))
+        gallery.save(path)
+    return gallery
+
+
+def photos_of(source: str | os.PathLike) -> Iterator[tuple[str, str, bytes | str]]:
+    """Person, path and bytes (or why they cannot be read) of each photo in a folder or archive of people's folders."""
+    listing = archives.members(source)
+    for path, content in listing.read(sorted(listing.images)):
+        yield Path(path).parent.name, path.removeprefix(listing.root), content
+
+
+def features(
+    photos: Iterable[tuple[str, str, Photo]], verifier: Verifier, which: str = "only"
+) -> tuple[tuple[list[str], list[str], list[np.ndarray]], dict[str, str]]:
+    """People, photos and features of those photos that show one clear face, and of the others why they do not.
+
+    Parameters
+    ----------
+    photos
+        Person, the photo's name, and the photo as a file's bytes or an array; a text says why it cannot be read.
+    which
+        As in `detection.choose`.
+    """
+    found: tuple[list[str], list[str], list[np.ndarray]] = [], [], []
+    refused = {}
+    for person, name, photo in photos:
+        try:
+            if isinstance(photo, str):
+                raise Unreadable(photo)
+            for column, value in zip(found, (person, name, verifier.features(photo, which)), strict=True):
+                column.append(value)
+        except (FaceError, Unreadable) as error:
+            refused[name] = str(error).removeprefix("photo: ")
+    return found, refused
+
+
+def enrol(
+    path: str | os.PathLike, photos: Iterable[tuple[str, str, Photo]], verifier: Verifier, which: str = "only"
+) -> tuple[Gallery, dict[str, str]]:
+    """Add photos of known people to the gallery of a file: what it holds now, and why photos were left out.
+
+    ``photos`` as in `features`, such as those of `photos_of`. The file is locked while it is written, not before.
+    """
+    if os.path.exists(path):
+        load(path, verifier.card)  # complains before any work
+    found, refused = features(photos, verifier, which)
+    if not found[0]:
+        some = "; ".join(f"{name}: {reason}" for name, reason in list(refused.items())[:2])
+        raise FaceError(f"no photo could be enrolled ({some or 'there is none'})")
+    return update(path, verifier.card, lambda gallery: gallery.adding(*found)), refused
+
+
+def _made_with(card: Card) -> dict[str, str]:
+    weights = [each.sha256 for each in card.weights]
+    made = archives.digest([weights, card.mirror, card.size, card.frame, EMBEDDER_VERSION])
+    return {"network": card.name, "features": made, "metric": card.metric}

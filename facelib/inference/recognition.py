@@ -1,0 +1,91 @@
+"""Who is in a picture: each of its faces, looked up in a gallery."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from facelib.data.detection import Face
+from facelib.data.images import Unreadable
+from facelib.inference.decision import Card, Decision, Photo, Verifier, decide
+from facelib.inference.gallery import Gallery
+from facelib.metrics.calibration import FarThreshold
+
+
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """A face in a picture, and who it may be.
+
+    ``name`` is None where nobody is near enough; ``nearest`` and ``decision`` say who comes closest and how close.
+    ``reason`` says why a face cannot be compared.
+    """
+
+    face: Face
+    name: str | None = None
+    nearest: str | None = None
+    decision: Decision | None = None
+    reason: str = ""
+
+
+def identify(
+    gallery: Gallery, photo: Photo, verifier: Verifier, far: float | None = None, prior: float = 0.5
+) -> tuple[np.ndarray, list[Seen]]:
+    """Who is in a picture: the picture upright, and each of its faces, the largest first.
+
+    A face gets the name of the nearest enrolled photo if that is within the card's threshold; what of a thousand
+    strangers would be taken for somebody grows with the gallery, so that the threshold is the strictest there is.
+
+    Parameters
+    ----------
+    far, prior
+        As in `decision.decide`; of *pairs* of faces, not of searches.
+    """
+    card = verifier.card
+    far = strict(card, far).far  # complains before any work
+    pixels, faces = verifier.everybody(photo)
+    found = []
+    for face, vector in faces:
+        if isinstance(vector, str):
+            found.append(Seen(face, reason=vector))
+        elif not len(gallery):
+            found.append(Seen(face))
+        else:
+            rows, far_away = gallery.nearest(vector[None])
+            decided = decide(card, far_away[0, 0], far, prior)
+            nearest = gallery.people[rows[0, 0]]
+            found.append(Seen(face, nearest if decided.same else None, nearest, decided))
+    return pixels, found
+
+
+def strict(card: Card, far: float | None = None) -> FarThreshold:
+    """The card's threshold for a false accept rate, by default the smallest that it has one for."""
+    return card.threshold(
+        min(each.far for each in card.thresholds if each.threshold is not None) if far is None else far
+    )
+
+
+def false_alarms(gallery: Gallery, far: float) -> float:
+    """Share of strangers who would be taken for somebody, if the photos of the gallery erred independently.
+
+    They err together, so that it is less: rather a bound than an estimate.
+    """
+    return 1 - (1 - far) ** len(gallery)
+
+
+def everybody(paths: Sequence[str], verifier: Verifier) -> tuple[list[str], np.ndarray, dict[str, str]]:
+    """All faces of some photos: of each its photo, their features (n, d), and of other photos why they show none."""
+    photos, vectors, refused = [], [], {}
+    for path in paths:
+        try:
+            _, faces = verifier.everybody(path)
+        except (Unreadable, FileNotFoundError) as error:
+            refused[path] = str(error)
+            continue
+        usable = [vector for _, vector in faces if not isinstance(vector, str)]
+        photos += [path] * len(usable)
+        vectors += usable
+        if not usable:
+            refused[path] = "; ".join(reason for _, reason in faces) or "no face found"
+    return photos, np.stack(vectors) if vectors else np.empty((0, 0), np.float32), refused

@@ -1,0 +1,141 @@
+"""The networks that are deployed, with the pairs that choose and judge, and the engines they are timed in."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from facelib import metrics
+from facelib.benchmarks import peers, rounding, serving
+from facelib.benchmarks.rounding import EXACT, Candidate, Compared
+from facelib.data import archives, catalog, pairs, protocols, rendered
+from facelib.inference import backends, decision
+from facelib.paper import deciding, results
+from facelib.paper.setting import Setting
+from facelib.training import distillation
+
+STARTS = {"light": "compare: ONNX Runtime", "dygraph": "Paddle", "inference": "Paddle's engine", "torch": "PyTorch"}
+
+
+def candidates(setting: Setting) -> dict[str, Candidate]:
+    """By the begin of their keys: the network that `compare` uses, in the profile that judges it, and that of 02."""
+    done = setting.run
+    if not setting["shipped_card"]:
+        validation = setting.split.validation
+        drawn = validation.labels, validation.sources, setting["validation_pairs"], setting["seed"]
+        choosing = Compared(validation, pairs.draw_by_source(*drawn))
+        return {
+            "deploy": Candidate(
+                done.row["name"], done.weights, False, choosing, Compared(setting.split.test, setting.pairs)
+            )
+        }
+    view1 = pairs.match_lfw_pairs([*protocols.view1("train"), *protocols.view1("test")], setting.scored.paths)
+    card = decision.read_card(decision.DEFAULT)
+    setting.used["cards"] = {decision.DEFAULT: deciding.card_key(card)}
+    parts = [Compared(*deciding.framed_pairs(setting, chosen, card.size)[1:3]) for chosen in (view1, setting.pairs)]
+    weights = decision.weights_folder() / f"{decision.DEFAULT}.npz"
+    whole = [Compared(setting.scored, chosen) for chosen in (view1, setting.pairs)]
+    return {
+        "deploy": Candidate(decision.DEFAULT, weights, card.mirror, *parts),
+        "deploy.paper": Candidate(done.row["name"], done.weights, False, *whole),
+    }
+
+
+def sface_folds(setting: Setting, file: Path) -> np.ndarray:
+    """Accuracies (10,) of SFace with its own alignment on the test pairs."""
+    of, source = setting.pairs, catalog.source(setting["test_set"])
+    rows = np.unique([of.left, of.right])
+    root = archives.members(source).root
+    found = peers.sface_features(file, source, [root + setting.scored.paths[row] for row in rows])
+    left, right = (found[np.searchsorted(rows, side)] for side in (of.left, of.right))
+    return rounding.folds(metrics.cosine_distance(left, right), of)
+
+
+def megabytes(weights: Path, backend: str) -> float:
+    """Size of the file that a backend runs; the network as trained for those of Paddle and PyTorch."""
+    ending = backends.NEEDS[backend].ending if backend in backends.NEEDS else ""
+    return (backends.exported(weights, ending) if ending else Path(weights)).stat().st_size / 1e6
+
+
+def jobs(
+    setting: Setting, networks: dict[str, Candidate], usable: dict[str, list[str]]
+) -> tuple[dict[str, list[Path]], dict[str, str]]:
+    """What `benchmarks.latency` is to time; and why any of ``deploy_peers`` is left out."""
+    found = {name: [each.weights for key, each in networks.items() if name in usable[key]] for name in backends.NEEDS}
+    missing = {}
+    for name in setting["deploy_peers"]:
+        if name == "sface":
+            try:
+                found[name] = [distillation.teacher_file()]
+            except FileNotFoundError as error:
+                missing[name] = str(error)
+        elif find_spec("torch"):
+            found[name] = [each.weights for each in networks.values()]
+        else:
+            missing[name] = "PyTorch is not installed (extra `peers`)"
+    return {name: files for name, files in found.items() if files}, missing
+
+
+def by_network(times: pd.DataFrame, networks: dict[str, Candidate]) -> dict[tuple[str, str], pd.DataFrame]:
+    """Rows of `benchmarks.latency` by the begin of their keys and engine, indexed by round."""
+    keys = {str(each.weights): key for key, each in networks.items()}
+    times = times.rename(columns={"batch_ms": "batch64_ms"}).set_index("round")
+    return {(keys.get(file, "peer"), engine): rows for (file, engine), rows in times.groupby(["weights", "engine"])}
+
+
+def over_peer(timed: dict[tuple[str, str], pd.DataFrame], key: str) -> pd.Series | None:
+    """PyTorch's milliseconds for one face over those of our best float32 backend, by round; None without PyTorch.
+
+    Of each side the one with the smallest median.
+    """
+    of_network = {name: rows["single_ms"] for (network, name), rows in timed.items() if network == key}
+    theirs = [times for name, times in of_network.items() if name.startswith("torch")]
+    ours = [times for name, times in of_network.items() if name in EXACT]
+    return min(theirs, key=pd.Series.median) / min(ours, key=pd.Series.median) if theirs else None
+
+
+def overview(entries: dict[str, dict], networks: dict[str, Candidate], files: dict[str, list[Path]]) -> pd.DataFrame:
+    """Times, size and accuracy of every engine that has been recorded, a row for each network in it."""
+    rows = []
+    for key, name in ((key, name) for name in files for key in (*networks, "peer")):
+        if f"{key}.{name}.single_ms" not in entries:
+            continue
+        weights = networks[key].weights if key in networks else files[name][0]
+        shown = {call: round(entries[f"{key}.{name}.{call}_ms"]["value"], 2) for call in ("single", "pair", "batch64")}
+        accuracy = "peer.sface.lfw.view2.accuracy" if name == "sface" else f"{key}.{name}.accuracy"
+        told = {"accuracy": accuracy, "lost by rounding": f"{key}.{name}.accuracy_lost"}
+        told = {column: results.show(entries[each]) if each in entries else "" for column, each in told.items()}
+        network = networks[key].name if key in networks else ""
+        rows.append(
+            [serving.SERVED[name], network, *shown.values(), round(megabytes(weights, name), 2), *told.values()]
+        )
+    columns = ["engine", "network", "1 face", "2 faces", "64 faces", "MB", "accuracy", "lost by rounding"]
+    return pd.DataFrame(rows, columns=columns).sort_values(["network", "1 face"]).set_index(["network", "engine"])
+
+
+def about_eight_bits(entries: dict[str, dict], networks: dict[str, Candidate]) -> str:
+    """What ONNX Runtime's 8 bits save and cost, in words."""
+    told = []
+    for key, each in networks.items():
+        if (prefix := f"{key}.onnx_int8") + ".time_saved" in entries:
+            saved, lost = (entries[f"{prefix}.{name}"] for name in ("time_saved", "accuracy_lost"))
+            told.append(
+                f"8 bits save **{saved['value']:.0%}** of the time for one face ({saved['low']:.0%} to "
+                f"{saved['high']:.0%}) and cost **{results.show(lost)}** of the accuracy of {each.name}"
+            )
+    return ". ".join(told or ["8 bits were not measured here"]) + "."
+
+
+def starts(setting: Setting, folder: str | Path) -> pd.DataFrame:
+    """Processes that decide on two rendered photos of 256 pixels: `serving.deciding` of each of `STARTS` at hand."""
+    photos = [Path(folder) / f"{shot}.png" for shot in (0, 1)]
+    for shot, path in enumerate(photos):
+        rendered.render_face(104, shot, size=256).save(path)
+    asked = {"light", *setting["deploy_backends"], *(["torch"] if "torch" in setting["deploy_peers"] else [])}
+    asked -= set() if find_spec("torch") else {"torch"}
+    count = setting["deploy_starts"]
+    runs = {name: count if name == "light" else max(1, count // 4) for name in STARTS if name in asked}
+    return serving.deciding(list(runs), photos, runs)

@@ -1,0 +1,200 @@
+"""Test people in an album: who is enrolled, who is a stranger, and what becomes of their photos in galleries."""
+
+from __future__ import annotations
+
+import tempfile
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from facelib import inference, metrics
+from facelib.data import archives, catalog, detection, images
+from facelib.data.packed import PackedFaces
+from facelib.inference import decision, gallery, recognition
+from facelib.inference.recognition import Seen
+from facelib.metrics import clustering, identification
+from facelib.paper import deciding
+from facelib.paper.setting import Setting
+
+MANY = 10  # photos of a person that a clustering is judged on, at least
+ENROLLED = 3  # photos of each person in the gallery that pictures are held against
+
+
+@dataclass(frozen=True, eq=False)
+class Album:
+    """All photos of the test people, and photos of other people who may choose.
+
+    Attributes
+    ----------
+    card
+        Of the network; shipped, or fitted as `deciding.judging` says.
+    faces, vectors
+        The photos, and their features (n, d).
+    choosing
+        Features and identities of people who judge no clustering.
+    judge
+        (n,) bool: photos of people who did not choose.
+    lost
+        How many photos show no face to the detector and are cut as packed.
+    """
+
+    card: decision.Card
+    faces: PackedFaces
+    vectors: np.ndarray
+    choosing: tuple[np.ndarray, np.ndarray]
+    judge: np.ndarray
+    lost: int = 0
+
+    def many(self) -> np.ndarray:
+        """Rows of the people who did not choose and have `MANY` photos or more."""
+        return np.flatnonzero(self.judge & (self.faces.images_per_identity[self.faces.labels] >= MANY))
+
+
+def album(setting: Setting) -> Album:
+    """The album of the shipped network, or of that of 02, as the parameter ``shipped_card`` says.
+
+    In LFW those who may choose are the people who do not occur in View 2.
+    """
+    if not setting["shipped_card"]:
+        judged, validation = deciding.fitted(setting), setting.split.validation
+        choosing = inference.features(validation, setting.run.weights, mirror=True), validation.labels
+        return Album(judged.card, judged.faces, judged.vectors, choosing, np.full(len(judged.faces), True))
+    faces, pairs = setting.scored, setting.pairs
+    card = decision.read_card(decision.DEFAULT)
+    setting.used["cards"] = {card.name: deciding.card_key(card)}
+    named = np.isin(np.arange(len(faces)), [pairs.left, pairs.right])
+    judge = np.isin(faces.labels, faces.labels[named])
+    vectors, lost = {}, 0
+    parts = [np.flatnonzero(named), np.flatnonzero(~named)]  # the first are found already if 07_decide has run
+    for rows in parts:
+        pixels, missed = deciding.framed(setting, faces.select(rows), card.size)
+        vectors |= dict(zip(rows.tolist(), decision.load().embedder(pixels), strict=True))
+        lost += missed
+    found = np.stack([vectors[row] for row in range(len(faces))])
+    return Album(card, faces, found, (found[~judge], faces.labels[~judge]), judge, lost)
+
+
+def search(album: Album) -> identification.Probes:
+    """Everybody with two photos or more is enrolled with the first; the other photos ask, and so do strangers.
+
+    Strangers are the people with one photo or, where nobody has just one, every third person.
+    """
+    from scipy.spatial.distance import cdist
+
+    labels, counts = album.faces.labels, album.faces.images_per_identity
+    stranger = counts == 1 if (counts == 1).any() else np.arange(len(counts)) % 3 == 0
+    enrolled = (album.faces.positions == 0) & ~stranger[labels]
+    far = cdist(album.vectors[~enrolled], album.vectors[enrolled], album.card.metric)
+    return identification.search(far, labels[~enrolled], labels[enrolled])
+
+
+def thresholds(album: Album) -> pd.DataFrame:
+    """How clusters at each of the card's thresholds agree with the people who choose; a row per FAR."""
+    vectors, labels = album.choosing
+    known = [each for each in album.card.thresholds if each.threshold is not None] if len(labels) else []
+    rows = []
+    for each in known:
+        found = clustering.clusters(vectors, each.threshold, album.card.metric)
+        rows.append({"far": each.far, "threshold": each.threshold} | clustering.agreement_of(found, labels))
+    return pd.DataFrame(rows).set_index("far")
+
+
+def one_among_strangers(album: Album, threshold: float, strangers: int, seed: int = 0) -> pd.DataFrame:
+    """Cluster each person's photos together with one photo each of drawn strangers, who did not choose either.
+
+    Returns
+    -------
+    A row per person with `MANY` photos: ``together``, the share of the photos in the cluster that has most of them, and
+    ``pure``, the share of that cluster that is theirs.
+    """
+    labels = album.faces.labels
+    first = np.flatnonzero((album.faces.positions == 0) & album.judge)
+    rng = np.random.default_rng(seed)
+    rows = []
+    for person in np.unique(labels[album.many()]):
+        others = first[labels[first] != person]
+        others = rng.choice(others, min(strangers, len(others)), replace=False)
+        mixed = np.concatenate([np.flatnonzero(labels == person), others])
+        found, own = clustering.clusters(album.vectors[mixed], threshold, album.card.metric), labels[mixed] == person
+        largest = np.bincount(found[own]).argmax()
+        rows.append({"together": (found[own] == largest).mean(), "pure": own[found == largest].mean()})
+    return pd.DataFrame(rows)
+
+
+def misfiled(labels: np.ndarray, share: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Labels of which a share is another person's, and which those are: (n,) int and bool."""
+    rng = np.random.default_rng(seed)
+    wrong = np.zeros(len(labels), bool)
+    wrong[rng.permutation(len(labels))[: round(share * len(labels))]] = True
+    people = np.unique(labels)
+    place = np.searchsorted(people, labels)
+    moved = (place + rng.integers(1, len(people), len(labels))) % len(people)
+    return people[np.where(wrong, moved, place)], wrong
+
+
+@dataclass(frozen=True, eq=False)
+class Pictures:
+    """People enrolled from their photos, and pictures of three of them that were not enrolled.
+
+    ``shown`` has of each picture its pixels, what was seen in it, and the three names; ``panels`` of each name the face
+    nearest to the middle of its third, or None.
+    """
+
+    gallery: gallery.Gallery
+    refused: dict[str, str]
+    shown: list[tuple[np.ndarray, list[Seen], list[str]]] = field(default_factory=list)
+
+    @property
+    def panels(self) -> list[tuple[str, Seen | None]]:
+        found = []
+        for pixels, seen, names in self.shown:
+            width = pixels.shape[1] / len(names)
+            for place, name in enumerate(names):
+                middle = np.array([(place + 0.5) * width, pixels.shape[0] / 2])
+                inside = [each for each in seen if place * width <= each.face.centre[0] < (place + 1) * width]
+                away = [np.linalg.norm(each.face.centre - middle) for each in inside]
+                found.append((name, inside[int(np.argmin(away))] if inside else None))
+        return found
+
+
+def pictures(setting: Setting, most: int) -> Pictures:
+    """Enrol three photos each of the test set's first people with four or more; show the fourth ones in threes.
+
+    By the shipped network and the detector, from the photos as they are.
+    """
+    verifier = decision.load()
+    listing = archives.members(catalog.source(setting["test_set"]))
+    paths = defaultdict(list)
+    for path in sorted(listing.images):
+        paths[Path(path).parent.name].append(path)
+    people = [name for name in sorted(paths) if len(paths[name]) > ENROLLED][:most]
+    people = people[: len(people) // 3 * 3]
+    content = dict(listing.read([path for name in people for path in paths[name][: ENROLLED + 1]]))
+    photos = [(name, path, content[path]) for name in people for path in paths[name][:ENROLLED]]
+    with tempfile.TemporaryDirectory() as folder:
+        known, refused = gallery.enrol(Path(folder, "people.npz"), photos, verifier, "central")
+    found = Pictures(known, refused)
+    for start in range(0, len(people), 3):
+        names = people[start : start + 3]
+        pixels = side_by_side([images.decode_whole(content[paths[n][ENROLLED]], detection.LONGEST) for n in names])
+        found.shown.append((*recognition.identify(known, pixels, verifier), names))
+    return found
+
+
+def side_by_side(photos: Sequence[np.ndarray]) -> np.ndarray:
+    """Photos as one picture, each as a square of the first one's height."""
+    side = len(photos[0])
+    return np.hstack([np.asarray(Image.fromarray(photo).resize((side, side))) for photo in photos])
+
+
+def named(found: Pictures) -> tuple[metrics.Estimate, metrics.Estimate]:
+    """Share of the people in the pictures who get their own name, and of those who get another one."""
+    given = [(name, seen.name if seen else None) for name, seen in found.panels]
+    right = sum(name == other for name, other in given)
+    wrong = sum(other is not None and name != other for name, other in given)
+    return metrics.wilson_interval(right, len(given)), metrics.wilson_interval(wrong, len(given))

@@ -1,0 +1,115 @@
+"""Figures of worse photos, attacks and updates: arrays and estimates in, axes out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.ticker import PercentFormatter
+
+from facelib.data import corruptions
+from facelib.metrics import Estimate
+from facelib.paper import style
+
+_AXES = {"jpeg": "JPEG quality", "pixels": "pixels a side"}
+_BARS = {"capsize": 3, "markersize": 5, "linewidth": 1.6}
+
+
+def pictures(face: np.ndarray) -> np.ndarray:
+    """One face (S, S, 3) uint8 under every severity of every corruption, a row each."""
+    kinds, longest = len(corruptions.SEVERITIES), max(map(len, corruptions.SEVERITIES.values()))
+    _, axes = plt.subplots(kinds, longest, figsize=(0.9 * longest, 1.1 * kinds))
+    for row, (kind, severities) in zip(axes, corruptions.SEVERITIES.items(), strict=True):
+        for axis, severity in zip(row, severities, strict=False):
+            axis.imshow(corruptions.CORRUPTIONS[kind](face, severity))
+            axis.set_title(str(severity), fontsize=9)
+        row[0].set_ylabel(kind, visible=True)
+    return _bare(axes)
+
+
+def shapes(found: dict[str, dict[str, dict[int, Estimate]]], stated: dict[str, dict[int, float]]) -> np.ndarray:
+    """TAR over the severity: a panel per corruption, a line per network, and the stated values in percent, dotted."""
+    _, axes = plt.subplots(1, len(found), figsize=(5.2 * len(found), 4.2), sharey=True)
+    for axis, (kind, networks) in zip(np.ravel(axes), found.items(), strict=True):
+        for (name, values), look in zip(networks.items(), style.looks(len(networks)), strict=True):
+            _bars(axis, list(values), list(values.values()), look, name)
+        table = sorted(stated[kind].items())
+        axis.plot(*zip(*((at, value / 100) for at, value in table), strict=True), "D:", color="black", label="FaceNet")
+        axis.set(xlabel=_AXES.get(kind, kind), ylim=(0, 1.02))
+    axes[0].set_ylabel("true accept rate (TAR)")
+    axes[-1].set_xscale("log", base=2)
+    axes[-1].set_xticks(list(next(iter(found["pixels"].values()))), minor=False)
+    axes[-1].xaxis.set_major_formatter("{x:.0f}")
+    axes[0].legend(loc="lower right", fontsize=9)
+    return axes
+
+
+def drops(found: dict[str, Estimate], clean: Estimate) -> Axes:
+    """Accuracy under each corruption, a row each, beside that on the photos as they are."""
+    _, axis = plt.subplots(figsize=(7.2, 0.26 * len(found) + 1.2))
+    axis.axvspan(clean.low, clean.high, color="#b9d6e6", alpha=0.6)
+    axis.axvline(clean.value, color="black", linestyle=":", label="photos as they are")
+    for row, each in enumerate(found.values()):
+        axis.plot([each.low, each.high], [row, row], color=style.COLOURS["genuine"])
+        axis.plot(each.value, row, "o", color=style.COLOURS["impostor"], markersize=5)
+    axis.set_yticks(range(len(found)), list(found), fontsize=9)
+    axis.invert_yaxis()
+    axis.set_xlabel("accuracy, 95 % over people")
+    axis.legend(loc="lower left", bbox_to_anchor=(0, 1), fontsize=9)
+    return axis
+
+
+def survival(found: dict[tuple[str, str, int], Estimate], bar: float) -> np.ndarray:
+    """Share of decisions that stay right over epsilon: a panel per deciding network, a line per attacked one."""
+    names = list(dict.fromkeys(name for _, name, _ in found))
+    _, axes = plt.subplots(1, len(names), figsize=(4.4 * len(names), 4.0), sharey=True, squeeze=False)
+    for axis, name in zip(axes[0], names, strict=True):
+        for source, look in zip(names, style.looks(len(names)), strict=True):
+            values = {e: each for (a, b, e), each in found.items() if (a, b) == (source, name)}
+            _bars(axis, list(values), list(values.values()), look, "its own gradients" if source == name else source)
+        axis.axhline(bar, color="black", linestyle=":")
+        axis.set(title=name, xlabel="epsilon, of 255", ylim=(0, 1.02))
+        axis.set_xscale("log", base=2)
+        axis.set_xticks(list(values), [str(e) for e in values])
+        axis.legend(loc="lower left", fontsize=8)
+    axes[0, 0].set_ylabel("decisions that stay right")
+    axes[0, 0].yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    return axes
+
+
+def example(photos: dict[str, np.ndarray]) -> np.ndarray:
+    """Photos (H, W, 3) uint8 side by side under their titles."""
+    _, axes = plt.subplots(1, len(photos), figsize=(2.4 * len(photos), 2.9), squeeze=False)
+    for axis, (title, photo) in zip(axes[0], photos.items(), strict=True):
+        axis.imshow(photo)
+        axis.set_title(title, fontsize=9)
+    return _bare(axes)
+
+
+def streams(orders: np.ndarray, played: dict[str, Sequence[float]]) -> Axes:
+    """Share of control photos recognised after each batch: the range of orders (r, k), and some streams as lines."""
+    axis = style.axes("batches that have arrived", "control photos recognised")
+    at = np.arange(1, orders.shape[1] + 1)
+    axis.fill_between(at, orders.min(0), orders.max(0), color="#b9d6e6", label=f"range of {len(orders)} orders")
+    for (name, values), (dash, colour) in zip(played.items(), style.looks(len(played)), strict=True):
+        axis.plot(at[: len(values)], values, dash, color=colour, marker="o", markersize=4, label=name)
+    axis.set_ylim(0, 1.02)
+    axis.legend(fontsize=9)
+    return axis
+
+
+def _bars(axis: Axes, at: list, values: list[Estimate], look: tuple[str, str], label: str) -> None:
+    middle = np.array([each.value for each in values])
+    ends = np.clip([[each.value - each.low for each in values], [each.high - each.value for each in values]], 0, None)
+    axis.errorbar(at, middle, ends, fmt="o", linestyle=look[0], color=look[1], label=label, **_BARS)
+
+
+def _bare(axes: np.ndarray) -> np.ndarray:
+    for axis in np.ravel(axes):
+        axis.grid(visible=False)
+        axis.set(xticks=[], yticks=[])
+        for edge in axis.spines.values():
+            edge.set_visible(False)
+    return axes

@@ -1,0 +1,119 @@
+"""The commands on photos: what they print, and their exit codes."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from facelib import cli
+from facelib.data import rendered
+from facelib.inference import decision
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    """Two rendered people with two photos each and a file that is none; a picture of both, and one of nobody."""
+    root = tmp_path_factory.mktemp("photos")
+    shots = {name: [np.array(rendered.render_face(n, shot, size=256)) for shot in range(3)] for name, n in PEOPLE}
+    for name, pictures in shots.items():
+        (root / "people" / name).mkdir(parents=True)
+        for number, picture in enumerate(pictures[:2]):
+            Image.fromarray(picture).save(root / "people" / name / f"{number}.png")
+    (root / "people" / "ann" / "text.jpg").write_text("not a photo")
+    Image.fromarray(np.hstack([shots["ann"][2], shots["bob"][2]])).save(root / "both.png")
+    Image.new("RGB", (200, 200), "gray").save(root / "nobody.png")
+    return root
+
+
+PEOPLE = (("ann", 104), ("bob", 111))
+
+
+@pytest.fixture
+def gallery(photos, tmp_path, capsys):
+    path = str(tmp_path / "people.npz")
+    assert cli.main(["enrol", path, str(photos / "people")]) == 1  # one file is no photo
+    said = capsys.readouterr()
+    assert said.out == f"{path}: 4 photos of 2 people\n"
+    assert said.err == "left out ann/text.jpg: not an image that Pillow can read\n"
+    return path
+
+
+def test_people_are_recognised_in_one_picture(gallery, photos, capsys, tmp_path):
+    out = tmp_path / "out.png"
+    assert cli.main(["identify", gallery, str(photos / "both.png"), "--boxes", str(out)]) == 0
+    *lines, last = capsys.readouterr().out.splitlines()
+    assert {line.split(",")[0] for line in lines} == {"ann", "bob"} and "4 photos in the gallery" in last
+    assert Image.open(out).width >= 512
+    assert cli.main(["identify", gallery, str(photos / "both.png"), "--json"]) == 0
+    faces = json.loads(capsys.readouterr().out)
+    assert {face["name"] for face in faces} == {"ann", "bob"} and all(len(face["box"]) == 4 for face in faces)
+    assert all(face["distance"] <= face["threshold"] and 0.5 < face["probability"] <= 1 for face in faces)
+
+
+def test_nobody_known_is_an_answer(gallery, photos, capsys):
+    assert cli.main(["identify", gallery, str(photos / "nobody.png")]) == 1
+    assert capsys.readouterr().out == "no face found\n"
+
+
+def test_photos_of_one_person_are_enrolled_by_name_and_removed(gallery, photos, capsys):
+    photo = str(photos / "people" / "bob" / "0.png")
+    assert cli.main(["enrol", gallery, photo, "--name", "Robert", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["people"] == {"Robert": 1, "ann": 2, "bob": 2}
+    assert cli.main(["enrol", gallery, "--remove", "bob"]) == 0
+    assert "3 photos of 2 people" in capsys.readouterr().out
+
+
+def test_faces_are_sorted_without_names(photos, capsys):
+    assert cli.main(["cluster", str(photos / "people"), "--json"]) == 1
+    found = json.loads(capsys.readouterr().out)
+    assert [{path.split("/")[-2] for path in group} for group in found["groups"]] in (
+        [{"ann"}, {"bob"}], [{"bob"}, {"ann"}]
+    )  # fmt: skip
+    assert [path.split("/")[-1] for path in found["left_out"]] == ["text.jpg"]
+    assert cli.main(["cluster", str(photos / "people" / "bob")]) == 0
+    assert [line.split("\t")[0] for line in capsys.readouterr().out.splitlines()] == ["1", "1"]
+
+
+def test_features_are_printed(photos, capsys):
+    photo = str(photos / "people" / "ann" / "0.png")
+    assert cli.main(["embed", photo, "--json"]) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert record["photo"] == photo
+    np.testing.assert_allclose(record["features"], decision.load().features(photo), rtol=1e-5)
+    assert cli.main(["embed", photo, str(photos / "nobody.png")]) == 1
+    said = capsys.readouterr()
+    path, *numbers = said.out.strip().split("\t")
+    assert path == photo and list(map(float, numbers)) == record["features"] and "no face found" in said.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["identify", "absent.npz", "both.png"], "There is no gallery at"),
+        (["identify", "GALLERY", "absent.png"], "There is no photo at"),
+        (["identify", "GALLERY", "both.png", "--far", "0.5"], "choose one of"),
+        (["identify", "GALLERY", "both.png", "--prior", "2"], "between 0 and 1"),
+        (["identify", "GALLERY", "both.png", "--boxes", "boxes.text"], "ends in .png"),
+        (["identify", "GALLERY", "both.png", "--network", "celebfaces-cosface"], "was made with the network"),
+        (["identify", "GALLERY", "both.png", "--network", "nobody"], "Known are"),
+        (["identify", "both.png", "both.png"], "is no gallery, or a damaged one"),
+        (["enrol", "GALLERY"], "Give one folder"),
+        (["enrol", "GALLERY", "people", "both.png"], "Give one folder"),
+        (["enrol", "GALLERY", "nowhere"], "nowhere"),
+        (["enrol", "GALLERY", "nobody.png", "--name", "eve"], "no photo could be enrolled (", ),
+        (["enrol", "GALLERY", "both.png", "--name", "eve"], "2 faces found where one is meant"),
+        (["enrol", "GALLERY", "--remove", "eve"], "Nobody in the gallery is called 'eve': there are ann, bob"),
+        (["enrol", "absent.npz", "--remove", "eve"], "There is no gallery at"),
+        (["embed", "absent.png"], "cannot be read"),
+        (["cluster", "nowhere"], "There is no folder"),
+    ],
+)  # fmt: skip
+def test_nonsense_is_refused_in_one_line(gallery, photos, tmp_path, capsys, arguments, message):
+    places = {"GALLERY": gallery, "boxes.text": str(tmp_path / "boxes.text"), "absent.npz": str(tmp_path / "a.npz")}
+    names = ("both.png", "nobody.png", "people", "nowhere", "absent.png")
+    places |= {name: str(photos / name) for name in names}
+    assert cli.main([places.get(each, each) for each in arguments]) == 2
+    said = capsys.readouterr()
+    assert message in said.err and said.err.count("\n") == 1 and not said.out
+    assert not (tmp_path / "a.npz").exists()

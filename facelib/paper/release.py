@@ -20,7 +20,7 @@ from facelib.paper import claims, results
 PROFILE = "lfw"
 # Notebooks whose runs are shipped: how the keys of their numbers begin, and the parameter that names the runs.
 SHIPPED = {"02_train": ("", "run"), "14_recipes": ("best.", "best_networks")}
-_SPEED = ("05_speed", "09_engine")
+_SPEED = ("05_speed", "09_engine", "10_deploy")
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 PROTOCOL = {  # rows of the table of LFW's protocol: where their numbers are, and those over several trainings
     "the paper's, Euclid": ("lfw.view2.euclidean", ""),

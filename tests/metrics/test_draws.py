@@ -20,7 +20,9 @@ def test_curves_equal_counting_pair_by_pair():
     left, right = rng.integers(0, 12, (2, 60))
     genuine, distances = left == right, rng.random(60).round(1)
     thresholds = np.array([-1, 0.0, 0.3, 0.55, 1.0, 2.0])
-    measured, resampled = bands.accuracy_curves(distances, genuine, (left, right), thresholds, replicates=20, seed=4)
+    measured, resampled = bands.accuracy_curves(
+        distances, genuine, (left, right), thresholds, replicates=20, seed=4
+    )
     assert measured == pytest.approx([np.mean((distances <= t) == genuine) for t in thresholds])
     weights = intervals.identity_weights(left, right, 20, 4)
     expected = [[np.average((distances <= t) == genuine, weights=w) for t in thresholds] for w in weights]

@@ -102,7 +102,7 @@ def thresholds(album: Album) -> pd.DataFrame:
     for each in known:
         found = clustering.clusters(vectors, each.threshold, album.card.metric)
         rows.append({"far": each.far, "threshold": each.threshold} | clustering.agreement_of(found, labels))
-    return pd.DataFrame(rows).set_index("far")
+    return pd.DataFrame(rows).set_index("far") if rows else pd.DataFrame()
 
 
 def one_among_strangers(album: Album, threshold: float, strangers: int, seed: int = 0) -> pd.DataFrame:

@@ -1,0 +1,92 @@
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from facelib.data.detection import Face
+from facelib.inference.recognition import Seen
+from facelib.metrics import cosine_distance
+from facelib.paper import identification_plots, identifying
+from facelib.paper.identifying import Album, Pictures
+from tests.inference.test_decision import CARD
+from tests.paper.test_deciding import Faces
+
+
+class Photos(Faces):
+    """Gray faces that know who has how many photos, and which photo of a person each is."""
+
+    images_per_identity = property(lambda faces: np.bincount(faces.labels))
+    positions = property(
+        lambda faces: np.array([(faces.labels[:k] == label).sum() for k, label in enumerate(faces.labels)])
+    )
+
+
+def album(labels, vectors, judge=None):
+    judge = np.full(len(labels), True) if judge is None else judge
+    choosing = vectors[~judge], np.asarray(labels)[~judge]
+    return Album(CARD, Photos(labels), np.asarray(vectors, np.float32), choosing, judge)
+
+
+def test_the_first_photo_is_enrolled_and_people_with_one_are_strangers():
+    vectors = np.array([[1, 0], [0.9, 0.1], [0, 1], [0.6, 0.5], [0.5, 0.6]])
+    found = identifying.search(album([0, 0, 1, 1, 2], vectors))
+    assert found.people.tolist() == [0, 1] and found.rank.tolist() == [1, 2]
+    assert found.distance == pytest.approx(cosine_distance(vectors[[0, 2]], vectors[[1, 3]]), abs=1e-6)
+    assert found.strangers == pytest.approx(cosine_distance(vectors[[2]], vectors[[4]]), abs=1e-6)
+
+
+def test_where_nobody_has_one_photo_every_third_person_is_a_stranger():
+    found = identifying.search(album(np.repeat(np.arange(6), 2), np.random.default_rng(0).normal(size=(12, 4))))
+    assert found.people.tolist() == [1, 2, 4, 5] and len(found.strangers) == 4
+
+
+def test_the_thresholds_of_the_card_are_tried_on_those_who_choose():
+    labels = np.repeat(np.arange(4), 3)
+    vectors = np.eye(4)[labels] + 0.01 * np.random.default_rng(0).normal(size=(12, 4))
+    table = identifying.thresholds(album(labels, vectors, labels < 2))
+    assert table.index.tolist() == [0.1, 0.01] and (table["pairwise_f"] == 1).all()
+    assert len(identifying.thresholds(album(labels, vectors, labels < 9))) == 0  # nobody chooses
+
+
+def test_one_person_among_strangers():
+    """Ten photos of each of two people, one of them in two heaps of seven and three; strangers are far from all."""
+    labels = np.concatenate([np.repeat([0, 1], 10), np.arange(2, 12)])
+    place = np.concatenate([np.zeros(10), np.ones(7), np.full(3, 2), np.arange(3, 13)]).astype(int)
+    table = identifying.one_among_strangers(album(labels, np.eye(13)[place]), 0.5, 5)
+    assert table["together"].tolist() == [1, 0.7] and table["pure"].tolist() == [1, 1]
+
+
+def test_misfiled_photos_are_somebody_else_s():
+    labels = np.repeat([3, 5, 9], 20)
+    found, wrong = identifying.misfiled(labels, 0.1)
+    assert wrong.sum() == 6 and ((found != labels) == wrong).all() and set(found) <= {3, 5, 9}
+
+
+def seen(left, name):
+    return Seen(Face(np.array([left, 40.0, left + 20, 60.0]), np.zeros((5, 2)), 0.9), name)
+
+
+def test_names_in_pictures_are_counted_at_the_middle_of_each_third():
+    """Ann is named, with somebody else at the edge; Bob is taken for Cat; nobody is found where Cat is."""
+    faces = [seen(40, "ann"), seen(0, "eve"), seen(140, "cat")]
+    found = Pictures(None, {}, [(np.zeros((100, 300, 3), np.uint8), faces, ["ann", "bob", "cat"])])
+    assert [each and each.name for _, each in found.panels] == ["ann", "cat", None]
+    right, wrong = identifying.named(found)
+    assert (right.value, wrong.value, right.n) == (1 / 3, 1 / 3, 3)
+
+
+def test_photos_side_by_side_are_squares_of_one_height():
+    one, other = np.zeros((30, 30, 3), np.uint8), np.full((60, 50, 3), 255, np.uint8)
+    picture = identifying.side_by_side([one, other])
+    assert picture.shape == (30, 60, 3) and (picture[:, :30] == 0).all() and (picture[:, 30:] == 255).all()
+
+
+def test_figures_of_identification():
+    found = identifying.search(album([0, 0, 1, 1, 2], np.random.default_rng(0).normal(size=(5, 4))))
+    left, right = identification_plots.identification(found, 2)
+    assert left.lines[0].get_ydata()[-1] == 1 and right.get_xscale() == "log"
+    faces = SimpleNamespace(
+        labels=np.array([0, 1, 1]), names=["Ann_A", "Bob"], take=lambda rows: np.zeros((len(rows), 2, 2, 3))
+    )
+    axes = identification_plots.contact_sheet(faces, np.array([0, 1, 0]), columns=3)
+    assert [axis.get_title() for axis in axes.flat] == ["Ann\nA", "Bob", "", "Bob", "", ""]

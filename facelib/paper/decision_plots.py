@@ -29,7 +29,7 @@ def reliability(found: Reliability, interval: np.ndarray, bins: int = 10) -> np.
     axes[0].set(ylabel="share of pairs of one person", xlim=(0, 1), ylim=(-0.02, 1.02))
     axes[0].legend(loc="upper left")
     axes[1].bar((found.bin + 0.5) / bins, found.weight, 0.9 / bins, color=COLOURS["impostor"])
-    axes[1].set(xlabel="probability of one person", ylabel="pairs")
+    axes[1].set(xlabel="probability of one person", ylabel="share of pairs")
     axes[1].yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     return axes
 

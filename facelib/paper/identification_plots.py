@@ -7,20 +7,32 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from facelib.data.packed import PackedFaces
-from facelib.metrics.identification import Probes
+from facelib.metrics import Estimate
+from facelib.metrics.identification import FARS, RANKS, Probes
 from facelib.paper import plots
 from facelib.paper.style import COLOURS
 
 
-def identification(found: Probes, most: int = 20) -> np.ndarray:
-    """The cumulative match characteristic, and the detection and identification rate over the false alarm rate."""
+def identification(found: Probes, judged: dict[str, Estimate], most: int = 20) -> np.ndarray:
+    """The cumulative match characteristic, and the detection and identification rate over the false alarm rate.
+
+    Parameters
+    ----------
+    judged
+        What `Probes.judge` gave: the bars.
+    """
     _, axes = plt.subplots(1, 2, figsize=(9.6, 4.2))
     axes[0].plot(np.arange(1, most + 1), found.cmc(most), "o-", color=COLOURS["genuine"], markersize=4)
     axes[0].set(xlabel="rank", ylabel="share of probes", ylim=(0, 1.02))
     fars = np.geomspace(max(1 / len(found.strangers), 1e-3), 1, 60)
     axes[1].plot(fars, [found.detected(far) for far in fars], color=COLOURS["impostor"])
-    axes[1].set(xlabel="share of strangers taken for somebody (FAR)", ylabel="detected and identified (DIR)")
+    axes[1].set(xlabel="share of strangers taken for somebody", ylabel="detected and identified (DIR)")
     axes[1].set(xscale="log", ylim=(0, 1.02))
+    for axis, at, name in ((axes[0], RANKS, "rank"), (axes[1], FARS, "dir")):
+        chosen = [each for key, each in judged.items() if key.startswith(name)]
+        ends = [[each.low for each in chosen], [each.high for each in chosen]]
+        axis.vlines(at, *ends, color="black", linewidth=1.6, label="95 % over people")
+        axis.legend(loc="best", fontsize=9)
     return axes
 
 

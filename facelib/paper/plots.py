@@ -7,7 +7,7 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import MultipleLocator, PercentFormatter, ScalarFormatter
+from matplotlib.ticker import LogLocator, MultipleLocator, NullFormatter, PercentFormatter, ScalarFormatter
 
 from facelib.paper import style
 from facelib.paper.style import COLOURS, NAMES, STYLES
@@ -69,6 +69,9 @@ def training_curve(history, quantity: str) -> Axes:
     else:
         axis.set_ylabel("cross-entropy loss")
         axis.set_yscale("log")
+        axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.yaxis.set_major_formatter("{x:g}")
+        axis.yaxis.set_minor_formatter(NullFormatter())
     axis.xaxis.get_major_locator().set_params(integer=True)
     return axis
 
@@ -149,7 +152,7 @@ def accuracy_over_thresholds(paper: tuple, fine: tuple, chosen: float) -> np.nda
     best = thresholds[np.argmax(accuracy)]
     axes[1].axvline(best, color=COLOURS["cosine"], linestyle="--", label="best on these test pairs")
     axes[1].set(title="a fine grid in the scale of the features", xlabel="threshold")
-    axes[1].figure.legend(loc="outside lower center", ncols=3, fontsize=9)
+    axes[1].figure.legend(loc="outside upper center", ncols=3, fontsize=9)
     axes[0].set_xticks(range(0, 20, 3))
     axes[0].yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     return axes
@@ -164,7 +167,7 @@ def draws(values: np.ndarray, labels: tuple[str, str], reference: tuple[float, s
     axis.axvspan(
         low, high, color=COLOURS["cosine"], alpha=0.2, zorder=0, label=f"95 % of the draws: {low:.3f} to {high:.3f}"
     )
-    axis.figure.legend(loc="outside lower center", ncols=2, fontsize=10)
+    axis.figure.legend(loc="outside upper center", ncols=2, fontsize=9)
     return axis
 
 
@@ -197,7 +200,7 @@ def roc(curves: dict[str, tuple[np.ndarray, ...]], smallest_far: float) -> Axes:
     axis.set_xscale("log")
     axis.set_xlim(smallest_far, 1)
     axis.set_ylim(0, 1.02)
-    axis.legend(loc="lower right")
+    axis.figure.legend(loc="outside upper center", ncols=3, fontsize=9)
     return axis
 
 

@@ -36,13 +36,18 @@ def shapes(found: dict[str, dict[str, dict[int, Estimate]]], stated: dict[str, d
         for (name, values), look in zip(networks.items(), style.looks(len(networks)), strict=True):
             _bars(axis, list(values), list(values.values()), look, name)
         table = sorted(stated[kind].items())
-        axis.plot(*zip(*((at, value / 100) for at, value in table), strict=True), "D:", color="black", label="FaceNet")
+        axis.plot(
+            *zip(*((at, value / 100) for at, value in table), strict=True),
+            "D:",
+            color="black",
+            label="FaceNet, at FAR 1e-3",
+        )
         axis.set(xlabel=_AXES.get(kind, kind), ylim=(0, 1.02))
-    axes[0].set_ylabel("true accept rate (TAR)")
+    axes[0].set_ylabel("true accept rate (TAR), at FAR 1e-2")
     axes[-1].set_xscale("log", base=2)
     axes[-1].set_xticks(list(next(iter(found["pixels"].values()))), minor=False)
     axes[-1].xaxis.set_major_formatter("{x:.0f}")
-    axes[0].legend(loc="lower right", fontsize=9)
+    axes[0].figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=5, fontsize=9)
     return axes
 
 
@@ -50,7 +55,7 @@ def drops(found: dict[str, Estimate], clean: Estimate) -> Axes:
     """Accuracy under each corruption, a row each, beside that on the photos as they are."""
     _, axis = plt.subplots(figsize=(7.2, 0.26 * len(found) + 1.2))
     axis.axvspan(clean.low, clean.high, color="#b9d6e6", alpha=0.6)
-    axis.axvline(clean.value, color="black", linestyle=":", label="photos as they are")
+    axis.axvline(clean.value, color="black", linestyle=":", label="photos as they are, 95 %")
     for row, each in enumerate(found.values()):
         axis.plot([each.low, each.high], [row, row], color=style.COLOURS["genuine"])
         axis.plot(each.value, row, "o", color=style.COLOURS["impostor"], markersize=5)
@@ -64,16 +69,16 @@ def drops(found: dict[str, Estimate], clean: Estimate) -> Axes:
 def survival(found: dict[tuple[str, str, int], Estimate], bar: float) -> np.ndarray:
     """Share of decisions that stay right over epsilon: a panel per deciding network, a line per attacked one."""
     names = list(dict.fromkeys(name for _, name, _ in found))
-    _, axes = plt.subplots(1, len(names), figsize=(4.4 * len(names), 4.0), sharey=True, squeeze=False)
+    _, axes = plt.subplots(1, len(names), figsize=(max(4.4 * len(names), 6.4), 4.2), sharey=True, squeeze=False)
     for axis, name in zip(axes[0], names, strict=True):
         for source, look in zip(names, style.looks(len(names)), strict=True):
             values = {e: each for (a, b, e), each in found.items() if (a, b) == (source, name)}
-            _bars(axis, list(values), list(values.values()), look, "its own gradients" if source == name else source)
-        axis.axhline(bar, color="black", linestyle=":")
-        axis.set(title=name, xlabel="epsilon, of 255", ylim=(0, 1.02))
+            _bars(axis, list(values), list(values.values()), look, f"by gradients of {source}")
+        axis.axhline(bar, color="black", linestyle=":", label=f"asked for: {bar:.0%}")
+        axis.set(title=f"decided by {name}", xlabel="epsilon, of 255", ylim=(0, 1.02))
         axis.set_xscale("log", base=2)
         axis.set_xticks(list(values), [str(e) for e in values])
-        axis.legend(loc="lower left", fontsize=8)
+    axes[0, 0].figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=4, fontsize=9)
     axes[0, 0].set_ylabel("decisions that stay right")
     axes[0, 0].yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     return axes
@@ -90,7 +95,7 @@ def example(photos: dict[str, np.ndarray]) -> np.ndarray:
 
 def streams(orders: np.ndarray, played: dict[str, Sequence[float]]) -> Axes:
     """Share of control photos recognised after each batch: the range of orders (r, k), and some streams as lines."""
-    axis = style.axes("batches that have arrived", "control photos recognised")
+    axis = style.axes("batches that have arrived", "share of control photos recognised")
     at = np.arange(1, orders.shape[1] + 1)
     axis.fill_between(at, orders.min(0), orders.max(0), color="#b9d6e6", label=f"range of {len(orders)} orders")
     for (name, values), (dash, colour) in zip(played.items(), style.looks(len(played)), strict=True):

@@ -176,4 +176,4 @@ def test_the_legend_of_draws_lies_outside_the_axes():
     axis = plots.draws(np.linspace(0, 1, 200), ("a share", "draws"), (0.5, "half"))
     axis.figure.canvas.draw()
     [legend] = axis.figure.legends
-    assert axis.get_legend() is None and legend.get_window_extent().y1 < axis.get_window_extent().y0
+    assert axis.get_legend() is None and legend.get_window_extent().y0 > axis.get_window_extent().y1

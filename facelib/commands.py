@@ -54,6 +54,8 @@ def enrol_command(options: argparse.Namespace) -> int:
 
     verifier, refused = _verifier(options), {}
     if options.remove:
+        if options.photos or options.name is not None:
+            raise ValueError("--remove takes nobody in: enrol photos with a command of their own.")
         if not Path(options.gallery).exists():
             raise FileNotFoundError(f"There is no gallery at '{options.gallery}'.")
         known = gallery.update(options.gallery, verifier.card, lambda found: found.without(options.remove))
@@ -72,11 +74,15 @@ def identify_command(options: argparse.Namespace) -> int:
     """A line per face: who it is, and how sure."""
     from PIL import Image
 
+    from facelib.data.images import Unreadable
     from facelib.inference import gallery, interface, recognition
 
     verifier = _verifier(options)
     known = gallery.load(options.gallery, verifier.card)
-    picture, seen = recognition.identify(known, options.photo, verifier, options.far, options.prior)
+    try:
+        picture, seen = recognition.identify(known, options.photo, verifier, options.far, options.prior)
+    except Unreadable as error:
+        raise Unreadable(f"'{options.photo}': {error}") from error
     if options.boxes:
         try:
             Image.fromarray(interface.drawn(picture, seen)).save(options.boxes)
@@ -104,6 +110,8 @@ def cluster_command(options: argparse.Namespace) -> int:
         raise FileNotFoundError(f"There is no folder '{folder}'.")
     verifier = _verifier(options)
     files = [str(path) for path in sorted(folder.rglob("*")) if path.is_file() and not path.name.startswith(".")]
+    if not files:
+        raise FileNotFoundError(f"There is no photo in '{folder}'.")
     photos, vectors, refused = recognition.everybody(files, verifier)
     labels = clustering.clusters(
         vectors, recognition.strict(verifier.card, options.far).threshold, verifier.card.metric
@@ -112,7 +120,7 @@ def cluster_command(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps({"groups": groups, "left_out": refused}))
     else:
-        print(*(f"{number}\t{photo}" for number, group in enumerate(groups, 1) for photo in group), sep="\n")
+        print("".join(f"{number}\t{photo}\n" for number, group in enumerate(groups, 1) for photo in group), end="")
     return _left_out(refused) and (NOT_ALL if photos else ERROR)
 
 

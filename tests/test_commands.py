@@ -105,12 +105,20 @@ def test_features_are_printed(photos, capsys):
         (["enrol", "GALLERY", "both.png", "--name", "eve"], "2 faces found where one is meant"),
         (["enrol", "GALLERY", "--remove", "eve"], "Nobody in the gallery is called 'eve': there are ann, bob"),
         (["enrol", "absent.npz", "--remove", "eve"], "There is no gallery at"),
+        (["enrol", "GALLERY", "both.png", "--remove", "bob"], "--remove takes nobody in"),
+        (["identify", "GALLERY", "people"], "people': cannot be read"),
+        (["cluster", "EMPTY"], "There is no photo in"),
+        (["cluster", "TEXTS"], "not an image that Pillow can read"),
         (["embed", "absent.png"], "cannot be read"),
         (["cluster", "nowhere"], "There is no folder"),
     ],
 )  # fmt: skip
 def test_nonsense_is_refused_in_one_line(gallery, photos, tmp_path, capsys, arguments, message):
     places = {"GALLERY": gallery, "boxes.text": str(tmp_path / "boxes.text"), "absent.npz": str(tmp_path / "a.npz")}
+    for name in ("EMPTY", "TEXTS"):
+        (tmp_path / name).mkdir()
+        places[name] = str(tmp_path / name)
+    (tmp_path / "TEXTS" / "a.txt").write_text("not a photo")
     names = ("both.png", "nobody.png", "people", "nowhere", "absent.png")
     places |= {name: str(photos / name) for name in names}
     assert cli.main([places.get(each, each) for each in arguments]) == 2

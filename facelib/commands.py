@@ -74,11 +74,15 @@ def identify_command(options: argparse.Namespace) -> int:
     """A line per face: who it is, and how sure."""
     from PIL import Image
 
+    from facelib.data.images import Unreadable
     from facelib.inference import gallery, interface, recognition
 
     verifier = _verifier(options)
     known = gallery.load(options.gallery, verifier.card)
-    picture, seen = recognition.identify(known, options.photo, verifier, options.far, options.prior)
+    try:
+        picture, seen = recognition.identify(known, options.photo, verifier, options.far, options.prior)
+    except Unreadable as error:
+        raise Unreadable(f"'{options.photo}': {error}") from error
     if options.boxes:
         try:
             Image.fromarray(interface.drawn(picture, seen)).save(options.boxes)

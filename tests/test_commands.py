@@ -1,6 +1,7 @@
 """The commands on photos: what they print, and their exit codes."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,7 +9,8 @@ from PIL import Image
 
 from facelib import cli
 from facelib.data import rendered
-from facelib.inference import decision
+from facelib.inference import decision, recognition
+from facelib.metrics import distance
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +66,14 @@ def test_photos_of_one_person_are_enrolled_by_name_and_removed(gallery, photos, 
     assert "3 photos of 2 people" in capsys.readouterr().out
 
 
-def test_faces_are_sorted_without_names(photos, capsys):
+def test_faces_are_sorted_without_names(photos, capsys, monkeypatch):
+    """At a threshold between the people, whom the drawing makes more alike than photographs would."""
+    shots = [decision.load().features(str(photos / "people" / f"{who}.png")) for who in ("ann/0", "ann/1", "bob/0")]
+    same, other = (distance(shots[0][None], each[None], "cosine")[0] for each in shots[1:])
+    assert same < other
+    strict = recognition.strict
+    between = {"threshold": float(same + other) / 2}
+    monkeypatch.setattr(recognition, "strict", lambda *given: replace(strict(*given), **between))
     assert cli.main(["cluster", str(photos / "people"), "--json"]) == 1
     found = json.loads(capsys.readouterr().out)
     assert [{path.split("/")[-2] for path in group} for group in found["groups"]] in (
@@ -106,6 +115,7 @@ def test_features_are_printed(photos, capsys):
         (["enrol", "GALLERY", "--remove", "eve"], "Nobody in the gallery is called 'eve': there are ann, bob"),
         (["enrol", "absent.npz", "--remove", "eve"], "There is no gallery at"),
         (["enrol", "GALLERY", "both.png", "--remove", "bob"], "--remove takes nobody in"),
+        (["identify", "GALLERY", "people"], "people': cannot be read"),
         (["cluster", "EMPTY"], "There is no photo in"),
         (["cluster", "TEXTS"], "not an image that Pillow can read"),
         (["embed", "absent.png"], "cannot be read"),

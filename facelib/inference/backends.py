@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import os
+import shutil
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -168,7 +169,12 @@ def _static(weights: Path) -> Path:
     if not folder.exists():
         temporary = folder.with_name(f"{key}.tmp-{os.getpid()}")
         save_static(weights, temporary / "model")
-        os.replace(temporary, folder)
+        try:
+            os.replace(temporary, folder)
+        except OSError:
+            if not folder.exists():
+                raise
+            shutil.rmtree(temporary)  # another process was faster
     return folder / "model"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -54,7 +55,7 @@ class Gallery:
         new = {}
         for name, photo, vector in zip(people, photos, vectors, strict=True):
             vector = np.asarray(vector, np.float32)
-            if (key := (name.strip(), vector.tobytes())) not in rows:
+            if (key := (spelt(name), vector.tobytes())) not in rows:
                 new.setdefault(key, (photo, vector))
         together = [*self.vectors, *(vector for _, vector in new.values())]
         return Gallery(
@@ -66,7 +67,7 @@ class Gallery:
 
     def without(self, person: str) -> Gallery:
         """This gallery without one person; ValueError where nobody has that name."""
-        kept = [row for row, name in enumerate(self.people) if name != person]
+        kept = [row for row, name in enumerate(self.people) if name != spelt(person)]
         if len(kept) == len(self):
             names = ", ".join(sorted(set(self.people))[:5]) or "nobody"
             raise ValueError(f"Nobody in the gallery is called '{person}': there are {names}.")
@@ -182,6 +183,11 @@ def enrol(
         some = "; ".join(f"{name}: {reason}" for name, reason in list(refused.items())[:2])
         raise FaceError(f"no photo could be enrolled ({some or 'there is none'})")
     return update(path, verifier.card, lambda gallery: gallery.adding(*found)), refused
+
+
+def spelt(name: str) -> str:
+    """A name in one spelling: macOS writes accents of folder names as letters of their own, keyboards do not."""
+    return unicodedata.normalize("NFC", name.strip())
 
 
 def _made_with(card: Card) -> dict[str, str]:

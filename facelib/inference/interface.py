@@ -59,7 +59,7 @@ def enrolled(path: str | os.PathLike, name: str, files: Sequence[tuple[str, byte
         found, refused = gallery.enrol(path, photos, decision.load(network))
     except (ValueError, OSError) as error:
         return str(error)
-    count = sum(each == name.strip() for each in found.people)
+    count = sum(each == gallery.spelt(name) for each in found.people)
     lines = [f"{name.strip()} has {count} photo(s) in the gallery, which has {len(set(found.people))} people"]
     return "\n".join([*lines, *(f"left out {file}: {reason}" for file, reason in refused.items())])
 

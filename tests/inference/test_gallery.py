@@ -76,6 +76,12 @@ def test_a_photo_that_is_there_already_is_not_added_again(known):
     assert again.people == ("ann", "ann", "bob", "bob")  # ann has that one, bob has not
 
 
+def test_a_name_is_one_however_its_accents_are_stored(known):
+    more = known.adding(["Zoe\u0308", " Zo\u00eb"], ["a", "b"], np.eye(2, known.vectors.shape[1], dtype=np.float32))
+    assert more.people[-2:] == ("Zo\u00eb",) * 2
+    assert len(more.without("Zoe\u0308")) == len(known)
+
+
 def test_removing_takes_all_photos_of_a_person(known):
     assert contents(known.without("ann"))[:2] == (("bob",), ("b/1.jpg",))
     assert len(known.without("ann").without("bob")) == 0

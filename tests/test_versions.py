@@ -24,7 +24,7 @@ class Box:
 '''
 
 
-@pytest.mark.parametrize("version", ["RECIPE_VERSION", "EMBEDDER_VERSION", "RENDERER_VERSION"])
+@pytest.mark.parametrize("version", versions.shaping())
 def test_code_that_shapes_numbers_changes_with_its_version(version):
     recorded, present = json.loads(versions.RECORD.read_text())[version], versions.hashes()[version]
     changed = sorted(name for name in recorded.keys() | present.keys() if recorded.get(name) != present.get(name))

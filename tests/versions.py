@@ -1,7 +1,7 @@
-"""Hashes of the code that shapes weights, features and rendered people: what `tests/test_versions.py` compares.
+"""Hashes of the code that shapes weights, features, targets and pictures: what `tests/test_versions.py` compares.
 
 Run as a program it writes them anew: ``python -m tests.versions``. Do so after a change that leaves every number as it
-was; else raise RECIPE_VERSION, EMBEDDER_VERSION or RENDERER_VERSION as well, so that nothing old is taken for new.
+was; else raise the version as well (see `shaping`), so that nothing old is taken for new.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
-from facelib.data import packed, pairs, rendered
+from facelib.data import corruptions, drawing, packed, pairs, rendered
 from facelib.inference import embedder
 from facelib.metrics import protocol
 from facelib.models import backbones, dnnl, embedding, losses, onednn, triplet
-from facelib.training import augmentation, checkpoints, loop, recipe, samplers
+from facelib.training import augmentation, checkpoints, distillation, loop, recipe, samplers
 
 RECORD = Path(__file__).with_name("versions.json")
 _WITH_DOCSTRING = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
@@ -45,7 +45,14 @@ def shaping() -> dict[str, list]:
     weights += [Path(module.__file__) for module in (augmentation, backbones, dnnl, losses, onednn, samplers, triplet)]
     features = [embedding.Embedding, embedding.load_weights, packed.to_input, embedder.Embedder, embedder.together]
     features += [Path(module.__file__) for module in (backbones, dnnl, onednn)]
-    return {"RECIPE_VERSION": weights, "EMBEDDER_VERSION": features, "RENDERER_VERSION": [Path(rendered.__file__)]}
+    targets = [distillation.teacher_view, distillation.with_blends, distillation._draws, distillation._blend]
+    return {
+        "RECIPE_VERSION": weights,
+        "EMBEDDER_VERSION": features,
+        "RENDERER_VERSION": [Path(drawing.__file__), Path(rendered.__file__)],
+        "TEACHER_VERSION": targets,
+        "CORRUPTIONS_VERSION": [Path(corruptions.__file__)],
+    }
 
 
 def hashes() -> dict[str, dict[str, str]]:
@@ -55,6 +62,8 @@ def hashes() -> dict[str, dict[str, str]]:
         "RECIPE_VERSION": recipe.RECIPE_VERSION,
         "EMBEDDER_VERSION": embedder.EMBEDDER_VERSION,
         "RENDERER_VERSION": rendered.RENDERER_VERSION,
+        "TEACHER_VERSION": distillation.TEACHER_VERSION,
+        "CORRUPTIONS_VERSION": corruptions.CORRUPTIONS_VERSION,
     }
     found = {}
     for version, pieces in shaping().items():

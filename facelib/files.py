@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+import numpy as np
+
+HASH = hashlib.sha256().digest_size
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
@@ -21,6 +27,17 @@ def write_atomically(path: Path, content: str | bytes) -> None:
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+def kept_array(path: Path, make: Callable[[], np.ndarray]) -> np.ndarray:
+    """The array of a file that ends with its own hash; where there is none, or no whole one, ``make`` makes it."""
+    content = path.read_bytes() if path.exists() else b""
+    if hashlib.sha256(content[:-HASH]).digest() == content[-HASH:]:
+        return np.load(io.BytesIO(content[:-HASH]))
+    buffer, made = io.BytesIO(), make()
+    np.save(buffer, made)
+    write_atomically(path, buffer.getvalue() + hashlib.sha256(buffer.getvalue()).digest())
+    return made
 
 
 @contextmanager

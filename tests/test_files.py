@@ -3,6 +3,7 @@
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from facelib import files
@@ -38,3 +39,20 @@ def test_no_update_is_lost_between_processes(tmp_path):
     writers = [subprocess.Popen(command) for _ in range(3)]
     assert [writer.wait() for writer in writers] == [0, 0, 0]
     assert path.read_text() == "x" * 60
+
+
+def test_a_kept_array_is_made_once_and_again_where_its_file_is_damaged(tmp_path):
+    path, made = tmp_path / "some" / "a.npy", []
+
+    def make():
+        made.append(1)
+        return np.arange(6.0).reshape(2, 3)
+
+    for _ in range(2):
+        np.testing.assert_array_equal(files.kept_array(path, make), [[0, 1, 2], [3, 4, 5]])
+    assert len(made) == 1
+    whole = path.read_bytes()
+    for damaged in (whole[:-9], b"", bytes(len(whole)), whole[:100] + b"x" + whole[101:]):
+        path.write_bytes(damaged)
+        np.testing.assert_array_equal(files.kept_array(path, make), [[0, 1, 2], [3, 4, 5]])
+    assert len(made) == 5

@@ -6,10 +6,10 @@ PyTorch is the extra ``peers``, SFace's file that of the extra ``teacher``.
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import os
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -18,7 +18,7 @@ import numpy as np
 from facelib import runtime
 from facelib.data import archives, detection, images
 from facelib.data.packed import to_input
-from facelib.files import write_atomically
+from facelib.files import kept_array
 
 LAYOUTS = ("contiguous_format", "channels_last")  # of PyTorch's memory
 _STEP = 500  # photos whose features are kept in one file
@@ -122,11 +122,7 @@ def sface_features(file: str | os.PathLike, source: str | os.PathLike, paths: Se
     for start in range(0, len(wanted), _STEP):
         some = wanted[start : start + _STEP]
         kept = runtime.cache_dir() / "sface" / f"{archives.digest([*state, some, detection.DETECTOR_SHA256])}.npy"
-        if not kept.exists():
-            content = io.BytesIO()
-            np.save(content, _sface_features(file, listing, some))
-            write_atomically(kept, content.getvalue())
-        found |= dict(zip(some, np.load(kept), strict=True))
+        found |= dict(zip(some, kept_array(kept, partial(_sface_features, file, listing, some)), strict=True))
     return np.stack([found[path] for path in paths])
 
 

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 from tqdm import tqdm
 
@@ -127,8 +126,7 @@ def peer(judged: Bench, count: int, kinds: Iterable[str], key: str, rendered: bo
                 return {name: kept[name].astype(float) for name in ("clean", *named)}
     if rendered:
         raise FileNotFoundError("SFace was made for real faces; these are rendered.")
-    teacher = cv2.FaceRecognizerSF.create(str(distillation.teacher_file()), "")
-    views = {PEER: lambda photos: np.concatenate([teacher.feature(distillation.teacher_view(one)) for one in photos])}
+    views = {PEER: lambda photos: distillation.teacher_sees(photos, len(photos))}
     found = {"clean": judged.distances(judged.features(views))[PEER].astype(np.float16)}
     part = judged.first(count)
     for name, (kind, severity) in tqdm(named.items(), desc=PEER, file=sys.stdout):

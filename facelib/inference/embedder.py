@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import os
 import sys
 from collections.abc import Sequence
@@ -13,11 +12,10 @@ import numpy as np
 
 from facelib import metrics, runtime
 from facelib.data.packed import PackedFaces, to_input
-from facelib.files import write_atomically
+from facelib.files import kept_array
 from facelib.inference import backends
 
 EMBEDDER_VERSION = 1  # raised when the same weights and faces give other features than before
-HASH = hashlib.sha256().digest_size
 
 
 class Embedder:
@@ -113,27 +111,16 @@ def features(
     kind = f"{content_key}{' mirrored' if mirror else ''}{engine} {EMBEDDER_VERSION}"
     key = hashlib.sha256(files[0].read_bytes() + kind.encode()).hexdigest()[:16]
     path = runtime.cache_dir() / "features" / f"{key}.npy"
-    if (kept := _kept(path)) is not None:
-        return kept
+    return kept_array(path, lambda: _embedded(Embedder(files, backend, mirror=mirror), take, len(faces), progress))
+
+
+def _embedded(embedder: Embedder, take, count: int, progress: bool) -> np.ndarray:
     from tqdm import tqdm
 
-    embedder = Embedder(files, backend, mirror=mirror)
     parts = []
     step = 16 * embedder.batch_size
-    with tqdm(total=len(faces), desc="embedding", unit=" faces", disable=not progress, file=sys.stdout) as bar:
-        for start in range(0, len(faces), step):
-            rows = np.arange(start, min(start + step, len(faces)))
-            parts.append(embedder(take(rows)))
+    with tqdm(total=count, desc="embedding", unit=" faces", disable=not progress, file=sys.stdout) as bar:
+        for start in range(0, count, step):
+            parts.append(embedder(take(np.arange(start, min(start + step, count)))))
             bar.update(len(parts[-1]))
-    result = np.concatenate(parts) if parts else embedder(take(np.arange(0)))
-    content = io.BytesIO()
-    np.save(content, result)
-    write_atomically(path, content.getvalue() + hashlib.sha256(content.getvalue()).digest())
-    return result
-
-
-def _kept(path: Path) -> np.ndarray | None:
-    """Features from a file that ends with its own hash; None where there is none, or no whole one."""
-    content = path.read_bytes() if path.exists() else b""
-    whole = hashlib.sha256(content[:-HASH]).digest() == content[-HASH:]
-    return np.load(io.BytesIO(content[:-HASH])) if whole else None
+    return np.concatenate(parts) if parts else embedder(take(np.arange(0)))

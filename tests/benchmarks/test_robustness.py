@@ -1,5 +1,4 @@
 import itertools
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -118,13 +117,11 @@ def test_sface_s_distances_are_kept(bench, monkeypatch, tmp_path):
     monkeypatch.setenv("FACELIB_OUTPUT", str(tmp_path))
     rng, asked = np.random.default_rng(4), []
 
-    def feature(view):
-        asked.append(view)
-        return rng.normal(size=(1, 128)).astype(np.float32)
+    def sees(photos, count):
+        asked.extend(photos)
+        return rng.normal(size=(count, 128)).astype(np.float32)
 
-    teacher = SimpleNamespace(feature=feature)
-    monkeypatch.setattr(robustness.cv2.FaceRecognizerSF, "create", lambda *given: teacher)
-    monkeypatch.setattr(robustness.distillation, "teacher_file", lambda: "sface.onnx")
+    monkeypatch.setattr(robustness.distillation, "teacher_sees", sees)
     first = robustness.peer(bench, 3, ["jpeg"], "k", False)
     assert len(first["clean"]) == len(bench.pairs) and len(first["jpeg.50"]) == 6
     seen = len(asked)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from facelib.data import rendered
+from facelib.data import drawing, rendered
 
 PACKAGE_ROOT = Path(rendered.__file__).resolve().parent.parent.parent
 
@@ -187,8 +187,8 @@ def test_progress_goes_to_stdout_on_request(tmp_path, capsys):
 
 def test_relatives_are_more_alike_than_strangers_and_named_by_their_family(tmp_path):
     def traits(family, member):
-        person = rendered._person(rendered.RELATIVES + 10 * family + member, 0)
-        return np.array([(getattr(person, n) - low) / (high - low) for n, (low, high) in rendered.TRAITS.items()])
+        person = drawing._person(rendered.RELATIVES + 10 * family + member, 0)
+        return np.array([(getattr(person, n) - low) / (high - low) for n, (low, high) in drawing.TRAITS.items()])
 
     kin, others = [], []
     for family in range(60, 80):
@@ -196,7 +196,7 @@ def test_relatives_are_more_alike_than_strangers_and_named_by_their_family(tmp_p
         others.append(np.corrcoef(traits(family, 1), traits(family + 1, 1))[0, 1])
     assert np.mean(kin) > np.mean(others) + 0.1
     first = rendered.RELATIVES + 600
-    assert rendered._person(first, 0) is rendered._person(60, 0)
+    assert drawing._person(first, 0) is drawing._person(60, 0)
     assert rendered.render_face(first, 0, size=32).tobytes() != rendered.render_face(60, 0, size=32).tobytes()
     root = rendered.write_people(tmp_path / "people", [first, first + 1, 7], 1, size=32, progress=False)
     assert sorted(path.name for path in root.glob("*_*")) == ["family_0060-0", "family_0060-1", "person_0007"]

@@ -181,6 +181,20 @@ def test_enrolling_reports_what_it_leaves_out(tmp_path):
     assert not (tmp_path / "other.npz").exists()
 
 
+def test_what_was_enrolled_before_an_interruption_stays(tmp_path, monkeypatch):
+    monkeypatch.setattr(gallery, "AT_ONCE", 2)
+
+    def photos():
+        yield from (("ann", f"{n}.jpg", bytes([n])) for n in (1, 2, 3))
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        gallery.enrol(tmp_path / "people.npz", photos(), Verifier())
+    assert gallery.load(tmp_path / "people.npz", CARD).photos == ("1.jpg", "2.jpg")
+    rest = (("ann", f"{n}.jpg", bytes([n])) for n in (1, 2, 3))
+    assert gallery.enrol(tmp_path / "people.npz", rest, Verifier())[0].photos == ("1.jpg", "2.jpg", "3.jpg")
+
+
 def test_a_damaged_gallery_is_told_before_photos_are_read(tmp_path):
     (tmp_path / "g.npz").write_bytes(b"damaged")
     with pytest.raises(ValueError, match="no gallery"):

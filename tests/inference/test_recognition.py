@@ -59,6 +59,12 @@ def test_an_empty_gallery_names_nobody_and_an_empty_picture_shows_nobody(known):
     assert recognition.identify(known, "picture", Verifier())[1] == []
 
 
+def test_a_face_that_an_index_finds_nobody_for_has_no_nearest(known, monkeypatch):
+    monkeypatch.setattr(Gallery, "_search", lambda self, queries, k: np.full((len(queries), k), -1))
+    _, [seen] = recognition.identify(known, "a.jpg", Verifier(at(0)))
+    assert seen.name is seen.nearest is seen.decision is None
+
+
 def test_the_strictest_threshold_is_the_smallest_rate_that_has_one():
     assert recognition.strict(CARD) is CARD.thresholds[1] and recognition.strict(CARD, 0.1) is CARD.thresholds[0]
     assert recognition.strict(replace(CARD, thresholds=CARD.thresholds[:1])).far == 0.1

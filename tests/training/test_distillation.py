@@ -232,6 +232,6 @@ def test_blends_are_shares_of_two_photos_and_the_teacher_sees_them(faces, tmp_pa
         by_hand = teacher.feature(distillation.teacher_view(np.round(blend(large)).astype(np.uint8)))[0]
         np.testing.assert_allclose(targets.features[row], [by_hand, by_hand], atol=0.01)
 
-    monkeypatch.setattr(distillation, "_features", None)
+    monkeypatch.setattr(distillation, "teacher_sees", None)
     again, same = distillation.with_blends("any", some, rounds=2, progress=False)
     assert again.key == mixed.key and same.key == targets.key and np.array_equal(same.features, targets.features)

@@ -1,4 +1,4 @@
-"""From weights and faces to features, and from two photos to a decision.
+"""From weights and faces to features, from two photos to a decision, from a picture to names.
 
 The table has the public names of each module; asking for one does not load the others.
 """

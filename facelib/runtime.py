@@ -72,9 +72,8 @@ def mkl_cpu_type(vendor: str, flags: str) -> str | None:
 def prepare() -> None:
     """Set what Paddle reads at import, without overriding anything the user has set; make the folders' paths absolute.
 
-    Called when the package is imported. Where Paddle came first, it says so in one line, because
-    the settings then have no effect. A relative path is meant from here: a notebook or another process that is
-    started later stands elsewhere.
+    Where Paddle was imported first a warning says so, because the settings then have no effect. A relative path is
+    meant from here: a notebook or another process that is started later stands elsewhere.
     """
     for name in FOLDERS:
         if os.environ.get(name):
@@ -96,17 +95,9 @@ def prepare() -> None:
 
 
 def use_device(name: str | None = None) -> str:
-    """Select the device for Paddle and return its name, ``"cpu"`` or ``"gpu:0"``.
+    """Select the device for Paddle and return its name, by default the first GPU that works, else the CPU.
 
-    Parameters
-    ----------
-    name
-        ``"cpu"``, ``"gpu"`` or ``"gpu:N"``; by default the first GPU that works, else the CPU.
-
-    Raises
-    ------
-    RuntimeError
-        A GPU was asked for by name and none can be used.
+    ``name`` is ``"cpu"``, ``"gpu"`` or ``"gpu:N"``; RuntimeError where such a GPU cannot be used.
     """
     from facelib._paddle import paddle
 

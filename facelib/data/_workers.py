@@ -47,31 +47,10 @@ class Chunk(NamedTuple):
 def write_faces(
     job: Job, files: Iterable[File], count: int, workers: int, told: Callable[[int], object]
 ) -> list[tuple[str, Result]]:
-    """Decode files and write their faces to ``job.target``, one row each, in order; a file without a face gets none.
+    """Decode ``count`` files and write their faces to ``job.target``, in order; a file without a face gets no row.
 
-    Parameters
-    ----------
-    job
-        What is the same for all files.
-    files
-        Path and bytes of each.
-    count
-        How many there are.
-    workers
-        Processes to share the work if it takes longer than `WORTHWHILE`; they end with this one, however it ends.
-    told
-        Called with the number of further files that are done.
-
-    Returns
-    -------
-    Path and result of each file, in order.
-
-    Raises
-    ------
-    RuntimeError
-        One of the processes was ended; the others are stopped.
-    OSError
-        The target cannot be written.
+    So many ``workers`` share the work if it takes longer than `WORTHWHILE`; they end with this process, however it
+    ends. ``told`` is called with the number of further files that are done. Returns path and result of each file.
     """
     Path(job.target).touch()
     chunks = _chunks(files)

@@ -34,16 +34,8 @@ def faces(
 ) -> dict[str, np.ndarray]:
     """Faces (size, size, 3) uint8 of some photos of a folder or archive, by path; without those where none is found.
 
-    Parameters
-    ----------
-    source, paths
-        As `archives.members` takes and lists them.
-    which
-        The face that is meant, as in `detection.choose`.
-    crop
-        A fixed square instead of the detector.
-    moved
-        Move each photo first as `framing.shaken` does, by this seed.
+    Source and paths are as `archives.members` takes and lists them, ``which`` as in `detection.choose`; ``crop`` is a
+    fixed square instead of the detector, ``moved`` the seed by which each photo is first moved (`framing.shaken`).
     """
     wanted = sorted(paths)
     state = [archives.fingerprint(source), wanted, size, which, detection.DETECTOR_SHA256, ALIGNED_VERSION]

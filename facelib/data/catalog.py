@@ -126,13 +126,6 @@ def load(name: str, progress: bool = True, apart: bool = True, frame: str | None
     ``frame`` is for LFW and one's own photos; published crops stay as they are. ``"detect"`` is that of `packing.pack`,
     with the face in the middle (LFW) or the only one, ``"crop"`` a fixed square (LFW), ``"none"`` the whole photo. Else
     LFW is cropped, and faces are detected in photos that they do not fill (`aligned.is_loose`).
-
-    Raises
-    ------
-    FileNotFoundError
-        The set is not there; the message says where it comes from and which layout is expected.
-    DatasetError
-        What is there is not as it was published, or cannot be read.
     """
     if len(parts := parts_of(name)) > 1:
         return packing.join({part: load(part, progress, apart, frame) for part in parts})
@@ -190,18 +183,12 @@ def _framing(name: str, place: Path, frame: str | None) -> tuple[Crop | None, st
 
 
 def lfw_variant() -> str:
-    """``"lfw"`` where the deep-funneled images are at hand, else ``"lfw-funneled"``, which can be fetched.
-
-    The two are aligned differently and give different numbers, so results name the variant.
-    """
+    """``"lfw"`` where the deep-funneled images are at hand, else ``"lfw-funneled"``, aligned otherwise and fetched."""
     return "lfw" if _place("lfw") else "lfw-funneled"
 
 
 def lfw_pairs_file(name: str = "pairs.txt") -> Path:
-    """One of LFW's pair lists: in the data folder or its folder ``lfw``, else fetched.
-
-    ``pairs.txt`` is View 2; ``pairsDevTrain.txt`` and ``pairsDevTest.txt`` are View 1.
-    """
+    """One of `LFW_LISTS` by the name of its file: in the data folder or its folder ``lfw``, else fetched."""
     remote = next(remote for remote in LFW_LISTS if remote.name == name)
     return _first((f"lfw/{name}", name)) or fetch(remote)
 
@@ -209,10 +196,7 @@ def lfw_pairs_file(name: str = "pairs.txt") -> Path:
 def find(name: str, progress: bool = False) -> Path:
     """Folder, archive or table of a set, by its name or its own path; made, if it can be of what is there.
 
-    Raises
-    ------
-    FileNotFoundError
-        It is not there; the message says where it comes from and which layout is expected.
+    Else FileNotFoundError says where it comes from and which layout is expected.
     """
     if name in SETS:
         known = SETS[name]

@@ -20,11 +20,6 @@ def without_copies(faces: PackedFaces, others: PackedFaces) -> PackedFaces:
 
     Not that photograph alone: whoever is on it is in the other set. What was found is kept in the cache; finding it
     compares every photo with every other one, some minutes for CelebA and LFW.
-
-    Raises
-    ------
-    DatasetError
-        Nobody is left.
     """
     record = runtime.cache_dir() / "copies" / f"{digest([VERSION, faces.key, others.key])}.json"
     if not record.exists():

@@ -60,12 +60,7 @@ class Face:
 def read_photo(source: str | os.PathLike | bytes | np.ndarray) -> np.ndarray:
     """A photo by its path or the bytes of its file, upright; an array is taken for a photo that is.
 
-    Raises
-    ------
-    FileNotFoundError
-        There is no such file.
-    images.Unreadable
-        With the reason: empty, not an image, truncated, or too large.
+    FileNotFoundError, or `images.Unreadable` with the reason.
     """
     if isinstance(source, np.ndarray):
         if source.ndim != 3 or source.shape[-1] != 3 or source.dtype != np.uint8 or not source.size:
@@ -114,20 +109,10 @@ def refine(photo: np.ndarray, face: Face) -> Face:
 
 
 def choose(photo: np.ndarray, faces: list[Face], which: str = "only") -> Face:
-    """The face that is meant, refined.
+    """The face that is meant of those that `find` found, refined; FaceError where it is missing, too small or cut off.
 
-    Parameters
-    ----------
-    photo, faces
-        As given to and by `find`.
-    which
-        ``"only"``: a photo may show one face; those less than half as large as the largest one count as bystanders.
-        ``"largest"``, or ``"central"``, which is nearest to the middle, as in LFW's photos.
-
-    Raises
-    ------
-    FaceError
-        There is none, there are several, or it is too small or cut off.
+    ``which`` is ``"only"``: a photo may show one face, beside bystanders less than half as large; ``"largest"``; or
+    ``"central"``, which is nearest to the middle, as in LFW's photos.
     """
     if which not in CHOICES:
         raise ValueError(f"Unknown choice '{which}': expected one of {', '.join(CHOICES)}.")
@@ -154,10 +139,7 @@ def usable(photo: np.ndarray, face: Face) -> Face:
 
 
 def align(photo: np.ndarray, size: int = 64, which: str = "only") -> np.ndarray:
-    """The one face of a photo, framed as the networks were trained: (size, size, 3) uint8; `which` as in `choose`.
-
-    FaceError as there.
-    """
+    """The one face of a photo, framed as the networks were trained: (size, size, 3) uint8; see `choose`."""
     return framing.crop(photo, choose(photo, find(photo), which).landmarks, size)
 
 

@@ -28,15 +28,10 @@ class Remote(NamedTuple):
 
 
 def fetch(remote: Remote, progress: bool = True) -> Path:
-    """Download a file once into the cache, and check its hash.
+    """Download a file once into the cache, and check its hash; a DatasetError says how to do it by hand.
 
     What has arrived when a download breaks off stays beside the target as ``<name>.part``; the next try asks for the
     rest alone (RFC 9110, section 14). Processes that want the same file wait for one another.
-
-    Raises
-    ------
-    DatasetError
-        The download failed, or is not the expected file; the message says how to do it by hand.
     """
     target = runtime.cache_dir() / "downloads" / remote.name
     if _is(target, remote):
@@ -107,15 +102,8 @@ def _receive(remote: Remote, part: Path, progress: bool) -> bool:
         if answer.status_code != 206:  # the server sends all of it
             start = 0
         total = start + int(answer.headers.get("Content-Length", 0))
-        bar = tqdm(
-            total=total or None,
-            initial=start,
-            desc=f"fetching {remote.name}",
-            unit="B",
-            unit_scale=True,
-            disable=not progress,
-            file=sys.stdout,  # a notebook shows stderr as an alarm
-        )
+        about = {"desc": f"fetching {remote.name}", "unit": "B", "unit_scale": True, "disable": not progress}
+        bar = tqdm(total=total or None, initial=start, file=sys.stdout, **about)
         with bar, open(part, "ab" if start else "wb") as file:
             for block in answer.iter_content(BLOCK):
                 bar.update(file.write(block))

@@ -48,24 +48,11 @@ class Decoded(NamedTuple):
 
 
 def decode(data: bytes, size: int, crop: Crop | None = None) -> Decoded:
-    """Decode an image file and resize it, as the paper does: open, resize to ``size`` x ``size``.
+    """Decode the bytes of an image file and resize it, as the paper does: open, resize to ``size`` x ``size`` pixels.
 
-    The EXIF rotation is applied, transparency is laid on white, CMYK, palette, grey and 16-bit
-    images become RGB, and of an animation the first frame counts.
-
-    Parameters
-    ----------
-    data
-        The bytes of the file.
-    size
-        Side of the square result in pixels.
-    crop
-        Left, top, right, bottom as fractions of width and height, applied before resizing.
-
-    Raises
-    ------
-    Unreadable
-        With the reason: empty, not an image, truncated, too large, or of an unknown pixel format.
+    The EXIF rotation is applied, transparency is laid on white, CMYK, palette, grey and 16-bit images become RGB, and
+    of an animation the first frame counts. ``crop`` is left, top, right, bottom as fractions of width and height,
+    applied before resizing. `Unreadable` where it is empty, no image, truncated, too large, or of unknown pixels.
     """
     if not data:
         raise Unreadable("empty file")
@@ -155,17 +142,8 @@ def too_large(size: int) -> str:
 def read_file(path: str) -> bytes | str:
     """The bytes of a file, or in words why it cannot be read."""
     try:
-        file = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))  # without the cost of a file object
-        try:
-            size = os.fstat(file).st_size
-            if reason := too_large(size):
-                return reason
-            data = os.read(file, size)
-            while len(data) < size and (more := os.read(file, size - len(data))):  # some file systems give a part
-                data += more
-            return data
-        finally:
-            os.close(file)
+        with open(path, "rb", buffering=0) as file:
+            return too_large(os.fstat(file.fileno()).st_size) or file.readall()
     except OSError as error:
         return f"cannot be read ({error.strerror})"
 

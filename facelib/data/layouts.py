@@ -35,16 +35,8 @@ def read_table(table: Path) -> dict[str, str]:
     """Photos of a CSV table with the columns ``path`` and ``identity`` (others are ignored) in its first line.
 
     Paths are relative to the table's folder, or absolute; they may lead into an archive (``photos.zip/a/1.jpg``).
-
-    Returns
-    -------
-    ``<identity>/<file name>`` of each photo, and its path as in the table. Where an identity has two files of one
-    name, their folders below the common one of all photos, joined by ``_``, stand before the name.
-
-    Raises
-    ------
-    DatasetError
-        A column, a path or an identity is missing, or a path stands there twice; the message names the line.
+    Returns ``<identity>/<file name>`` of each photo, and its path as in the table. Where an identity has two files of
+    one name, their folders below the common one of all photos, joined by ``_``, stand before the name.
     """
     rows = dict(_rows(table))
     plain = Counter(f"{identity}/{_name(path)}" for path, identity in rows.items())
@@ -100,13 +92,7 @@ def table_states(table: Path) -> Iterator[tuple[str, str, str]]:
 
 
 def folder_of_archives(folder: Path, table: Path) -> Path:
-    """Table of a folder that holds archives of ``<identity>/<photo>``, as DigiFace-1M is published.
-
-    Raises
-    ------
-    DatasetError
-        There is no archive in the folder, or one of them is damaged or holds no identities.
-    """
+    """Table of a folder that holds archives of ``<identity>/<photo>``, as DigiFace-1M is published."""
     parts = archives_in(folder)
     if not parts:
         raise archives.DatasetError(f"'{folder}' holds no archive: expected .zip or .tar files of <identity>/<photo>.")
@@ -128,11 +114,6 @@ def vggface2_names(meta: Path) -> dict[str, str]:
     """Names of VGGFace2's people by their folders (``n000001``), from its ``meta/identity_meta.csv``.
 
     They tell who is in LFW, too (see `leaks.check_disjoint`): the folders are numbered.
-
-    Raises
-    ------
-    DatasetError
-        The file has no columns ``Class_ID`` and ``Name``.
     """
     with open(meta, encoding="utf-8-sig", newline="") as file:
         rows = list(csv.DictReader(file, skipinitialspace=True))

@@ -36,10 +36,7 @@ def check_disjoint(names_a: Iterable[str], names_b: Iterable[str], one_set: bool
 def check_sets(train: PackedFaces, test: PackedFaces, train_set: str, test_set: str) -> list[str]:
     """What a reader should know about two sets of which one trains and the other one is scored, a sentence each.
 
-    Raises
-    ------
-    DatasetError
-        Their photographs or the names of their people say that people are in both.
+    DatasetError where their photographs or the names of their people say that people are in both.
     """
     so = "so the test would score people who were trained on"
     shared = np.flatnonzero(np.isin(test.digests, train.digests))
@@ -61,10 +58,7 @@ def check_sets(train: PackedFaces, test: PackedFaces, train_set: str, test_set: 
 def check_people(faces: PackedFaces, name: str) -> list[str]:
     """What a reader should know about the people of one set, a sentence each, by files that are equal.
 
-    Raises
-    ------
-    DatasetError
-        More than a few people have most of their photographs under another name too.
+    DatasetError where more than a few people have most of their photographs under another name too.
     """
     order = np.lexsort((faces.labels, faces.digests))
     digests, labels = faces.digests[order], faces.labels[order]
@@ -110,16 +104,13 @@ def _details(image: Array, poses: Sequence = ((0, 1),)) -> Array:
 
 def _registered(one: Array, other: Array) -> float:
     """Highest correlation of details over shifts, rotations and zooms of the other image."""
+    import cv2
+
     low, high = (_SIDE - _INNER) // 2, (_SIDE + _INNER) // 2
     wide = slice(low - _SHIFT, high + _SHIFT)
     template = _details(one)[0, low:high, low:high]
-    template = template - template.mean()
     posed = _details(other, _POSES)[:, wide, wide]
-    windows = np.lib.stride_tricks.sliding_window_view(posed, template.shape, axis=(1, 2))
-    square = np.einsum("pxyij,pxyij->pxy", windows, windows)
-    spread = square - windows.sum(axis=(-2, -1)) ** 2 / template.size
-    match = np.einsum("pxyij,ij->pxy", windows, template)
-    return float((match / np.sqrt(np.maximum(spread * (template**2).sum(), 1e-6))).max())
+    return float(max(cv2.matchTemplate(each, template, cv2.TM_CCOEFF_NORMED).max() for each in posed))
 
 
 def _unit_details(images: Array, rows: Array) -> Array:

@@ -23,36 +23,16 @@ UTF8 = {"encoding": "utf-8", "errors": "surrogateescape"}  # file names need not
 
 @dataclass(frozen=True, eq=False)
 class PackedFaces:
-    """Faces of one set, or of a selection of it, in the order of their paths.
+    """Faces of one set, or of a selection of it, in the order of their paths."""
 
-    Attributes
-    ----------
-    pixels
-        (N, H, W, 3) uint8, RGB: the memory map of the whole packed set.
-    rows
-        (n,) int64: which images of ``pixels`` belong to this selection.
-    labels
-        (n,) int64: index into ``names``; 0 to k - 1 without gaps.
-    names
-        The k identities.
-    paths
-        The n paths, relative to the common folder of the set.
-    widths
-        (n,) int64: width in pixels of the original files, which may tell sources apart (see `sources`).
-    manifest
-        Count, content hash, size, crop, skipped files with reasons, whether widths part the people.
-    digests
-        (n,) uint64: the first bytes of the files' sha256, equal for equal files; None of faces made in memory.
-    """
-
-    pixels: np.ndarray
-    rows: np.ndarray
-    labels: np.ndarray
-    names: tuple[str, ...]
-    paths: tuple[str, ...]
-    widths: np.ndarray
-    manifest: dict
-    digests: np.ndarray | None = None
+    pixels: np.ndarray  # (N, H, W, 3) uint8, RGB: the memory map of the whole packed set
+    rows: np.ndarray  # (n,) int64: which images of ``pixels`` belong to this selection
+    labels: np.ndarray  # (n,) int64: index into ``names``; 0 to k - 1 without gaps
+    names: tuple[str, ...]  # the k identities
+    paths: tuple[str, ...]  # the n paths, relative to the common folder of the set
+    widths: np.ndarray  # (n,) int64, pixels of the original files, which may tell sources apart (see `sources`)
+    manifest: dict  # count, content hash, size, crop, skipped files with reasons, whether widths part the people
+    digests: np.ndarray | None = None  # (n,) uint64: first bytes of the files' sha256; None of faces made in memory
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -60,8 +40,7 @@ class PackedFaces:
     def take(self, indices) -> np.ndarray:
         """Read images: (m,) indices to (m, H, W, 3) uint8.
 
-        From the file and not through the memory map, whose pages, and large blocks around them, would count as this
-        process's memory: a pass over the whole set would seem to need as much as the set has.
+        From the file and not through the memory map, whose pages would count as this process's memory.
         """
         rows = self.rows[indices]
         taken = np.empty((len(rows), *self.pixels.shape[1:]), np.uint8)
@@ -140,10 +119,7 @@ class PackedFaces:
 
 
 def to_input(faces: np.ndarray) -> np.ndarray:
-    """Turn (n, H, W, 3) uint8 into the network's input: (n, 3, H, W) float32 in [-1, 1].
-
-    The one place where pixels are scaled and the channel axis moves to the front.
-    """
+    """Turn (n, H, W, 3) uint8 into the network's input, (n, 3, H, W) float32 in [-1, 1]: the one place that scales."""
     return np.ascontiguousarray(faces.transpose(0, 3, 1, 2), dtype=np.float32) / 127.5 - 1.0
 
 

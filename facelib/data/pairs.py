@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -172,12 +171,11 @@ class LfwPair(NamedTuple):
 def read_lfw_pairs(path: str | Path) -> list[LfwPair]:
     """Parse ``pairs.txt`` (View 2 of Huang et al. 2007) or ``pairsDev{Train,Test}.txt`` (View 1).
 
-    The first line holds the number of folds, unless there is one, and of pairs of each kind in a
-    fold. Tabs part the columns, or blanks where a line has no tab; empty columns and lines at the end, as editors
-    and spreadsheets leave them, do not count. ValueError names file and line if a line is malformed or the number of
-    lines is another.
+    The first line holds the number of folds, unless there is one, and of pairs of each kind in a fold. Tabs part the
+    columns, or blanks where a line has no tab; empty columns and lines at the end do not count. ValueError names file
+    and line if a line is malformed or the number of lines is another.
     """
-    header, *lines = _text(Path(path)).rstrip().split("\n")
+    header, *lines = Path(path).read_text(encoding="utf-8-sig").rstrip().split("\n")
     if not re.fullmatch(r"\s*(\d+\s+)?[1-9]\d*\s*", header):
         raise ValueError(f"{path}, line 1: expected one or two numbers, got {header!r}")
     folds, size = map(int, f"1 {header}".split()[-2:])
@@ -195,16 +193,6 @@ def read_lfw_pairs(path: str | Path) -> list[LfwPair]:
             form = "name, number, number" if genuine else "name, number, name, number"
             raise ValueError(f"{path}, line {k + 2}: expected {form}, got {line!r}") from None
     return pairs
-
-
-def _text(path: Path) -> str:
-    """A text file, with or without the mark that editors for Windows put at its begin."""
-    data = path.read_bytes()
-    encoding = "utf-16" if data[:2] in (BOM_UTF16_LE, BOM_UTF16_BE) else "utf-8-sig"
-    try:
-        return data.decode(encoding).replace("\r\n", "\n").replace("\r", "\n")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: expected text in UTF-8, got other bytes at {error.start}") from None
 
 
 def match_lfw_pairs(records: Sequence[LfwPair], paths: Sequence[str]) -> Pairs:

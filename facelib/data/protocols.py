@@ -49,39 +49,24 @@ def view1(part: str) -> list[LfwPair]:
 
 def view2_outside_view1() -> list[LfwPair]:
     """The pairs of View 2 whose people do not occur in View 1: 497 genuine and 661 impostor ones, in ten folds."""
-    chosen = _people((*_view("pairsDevTrain.txt"), *_view("pairsDevTest.txt")))
-    return [pair for pair in _view("pairs.txt") if not chosen & _people([pair])]
+    chosen = people((*_view("pairsDevTrain.txt"), *_view("pairsDevTest.txt")))
+    return [pair for pair in _view("pairs.txt") if not chosen & people([pair])]
 
 
 def outside_view2(faces: PackedFaces) -> PackedFaces:
     """LFW's people who do not occur in View 2, to choose thresholds on: 1,468 people, 1,549 photos of all of LFW."""
-    judged = _people(_view("pairs.txt"))
+    judged = people(_view("pairs.txt"))
     return faces.select(np.array([name not in judged for name in faces.names])[faces.labels])
 
 
 def load(
     protocol: str, folder: Path, crop: Crop | None = None, photos: str | None = None, progress: bool = True
 ) -> tuple[PackedFaces, Pairs]:
-    """Pack the photos of a protocol, and find its pairs among them.
+    """Pack the photos of a protocol (``crop`` as for `packing.pack`), and find its pairs among them.
 
-    Parameters
-    ----------
-    protocol
-        ``"cfp-fp"`` or ``"cfp-ff"`` (Sengupta et al. 2016), ``"agedb-30"`` (Moschoglou et al. 2017), ``"calfw"`` (Zheng
-        et al. 2017) or ``"cplfw"`` (Zheng and Deng 2018).
-    folder
-        Where its pair lists lie, and below it the photos.
-    crop
-        As for `packing.pack`.
-    photos
-        Folder of the photos below ``folder``; by default the first of `PHOTOS` that holds one of them.
-
-    Raises
-    ------
-    FileNotFoundError
-        A list or a photo is missing.
-    DatasetError
-        A list is malformed.
+    It is ``"cfp-fp"`` or ``"cfp-ff"`` (Sengupta et al. 2016), ``"agedb-30"`` (Moschoglou et al. 2017), ``"calfw"``
+    (Zheng et al. 2017) or ``"cplfw"`` (Zheng and Deng 2018). Its lists lie in ``folder``, its photos in ``photos``
+    below that, by default the first of `PHOTOS` that holds one of them.
     """
     records = read(protocol, folder)
     paths = sorted({path for record in records for path in record[:2]})
@@ -205,5 +190,6 @@ def _photos(pair: LfwPair) -> frozenset:
     return frozenset({(pair.name_left, pair.number_left), (pair.name_right, pair.number_right)})
 
 
-def _people(pairs: Iterable[LfwPair]) -> set[str]:
+def people(pairs: Iterable[LfwPair]) -> set[str]:
+    """Names of all whom some pairs show."""
     return {name for pair in pairs for name in (pair.name_left, pair.name_right)}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import hashlib
 import os
-import shutil
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from facelib import runtime
+from facelib.files import locked, whole
 
 Network = Callable[[np.ndarray], np.ndarray]
 
@@ -45,14 +45,8 @@ CHOICES = "backends.csv"  # beside the weights: what `choose` goes by
 def network(weights: str | os.PathLike, backend: str) -> Network:
     """The network of a file of weights in one of `BACKENDS`; what they are is said in `embedder.Embedder`.
 
-    Raises
-    ------
-    FileNotFoundError
-        There is no such file of weights, or no exported one.
-    ModuleNotFoundError
-        The backend's package is not installed.
-    ValueError
-        The backend is unknown, the CPU has no instructions for bfloat16, or the exported file is damaged.
+    FileNotFoundError where the file, or its exported form, is missing, ModuleNotFoundError where the backend's package
+    is; ValueError where the backend is unknown, the CPU lacks instructions for it, or an exported file is damaged.
     """
     if backend not in BACKENDS:
         raise ValueError(f"Unknown backend '{backend}': expected one of {', '.join(BACKENDS)}.")
@@ -67,13 +61,7 @@ def network(weights: str | os.PathLike, backend: str) -> Network:
 
 
 def exported(weights: Path, ending: str = ".onnx") -> Path:
-    """The exported form of a file of weights: beside it, or where `export.cached` keeps it.
-
-    Raises
-    ------
-    FileNotFoundError
-        There is neither.
-    """
+    """The exported form of a file of weights: beside it, or where `export.cached` keeps it; else FileNotFoundError."""
     beside = weights.with_suffix(ending)
     if beside.exists():
         return beside
@@ -166,15 +154,10 @@ def _static(weights: Path) -> Path:
 
     key = hashlib.sha256(weights.read_bytes() + paddle.__version__.encode()).hexdigest()[:16]
     folder = runtime.cache_dir() / "exported" / key
-    if not folder.exists():
-        temporary = folder.with_name(f"{key}.tmp-{os.getpid()}")
-        save_static(weights, temporary / "model")
-        try:
-            os.replace(temporary, folder)
-        except OSError:
-            if not folder.exists():
-                raise
-            shutil.rmtree(temporary)  # another process was faster
+    with locked(folder):
+        if not folder.exists():
+            with whole(folder) as temporary:
+                save_static(weights, temporary / "model")
     return folder / "model"
 
 

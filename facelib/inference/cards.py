@@ -8,8 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from facelib import runtime
-from facelib.data import aligned, archives, catalog, pairs
+from facelib.data import aligned, archives, catalog, pairs, protocols
 from facelib.inference.decision import Card, Weights, weights_folder
 from facelib.inference.embedder import Embedder
 from facelib.metrics import curves
@@ -27,24 +26,13 @@ def make_card(
 
     Thresholds are chosen on all impostor pairs of the people who do not occur in View 2, the probability on View 1's
     DevTest pairs without the genuine ones that View 2 holds too; what is known of View 2 are its names. A photo shows
-    the face that is nearest to its middle; photos without one are left out.
-
-    Parameters
-    ----------
-    name
-        Of the card.
-    weights
-        Names of ``.onnx`` files in ``data/weights/``, without their ending.
-    trained_on
-        In words, for the card.
+    the face that is nearest to its middle; photos without one are left out. ``weights`` are names of ``.onnx`` files in
+    ``data/weights/``, ``trained_on`` says in words on what.
     """
     files = [weights_folder() / f"{each}.onnx" for each in weights]
-    lists = runtime.data_dir() / "lfw"
-    view2 = pairs.read_lfw_pairs(catalog.lfw_pairs_file())
-    judged = {name for pair in view2 for name in (pair.name_left, pair.name_right)}
-    photos = lfw_photos()
+    judged = protocols.people(pairs.read_lfw_pairs(catalog.lfw_pairs_file()))
+    photos, development = lfw_photos(), protocols.view1("test")
     outside = [path for path in photos if _person(path) not in judged]
-    development = without_view2(pairs.read_lfw_pairs(lists / "pairsDevTest.txt"), view2)
     named = {image for pair in development for image in _images(pair)}
     faces = aligned_lfw(sorted({*outside, *(path for path in photos if _image(path) in named)}), size)
     embedder = Embedder(files, "onnx", mirror=mirror)
@@ -81,13 +69,9 @@ def fit_card(
 ) -> Card:
     """A card with thresholds and calibration of its own, and the other facts as given.
 
-    Parameters
-    ----------
-    choosing
-        Features (n, d) and identities (n,) of the photos whose impostor pairs, all of them, choose the thresholds.
-    calibrating
-        Distances (m,) of other or the same people's pairs, and whether each is genuine: what the probability is fitted
-        on, and ``tar`` counted.
+    ``choosing`` are features (n, d) and identities (n,) of photos whose impostor pairs, all of them, choose the
+    thresholds; ``calibrating`` distances (m,) of people's pairs, and whether each is genuine: what the probability is
+    fitted on, and ``tar`` counted.
     """
     vectors, people = choosing
     among = np.stack([distance(np.broadcast_to(one, vectors.shape), vectors, metric) for one in vectors])
@@ -103,12 +87,6 @@ def fit_card(
         ),
         calibration=fit_logistic(distances, genuine),
     )
-
-
-def without_view2(chosen: Sequence[pairs.LfwPair], view2: Sequence[pairs.LfwPair]) -> list[pairs.LfwPair]:
-    """The pairs that View 2 does not hold, in either order."""
-    held = {frozenset(_images(pair)) for pair in view2}
-    return [pair for pair in chosen if frozenset(_images(pair)) not in held]
 
 
 def lfw_photos() -> frozenset[str]:

@@ -91,15 +91,7 @@ def weights_folder() -> Path:
 
 
 def read_card(name: str) -> Card:
-    """The card of a shipped network, or of a JSON file of one's own by its path.
-
-    Raises
-    ------
-    FileNotFoundError
-        There is none; the message lists the names that are known.
-    ValueError
-        The file is damaged.
-    """
+    """The card of a shipped network, or of a JSON file of one's own by its path."""
     path = _card_path(name)
     if not path.exists():
         known = ", ".join(sorted(each.stem for each in weights_folder().glob("*.json")))
@@ -123,12 +115,8 @@ def write_card(card: Card, folder: Path | None = None) -> Path:
 def decide(card: Card, value: float, far: float = FAR, prior: float = 0.5) -> Decision:
     """What a distance means to a network.
 
-    Parameters
-    ----------
-    far
-        Share of pairs of two people that may be taken for one: one of the rates on the card.
-    prior
-        Share of pairs that show one person where the question is asked, between 0 and 1; moves the probability alone.
+    ``far`` is the share of pairs of two people that may be taken for one, one of the rates on the card; ``prior`` the
+    share of pairs that show one person where the question is asked, which moves the probability alone.
     """
     limit = card.threshold(far)
     return Decision(
@@ -163,17 +151,11 @@ class Verifier:
         return Embedder(files, "onnx", mirror=self.card.mirror)
 
     def features(self, photo: Photo, which: str = "only") -> np.ndarray:
-        """Features of the face in a photo (a path, a file's bytes, or an upright array), (d,) float32.
-
-        `which` and errors as in `detection.choose`; the photo's are those of `detection.read_photo`.
-        """
+        """Features (d,) float32 of the face in a photo, `which` as in `detection.choose`; errors name the photo."""
         return self._look(photo, which)[0]
 
     def compare(self, a: Photo, b: Photo, which: str = "only", far: float = FAR, prior: float = 0.5) -> Comparison:
-        """Whether two photos show one person; see `decide`, and `detection.choose` for `which` and errors.
-
-        Errors name the photo.
-        """
+        """Whether two photos show one person; `which` as in `detection.choose`, the rest as in `decide`."""
         self.card.threshold(far)  # complains before any work
         (one, faces), (other, others) = self._look(a, which), self._look(b, which)
         value = float(distance(one[None], other[None], self.card.metric)[0])

@@ -13,6 +13,7 @@ import numpy as np
 
 from facelib.data import catalog, protocols
 from facelib.data.packed import to_input
+from facelib.files import whole
 from facelib.inference import backends
 
 OPSET = 17
@@ -24,12 +25,7 @@ def to_paddle(weights: str | os.PathLike, folder: str | os.PathLike) -> Path:
     """Export a file of `models.save_weights` for Paddle's inference engine: a folder with ``model.pdiparams``.
 
     The program beside it ends in ``.json`` (Paddle 3) or ``.pdmodel`` (Paddle 2). Input and output as in `to_onnx`,
-    but for any size that the network takes.
-
-    Raises
-    ------
-    ValueError
-        The engine's features differ from those of the network as trained.
+    but for any size that the network takes. ValueError where features differ from those of the network as trained.
     """
     prefix = Path(folder) / "model"
     backends.save_static(weights, prefix)
@@ -42,14 +38,7 @@ def to_onnx(weights: str | os.PathLike, target: str | os.PathLike | None = None)
 
     Weights are stored in half precision where that loses nothing, as they are in the source, and become float32 when
     the network is loaded. The network takes (n, 3, size, size) float32 as `packed.to_input` makes it, and gives
-    (n, d) float32.
-
-    Raises
-    ------
-    ModuleNotFoundError
-        `paddle2onnx` is not installed.
-    ValueError
-        The exported network's features differ from Paddle's.
+    (n, d) float32. ValueError where its features differ from Paddle's.
     """
     import onnx
     import paddle2onnx
@@ -68,25 +57,16 @@ def to_onnx(weights: str | os.PathLike, target: str | os.PathLike | None = None)
     if content is None:
         raise ValueError(f"'{weights}' cannot be exported: paddle2onnx says why above.")
 
-    def write(path: Path) -> None:
+    with whole(target) as path:
         path.write_bytes(halved(onnx.load_from_string(content)).SerializeToString())
         _check(weights, backends.onnx(path), f"'{target}'")
-
-    return _whole(target, write)
+    return target
 
 
 def to_int8(source: str | os.PathLike, faces: np.ndarray, target: str | os.PathLike) -> Path:
     """An exported ONNX network with 8-bit weights (per channel) and activations, by static quantisation.
 
-    Parameters
-    ----------
-    faces
-        (n, size, size, 3) uint8 that the ranges of all activations are taken from: training photos, never test ones.
-
-    Raises
-    ------
-    ModuleNotFoundError
-        `onnx` is not installed.
+    The ranges of all activations are taken from ``faces`` (n, size, size, 3) uint8: training photos, never test ones.
     """
     import onnxruntime
     from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
@@ -99,16 +79,12 @@ def to_int8(source: str | os.PathLike, faces: np.ndarray, target: str | os.PathL
         def get_next(self):
             return next(batches, None)
 
-    def write(path: Path) -> None:
+    with whole(Path(target)) as path:
         joined = path.with_suffix(".joined")
-        try:
-            quant_pre_process(str(source), str(joined), skip_symbolic_shape=True)  # batch norm into the convolutions
-            kinds = {"activation_type": QuantType.QUInt8, "weight_type": QuantType.QInt8}
-            quantize_static(joined, path, Faces(), QuantFormat.QDQ, per_channel=True, **kinds)
-        finally:
-            joined.unlink(missing_ok=True)
-
-    return _whole(Path(target), write)
+        quant_pre_process(str(source), str(joined), skip_symbolic_shape=True)  # batch norm into the convolutions
+        kinds = {"activation_type": QuantType.QUInt8, "weight_type": QuantType.QInt8}
+        quantize_static(joined, path, Faces(), QuantFormat.QDQ, per_channel=True, **kinds)
+    return Path(target)
 
 
 def calibration_faces(count: int = CALIBRATION_FACES, seed: int = 0) -> np.ndarray:
@@ -147,17 +123,6 @@ def _check(weights, network: backends.Network, what: str) -> None:
     worst = np.abs(network(batch) - expected).max() / np.abs(expected).max()
     if not worst <= TOLERANCE:
         raise ValueError(f"Features of '{weights}' change by {worst:.1e} of their size in {what}.")
-
-
-def _whole(target: Path, write) -> Path:
-    """A file that ``write`` makes at a temporary path, put in its place when it is whole."""
-    temporary = target.with_name(f"{target.name}.tmp-{os.getpid()}.onnx")
-    try:
-        write(temporary)
-        os.replace(temporary, target)
-    finally:
-        temporary.unlink(missing_ok=True)
-    return target
 
 
 def halved(model):

@@ -29,22 +29,12 @@ AT_ONCE = 128  # photos that are enrolled between two writings of the file
 
 @dataclass(frozen=True, eq=False)
 class Gallery:
-    """Features of known people's photos, all by one network. A changed gallery is another one.
+    """Features of known people's photos, all by one network. A changed gallery is another one."""
 
-    Attributes
-    ----------
-    card
-        Of the network that made the features.
-    people, photos
-        Of each feature, whom it shows, and the photo's name.
-    vectors
-        (n, d) float32.
-    """
-
-    card: Card
-    people: tuple[str, ...] = ()
-    photos: tuple[str, ...] = ()
-    vectors: np.ndarray = field(default_factory=lambda: np.empty((0, 0), np.float32))
+    card: Card  # of the network
+    people: tuple[str, ...] = ()  # whom each feature shows
+    photos: tuple[str, ...] = ()  # names of the photos
+    vectors: np.ndarray = field(default_factory=lambda: np.empty((0, 0), np.float32))  # (n, d) float32
 
     def __len__(self) -> int:
         return len(self.people)
@@ -101,15 +91,7 @@ class Gallery:
 
 
 def load(path: str | os.PathLike, card: Card) -> Gallery:
-    """The gallery of a file.
-
-    Raises
-    ------
-    FileNotFoundError
-        There is none.
-    ValueError
-        The file is damaged or no gallery, or its features are another network's, or were made for another metric.
-    """
+    """The gallery of a file; ValueError where it is damaged, or its features are another network's or metric's."""
     if not os.path.exists(path):
         raise FileNotFoundError(f"There is no gallery at '{path}': make one with `python -m facelib enrol`.")
     try:
@@ -151,12 +133,7 @@ def features(
 ) -> tuple[tuple[list[str], list[str], list[np.ndarray]], dict[str, str]]:
     """People, photos and features of those photos that show one clear face, and of the others why they do not.
 
-    Parameters
-    ----------
-    photos
-        Person, the photo's name, and the photo as a file's bytes or an array; a text says why it cannot be read.
-    which
-        As in `detection.choose`.
+    Of ``photos`` the person, the name, and the photo as a file's bytes or an array; a text says why it cannot be read.
     """
     found: tuple[list[str], list[str], list[np.ndarray]] = [], [], []
     refused = {}

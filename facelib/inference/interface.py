@@ -78,10 +78,7 @@ def recognised(path: str | os.PathLike, content: bytes, network=decision.DEFAULT
 def panel(path: str | os.PathLike | None = None, network: str = decision.DEFAULT):
     """The widget: upload photos under a name, upload a picture, read the answer. Needs `ipywidgets` 8.
 
-    Parameters
-    ----------
-    path
-        File of the gallery; by default one that is gone with the machine's temporary folder.
+    ``path`` is the gallery's file, by default one that is gone with the machine's temporary folder.
     """
     import ipywidgets
 

@@ -36,11 +36,7 @@ def identify(
 
     A face gets the name of the nearest enrolled photo if that is within the card's threshold; what of a thousand
     strangers would be taken for somebody grows with the gallery, so that the threshold is the strictest there is.
-
-    Parameters
-    ----------
-    far, prior
-        As in `decision.decide`; of *pairs* of faces, not of searches.
+    ``far`` and ``prior`` as in `decision.decide`: of *pairs* of faces, not of searches.
     """
     card = verifier.card
     far = strict(card, far).far  # complains before any work

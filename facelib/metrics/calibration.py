@@ -35,17 +35,10 @@ class FarThreshold:
 def far_thresholds(
     distances: Array, people: Array, fars: Sequence[float], replicates: int = 1000, seed: int = 0
 ) -> list[FarThreshold]:
-    """Thresholds from every impostor pair of a collection.
+    """Thresholds for target rates from every impostor pair of a collection, by the distances (n, n) of its photos.
 
-    Parameters
-    ----------
-    distances
-        (n, n) distances between the collection's photos; pairs of one person are left out.
-    people
-        (n,) the photos' identities, which are drawn with replacement: an identity drawn c times counts c times in each
-        of its pairs (see `intervals.identity_weights`).
-    fars
-        Target rates.
+    ``people`` (n,) are the photos' identities, which are drawn with replacement: an identity drawn c times counts c
+    times in each of its pairs (see `intervals.identity_weights`).
     """
     _, person, photos = np.unique(people, return_inverse=True, return_counts=True)
     left, right = np.triu_indices(len(person), 1)
@@ -69,7 +62,7 @@ def far_thresholds(
             chosen[far].append(values[max(0, np.searchsorted(weights, far * total, side="right") - 1)])
             rates[far].append(weights[accepted[far] - 1] / total)
     return [
-        FarThreshold(far, float(values[accepted[far] - 1]), *_interval(chosen[far]), *_interval(rates[far]))
+        FarThreshold(far, float(values[accepted[far] - 1]), *_ends(chosen[far]), *_ends(rates[far]))
         if far in enough
         else FarThreshold(far, reason=f"not enough pairs: {far:g} of {count:,} different ones are under {FEWEST}")
         for far in fars
@@ -83,9 +76,8 @@ def _accepted(values: Array, most: int) -> int:
     return most
 
 
-def _interval(values: list[float]) -> tuple[float, float]:
-    low, high = np.quantile(values, [0.025, 0.975])
-    return float(low), float(high)
+def _ends(values: list[float]) -> list[float]:
+    return np.quantile(values, [0.025, 0.975]).tolist()
 
 
 @dataclass(frozen=True)

@@ -56,9 +56,8 @@ def judge(found: Array, people: Array, replicates: int = 1000, seed: int = 0) ->
     count = person.max() + 1
     draws = np.random.default_rng(seed).integers(count, size=(replicates, count))
     drawn = [agreement_of(found, people, np.bincount(draw, minlength=count)[person]) for draw in draws]
-    ends = {name: np.nanquantile([each[name] for each in drawn], [0.025, 0.975]).tolist() for name in drawn[0]}
-    measured = agreement_of(found, people)
-    return {name: Estimate(value, ends[name][0], ends[name][1], len(people)) for name, value in measured.items()}
+    values = [agreement_of(found, people), *drawn]
+    return {name: Estimate.of([each[name] for each in values], len(people)) for name in values[0]}
 
 
 def likeness(vectors: Array, labels: Array) -> Array:

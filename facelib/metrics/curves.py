@@ -11,7 +11,7 @@ nan. Arrays of another shape, without pairs or not finite raise ValueError.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy import ndarray as Array
@@ -73,7 +73,6 @@ class Confusion:
     fn: int | Array
 
     n = property(lambda c: c.tp + c.fp + c.tn + c.fn)
-    genuine_share = property(lambda c: ratio(c.tp + c.fn, c.n))
     accuracy = property(lambda c: ratio(c.tp + c.tn, c.n))
     precision = property(lambda c: ratio(c.tp, c.tp + c.fp), doc="Equation 5.3.")
     recall = property(lambda c: ratio(c.tp, c.tp + c.fn), doc="Equation 5.4.")
@@ -155,46 +154,37 @@ def equal_error_rate(distances: Array, genuine: Array, weights=None) -> float | 
     return _plain(far0 + (far1 - far0) * gap0 / (gap0 - gap1))
 
 
-@dataclass(frozen=True)
-class TarAtFar:
-    """Share of genuine pairs accepted at the largest threshold that keeps the FAR within `target`.
+class TarAtFar(NamedTuple):
+    """Share of genuine pairs accepted at the largest threshold that keeps within a FAR."""
 
-    Unless `resolved`, the impostor pairs are too few to show a FAR as small as the target: `tar` is
-    then the share accepted without any false accept, and whether the target is met stays open.
-    """
-
-    target: float
     tar: float | Array
     threshold: float | Array  # one of the distances, or -inf: nothing may be accepted
     false_accepts: int | Array
-    impostors: int | Array
-
-    allowed = property(lambda t: _plain(np.floor(t.target * t.impostors + _ROUNDING).astype(int)))
-    smallest_far = property(lambda t: ratio(1, t.impostors), doc="Smallest FAR above 0.")
-    resolved = property(lambda t: t.target >= t.smallest_far)
 
 
 def tar_at_far(distances: Array, genuine: Array, far: float, weights=None) -> TarAtFar:
-    """`TarAtFar` over all pairs pooled; far in [0, 1]."""
+    """`TarAtFar` over all pairs pooled; far in [0, 1].
+
+    Where the impostor pairs are too few to show so small a FAR, it is the share accepted without any false accept.
+    """
     if not 0 <= far <= 1:
         raise ValueError(f"a false accept rate lies in [0, 1], got {far}")
     thresholds, tp, fp = cumulative(distances, genuine, weights)
     last = (fp <= far * fp[..., -1:] + _ROUNDING).sum(axis=-1) - 1
     tar = ratio(_pick(tp, last), np.where(fp[..., -1] > 0, tp[..., -1], 0))
-    return TarAtFar(far, tar, *map(_plain, (thresholds[last], _pick(fp, last), fp[..., -1])))
+    return TarAtFar(tar, _plain(thresholds[last]), _plain(_pick(fp, last)))
 
 
-@dataclass(frozen=True)
-class TenFold:
+class TenFold(NamedTuple):
     """Accuracy on each of k folds at the threshold chosen on the others (Huang et al. 2007)."""
 
     accuracies: Array
     thresholds: Array
 
-    mean = property(lambda t: float(t.accuracies.mean()))
-    standard_error = property(
-        lambda t: float(t.accuracies.std(ddof=1) / np.sqrt(len(t.accuracies))), doc="Of the mean."
-    )
+    @property
+    def standard_error(self) -> float:
+        """Of the mean accuracy."""
+        return float(self.accuracies.std(ddof=1) / np.sqrt(len(self.accuracies)))
 
 
 def ten_fold(distances: Array, genuine: Array, fold: Array) -> TenFold:

@@ -17,16 +17,9 @@ if TYPE_CHECKING:
 def small_draws(features: np.ndarray, labels: np.ndarray, count: int, draws: int = 1000, seed: int = 0) -> pd.DataFrame:
     """Repeat the paper's experiment: ``count`` genuine and ``count`` impostor pairs, drawn anew each time.
 
-    Parameters
-    ----------
-    features, labels
-        (n, d) features and (n,) identities of the test images.
-
-    Returns
-    -------
-    One row per draw: average precision of both distances (``ap_euclidean``, ``ap_cosine``) and its ``difference``
-    (Euclid - cosine); the Euclidean ``threshold`` that is best on the draw and the ``accuracy`` there; of both
-    curves' best F1 the lower one (``f1``).
+    Of test images' features (n, d) and identities (n,) one row per draw: average precision of both distances
+    (``ap_euclidean``, ``ap_cosine``) and its ``difference`` (Euclid - cosine); the Euclidean ``threshold`` that is best
+    on the draw and the ``accuracy`` there; of both curves' best F1 the lower one (``f1``).
     """
     import pandas as pd
 

@@ -82,15 +82,9 @@ def judge(
 ) -> dict[str, Estimate]:
     """``ece``, ``brier``, ``cllr`` and ``min_cllr`` of a calibration on a list of pairs, with intervals over people.
 
-    Probabilities are those for the list's own share of genuine pairs. The interval of ``ece`` begins at 0 and ends at
-    its 95th percentile: drawing people anew adds to a sum of absolute errors, so that the lower end would mean nothing.
-
-    Parameters
-    ----------
-    distances
-        (n,) of the pairs.
-    labels
-        Identities of the images that the pairs' rows count.
+    ``distances`` (n,) are the pairs', ``labels`` the identities of the images that their rows count. Probabilities are
+    those for the list's own share of genuine pairs. The interval of ``ece`` begins at 0 and ends at its 95th
+    percentile: drawing people anew adds to a sum of absolute errors, so that the lower end would mean nothing.
     """
     genuine, people = pairs.genuine, pairs.people(labels)
     probabilities = calibration.probability(distances, float(genuine.mean()))
@@ -103,9 +97,8 @@ def judge(
         "cllr": [cllr(ratios, genuine, w) for w in weights],
         "min_cllr": [min_cllr(distances, genuine, w) for w in weights],
     }
-    ends = {name: np.quantile(found[1:], [0.025, 0.975]).tolist() for name, found in values.items()}
-    ends["ece"] = [0.0, float(np.quantile(values["ece"][1:], 0.95))]
-    return {name: Estimate(found[0], ends[name][0], ends[name][1], len(genuine)) for name, found in values.items()}
+    ece = Estimate(values["ece"][0], 0.0, float(np.quantile(values["ece"][1:], 0.95)), len(genuine))
+    return {name: Estimate.of(found, len(genuine)) for name, found in values.items()} | {"ece": ece}
 
 
 def shares(

@@ -21,32 +21,15 @@ POOLED = {"auc": ("auc", None), "eer": ("equal_error_rate", None)} | {k: ("tar_a
 
 @dataclass(frozen=True)
 class View2:
-    """One metric's results by LFW's protocol.
+    """One metric's results by LFW's protocol (Huang et al. 2007)."""
 
-    Attributes
-    ----------
-    distances
-        (n,) of all pairs.
-    accuracy
-        Mean over the folds, each at the threshold chosen on the others, with Student's 95 % interval; n is that of the
-        pairs.
-    standard_error
-        Of that mean (Huang et al. 2007).
-    """
-
-    distances: np.ndarray
-    accuracy: Estimate
-    standard_error: float
+    distances: np.ndarray  # (n,) of all pairs
+    accuracy: Estimate  # mean over the folds, each at the threshold chosen on the others, with Student's interval
+    standard_error: float  # of that mean
 
 
 def view2(vectors: np.ndarray, chosen: Pairs) -> dict[str, View2]:
-    """LFW's standard protocol for View 2, of features (m, d), by metric (`METRICS`).
-
-    Raises
-    ------
-    ValueError
-        The pairs have no folds: they are not LFW's.
-    """
+    """LFW's standard protocol for View 2, of features (m, d), by metric (`METRICS`)."""
     if chosen.fold is None:
         raise ValueError("These pairs have no folds, so LFW's protocol does not apply to them.")
     found = {}

@@ -29,18 +29,10 @@ _SCALED, _LEFT, _TOP, _SIDE = 107, 2.5, 12.6, 112
 
 @dataclass(frozen=True)
 class Targets:
-    """What a student is trained to give for each face.
+    """What a student is trained to give for each face."""
 
-    Attributes
-    ----------
-    features
-        (n, 2, d) float32: of each face, and of its mirror image.
-    key
-        Hash of the photos and of the teacher.
-    """
-
-    features: np.ndarray
-    key: str
+    features: np.ndarray  # (n, 2, d) float32: of each face, and of its mirror image
+    key: str  # hash of the photos and of the teacher
 
 
 def split(set_name: str, apart: PackedFaces, share: float, seed: int, without: Sequence[str] = ()):

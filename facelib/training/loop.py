@@ -63,30 +63,20 @@ def train(
 ) -> Run:
     """Train a network, or return the finished run if there is one with the same key.
 
-    An interrupted run goes on after its last whole epoch and ends with the same weights, bit for
-    bit, as one that was never interrupted (same machine, versions and threads).
+    An interrupted run goes on after its last whole epoch and ends with the same weights, bit for bit, as one that was
+    never interrupted (same machine, versions and threads). RuntimeError where one of several processes ended early.
 
     Parameters
     ----------
     name
         Name of the run, for its folder and for its row in ``data/runs.csv``.
-    faces
-        The training images; every identity is a class.
-    held_out
-        Other images of the same people, whose accuracy is recorded after each epoch.
+    faces, held_out
+        The training images, every identity a class; other images of the same people, whose accuracy is recorded.
     validation
         Other people, the AUC of whose pairs (see `auc_by_source`) is recorded after each epoch and chooses the
         weights that are kept where the recipe says ``keep="best"``.
     targets
         The teacher's features of ``faces``, for the loss ``"distillation"``; labels then count for nothing.
-
-    Raises
-    ------
-    ValueError
-        ``held_out`` shows people that ``faces`` lacks, a loss is no longer finite, the best weights
-        are asked for without validation people, or targets and loss do not go together.
-    RuntimeError
-        One of several processes ended early; the message says what is kept.
     """
     if validation is None and (recipe.keep == "best" or recipe.patience):
         raise ValueError("Choosing the best epoch needs validation people: pass them, or use keep='last'.")
@@ -124,13 +114,8 @@ def _fit(name, key, faces, recipe, held_out, validation, targets, bar) -> None:
         model = build(len(faces.names), faces.pixels.shape[1], len(sampler), recipe)
         done = checkpoints.resume(model)
         if done < recipe.epochs and not checkpoints.ended():
-            model.fit(
-                loader,
-                epochs=recipe.epochs - done,
-                verbose=0,
-                callbacks=[checkpoints],
-                accumulate_grad_batches=recipe.accumulate,
-            )
+            how = {"verbose": 0, "callbacks": [checkpoints], "accumulate_grad_batches": recipe.accumulate}
+            model.fit(loader, epochs=recipe.epochs - done, **how)
     known = np.nan if recipe.loss in losses.WITHOUT_CLASSES else recognised_share(model.network, faces, faces.labels)
     if rank == 0:
         _finish(name, key, folder, model.network.embedding, faces, recipe, checkpoints.rows, known)

@@ -71,13 +71,9 @@ class Bar:
 def run(function: Callable, arguments: tuple, count: int, bar: Bar) -> None:
     """Run ``function(*arguments)`` in ``count`` new processes that find each other, and wait for them.
 
-    The function is pickled by its name, so it must be importable. On the CPU the processes exchange gradients
-    through gloo and share the cores; on GPUs each takes one. They end when this process does.
-
-    Raises
-    ------
-    RuntimeError
-        One of them ended early; the others are stopped.
+    The function is pickled by its name, so it must be importable. On the CPU the processes exchange gradients through
+    gloo and share the cores; on GPUs each takes one. They end when this process does, or one of them early, which is a
+    RuntimeError.
     """
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "job.pickle").write_bytes(pickle.dumps((function, arguments)))

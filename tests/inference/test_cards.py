@@ -3,7 +3,6 @@ import hashlib
 import numpy as np
 import pytest
 
-from facelib.data import pairs
 from facelib.inference import cards, decision
 from facelib.metrics.calibration import far_thresholds
 from facelib.metrics.distances import cosine_distance
@@ -73,10 +72,3 @@ def test_the_card_names_its_weights(world, tmp_path):
     assert card.weights == (decision.Weights("net.onnx", hashlib.sha256(b"weights").hexdigest()),)
     assert card.mirror is False and card.trained_on == "nobody"
     assert decision.read_card(str(decision.write_card(card, tmp_path))) == card
-
-
-def test_a_pair_is_the_same_in_either_order():
-    one = pairs.LfwPair("Ann", 1, "Bob", 2, False, 0)
-    turned = pairs.LfwPair("Bob", 2, "Ann", 1, False, 3)
-    other = pairs.LfwPair("Ann", 2, "Bob", 1, False, 0)
-    assert cards.without_view2([one, other], [turned]) == [other]

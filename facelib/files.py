@@ -60,10 +60,7 @@ def kept_array(path: Path, make: Callable[[], np.ndarray]) -> np.ndarray:
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold the lock of a file that is read, changed and written again; other processes wait.
-
-    The lock is a file of the same name with ``.lock`` at its end, left behind on purpose: removing it would race.
-    """
+    """Hold the lock of a file, ``<path>.lock``, which is left behind: removing it would race. Other processes wait."""
     from filelock import FileLock
 
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -56,11 +56,7 @@ def cpu_flags() -> frozenset[str]:
 
 
 def mkl_cpu_type(vendor: str, flags: str) -> str | None:
-    """Value of ``MKL_DEBUG_CPU_TYPE`` that puts Paddle's MKL on a fast path, or None to leave it.
-
-    The MKL bundled with Paddle takes its slowest path on CPUs of another vendor than Intel:
-    7 selects AVX-512, 5 selects AVX2.
-    """
+    """``MKL_DEBUG_CPU_TYPE`` that puts Paddle's MKL on a fast path (7: AVX-512, 5: AVX2) where it takes the slowest."""
     if vendor != "AuthenticAMD":
         return None
     present = set(flags.split())
@@ -141,10 +137,7 @@ def peak_memory(process: int | None = None) -> int:
 
 
 def hardware() -> dict[str, str]:
-    """Facts that a timing or a last digit depends on: CPU, cores, threads, memory, versions, device.
-
-    Paddle is asked for its device only where it is in use.
-    """
+    """Facts that a timing or a last digit depends on; Paddle is asked for its device only where it is in use."""
     from importlib import metadata
 
     import psutil

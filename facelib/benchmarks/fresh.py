@@ -90,10 +90,7 @@ def first_batch(tree: str, steps: int, batch_size: int) -> dict:
 
 
 def deciding(launched: float, engine: str, photos: list[str]) -> dict:
-    """Seconds from launching Python to the decision on two photos, by part.
-
-    ``light`` is what `facelib.compare` does; other engines run its network in their way, on faces found in its way.
-    """
+    """Seconds from launching Python to the decision on two photos, by part; ``light`` is what `compare` does."""
     parts, begin = {"interpreter": time.time() - launched}, time.time()
     packages = {"light": "onnxruntime", "torch": "torch"}
     for package in ("numpy", "PIL.Image", "cv2", packages.get(engine, "paddle")):
@@ -157,7 +154,12 @@ def training(engine: str, batch_size: int, size: int, classes: int, steps: int) 
             job = "training", "ours", batch_size, size, classes, steps
             processes.run(fresh.tell, job, runtime.cores(), bar)
         return None
-    makers = {"stock": _stock, "stock_threads": _stock, "ours": _ours, "ours_bf16": partial(_ours, "bfloat16")}
+    makers: dict[str, Callable] = {
+        "stock": _stock,
+        "stock_threads": _stock,
+        "ours": _ours,
+        "ours_bf16": partial(_ours, "bfloat16"),
+    }
     makers |= {"torch_fp32": _torch, "torch_bf16": partial(_torch, bf16=True)}
     return median_step(makers[engine](batch_size=batch_size, size=size, classes=classes), batch_size, steps)
 

@@ -167,10 +167,9 @@ def attacks(
 
 
 def arrivals(vectors: np.ndarray, labels: np.ndarray, batches: int, seed: int) -> tuple[list[Batch], Batch]:
-    """A stream of photos in random order, and a control photo of each person that is never in it.
+    """A stream of photos in random order, and the first photo of each person, for control, which is never in it.
 
-    People have `LEAST` photos or more of the features (n, d), or as many as there are of anybody; the control photo is
-    the first one, whatever the seed.
+    People have `LEAST` photos or more of the features (n, d), or as many as there are of anybody.
     """
     names, places = np.array([str(label) for label in labels]), np.arange(len(labels))
     known = np.bincount(labels)[labels] >= min(LEAST, np.bincount(labels).max())
@@ -187,10 +186,7 @@ def poisoned(batch: Batch, seed: int) -> Batch:
 
 
 def releases(whole: Bench, embed: Embed, vectors: dict[str, np.ndarray], current: str) -> dict[str, np.ndarray]:
-    """Whether each pair is decided right, (m,) bool, by networks in place of the current one, and by ways to run that.
-
-    Each at the thresholds of its other folds; ``current`` itself is among them.
-    """
+    """Whether each pair is decided right (m,), by networks in place of the current one, and by ways to run that."""
     mirrored = np.concatenate([embed(part[:, :, ::-1]) for part in np.array_split(whole.photos, 16) if len(part)])
     ways = {
         "mirrored_photos": mirrored,

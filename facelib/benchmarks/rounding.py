@@ -55,10 +55,7 @@ def prepare(weights: Path, names: Sequence[str]) -> dict[str, str]:
 
 
 def differences(candidate: Candidate, names: Sequence[str], count: int = 256) -> pd.DataFrame:
-    """Largest difference of each backend's features from those of the network as trained, on faces of the judges.
-
-    Columns ``largest`` (absolute) and ``relative`` (over the largest feature).
-    """
+    """Largest difference of each backend's features from those of the network as trained; ``relative`` to the largest."""
     faces = candidate.judging.faces
     batch = to_input(faces[:count] if isinstance(faces, np.ndarray) else faces.take(np.arange(min(count, len(faces)))))
     expected = backends.network(candidate.weights, "dygraph")(batch)
@@ -80,10 +77,7 @@ def by_backend(names: Sequence[str], measure: Callable[[str], Any]) -> dict[str,
 
 
 def chosen(candidate: Candidate, names: Sequence[str]) -> pd.DataFrame:
-    """Of each backend its accuracy on the choosing pairs at the threshold best for them, and what it loses by rounding.
-
-    ``keeps_accuracy`` is ``yes`` where that is not more than `MARGIN`.
-    """
+    """Accuracy of each backend on the choosing pairs at the threshold best for them, and whether it keeps enough."""
     part = candidate.choosing
 
     def accuracy(backend: str) -> float:

@@ -31,10 +31,7 @@ SERVED = {
 
 
 def startup(weights: str | Path, backend: str = "dygraph", runs: int = 5) -> pd.DataFrame:
-    """Seconds from launching Python to the first feature vector, in fresh processes, one row each.
-
-    ``import`` (interpreter, NumPy, Paddle), ``model`` (network and weights), ``first`` (first inference), ``total``.
-    """
+    """Seconds from launching Python to the first feature vector, in fresh processes, by part: a row each."""
     table = pd.DataFrame([fresh.run("startup", time.time(), str(weights), backend) for _ in range(runs)])
     return table.assign(total=table.sum(axis=1))
 
@@ -102,10 +99,7 @@ def loading(folder: str | Path, runs: int = 3) -> pd.DataFrame:
 
 
 def load_as_lists(folder: str | Path, size: int = 64) -> list[np.ndarray]:
-    """Load as the paper's section 3 describes it: each image opened, resized, (3, size, size) float32, into a list.
-
-    What cannot be opened is passed over; packing lists it with its reason.
-    """
+    """Load what can be opened as the paper's section 3 has it: resized, (3, size, size) float32, into a list."""
     from PIL import Image
 
     faces = []

@@ -1,7 +1,4 @@
-"""Photos in, packed faces and pairs out.
-
-The table has the public names of each module; asking for one does not load the others.
-"""
+"""Photos in, packed faces and pairs out."""
 
 from facelib._rooms import hand_out
 

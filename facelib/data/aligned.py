@@ -77,11 +77,7 @@ def _framed(listing: archives.Listing, wanted: list[str], frame: Callable, progr
 
 
 def is_loose(source: str | os.PathLike) -> bool:
-    """Whether a set's photos are yet to be framed: most show one face, in a frame smaller than the photo.
-
-    An even sample is looked at. False where faces fill their photos, as in the published sets of crops, or where the
-    detector finds too few of them.
-    """
+    """Whether photos are yet to be framed: most of an even sample show a face in a frame smaller than the photo."""
     return _is_loose(str(source), archives.fingerprint(source))
 
 

@@ -194,10 +194,7 @@ def lfw_pairs_file(name: str = "pairs.txt") -> Path:
 
 
 def find(name: str, progress: bool = False) -> Path:
-    """Folder, archive or table of a set, by its name or its own path; made, if it can be of what is there.
-
-    Else FileNotFoundError says where it comes from and which layout is expected.
-    """
+    """Folder, archive or table of a set by its name or path, made if it can be; else FileNotFoundError."""
     if name in SETS:
         known = SETS[name]
         if place := known.made(progress) if known.made else _place(name):

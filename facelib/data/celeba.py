@@ -74,10 +74,7 @@ def lacking() -> str:
 
 
 def crop() -> images.Crop:
-    """The square of an aligned photo that frames it like the other sets: left, top, right, bottom as fractions.
-
-    It lies around the eyes' mean positions: those of ``list_landmarks_align_celeba.txt`` where that is there.
-    """
+    """The square of an aligned photo, as fractions, around the eyes' mean places, of the published list if there."""
     file = _place("list_landmarks_align_celeba.txt", "list_landmarks_align_celeba.csv")
     left, left_y, right, right_y = mean_eyes(file) if file else EYES
     side = (right - left) / (FRAMED_EYES[1] - FRAMED_EYES[0])
@@ -95,10 +92,7 @@ def mean_eyes(file: Path) -> list[float]:
 
 
 def read_identities(file: Path) -> dict[int, int]:
-    """Number of the identity by number of the photo, from ``identity_CelebA.txt`` (or Kaggle's table of the same).
-
-    DatasetError where it is not the published list; ends of lines and a first line with names do not matter.
-    """
+    """Number of the identity by number of the photo, from ``identity_CelebA.txt`` or Kaggle's table of the same."""
     rows = re.findall(r"^(\d{6})\.jpg[ \t,]+(\d+)\s*$", file.read_text(), re.M)
     found = hashlib.md5("".join(f"{name}.jpg {identity}\r\n" for name, identity in rows).encode()).hexdigest()
     if found != IDENTITIES_MD5:

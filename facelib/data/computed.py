@@ -14,10 +14,7 @@ from facelib.data.packed import FORMAT, PackedFaces
 
 
 def store(name: str, made_of: list, size: int, faces: Iterable[tuple[str, np.ndarray]]) -> PackedFaces:
-    """Pack computed faces: paths and images (size, size, 3) uint8.
-
-    ``made_of``, what JSON can hold, says what they are computed of: a set of the same is not computed again.
-    """
+    """Pack computed (path, (size, size, 3) uint8); a set of the same ``made_of`` (as JSON) is not computed again."""
     arguments = {"format": FORMAT, "size": size, "crop": None, "made_of": made_of}
     key = digest([packing.LAYOUT, arguments])
 

@@ -58,10 +58,7 @@ class Face:
 
 
 def read_photo(source: str | os.PathLike | bytes | np.ndarray) -> np.ndarray:
-    """A photo by its path or the bytes of its file, upright; an array is taken for a photo that is.
-
-    FileNotFoundError, or `images.Unreadable` with the reason.
-    """
+    """A photo by its path or the bytes of its file, upright; an array is taken for a photo that is."""
     if isinstance(source, np.ndarray):
         if source.ndim != 3 or source.shape[-1] != 3 or source.dtype != np.uint8 or not source.size:
             raise ValueError(f"Expected a uint8 photo of shape (H, W, 3), got {source.dtype} {source.shape}.")
@@ -88,10 +85,7 @@ def find(photo: np.ndarray) -> list[Face]:
 
 
 def refine(photo: np.ndarray, face: Face) -> Face:
-    """The face with landmarks from a closer look at it: upright, in one size whatever the photo's, and mirrored too.
-
-    The mean with the mirror image takes away what the detector errs to one side.
-    """
+    """The face with the mean of landmarks from closer looks at it: upright, in one size, and mirrored too."""
     goal = framing.FRAME * _FRAME_SIDE + (_LOOK_SIDE - _FRAME_SIDE - 1) / 2
     for _ in range(_LOOKS):
         move = framing.similarity(face.landmarks, goal)

@@ -34,10 +34,7 @@ def check_disjoint(names_a: Iterable[str], names_b: Iterable[str], one_set: bool
 
 
 def check_sets(train: PackedFaces, test: PackedFaces, train_set: str, test_set: str) -> list[str]:
-    """What a reader should know about two sets of which one trains and the other one is scored, a sentence each.
-
-    DatasetError where their photographs or the names of their people say that people are in both.
-    """
+    """What to know of two sets of which one trains, a sentence each; DatasetError where people are in both."""
     so = "so the test would score people who were trained on"
     shared = np.flatnonzero(np.isin(test.digests, train.digests))
     if len(shared) > FEW * min(len(train), len(test)):
@@ -56,10 +53,7 @@ def check_sets(train: PackedFaces, test: PackedFaces, train_set: str, test_set: 
 
 
 def check_people(faces: PackedFaces, name: str) -> list[str]:
-    """What a reader should know about the people of one set, a sentence each, by files that are equal.
-
-    DatasetError where more than a few people have most of their photographs under another name too.
-    """
+    """What to know of a set by equal files, a sentence each; DatasetError where many people are there twice."""
     order = np.lexsort((faces.labels, faces.digests))
     digests, labels = faces.digests[order], faces.labels[order]
     copies = digests[1:] == digests[:-1]

@@ -38,10 +38,7 @@ class PackedFaces:
         return len(self.rows)
 
     def take(self, indices) -> np.ndarray:
-        """Read images: (m,) indices to (m, H, W, 3) uint8.
-
-        From the file and not through the memory map, whose pages would count as this process's memory.
-        """
+        """Read images, (m,) indices to (m, H, W, 3) uint8; pages of the memory map would count as memory in use."""
         rows = self.rows[indices]
         taken = np.empty((len(rows), *self.pixels.shape[1:]), np.uint8)
         with open(self.pixels.filename, "rb", buffering=0) as file:

@@ -196,10 +196,7 @@ def read_lfw_pairs(path: str | Path) -> list[LfwPair]:
 
 
 def match_lfw_pairs(records: Sequence[LfwPair], paths: Sequence[str]) -> Pairs:
-    """Find the images of LFW's pairs among paths like ``<name>/<name>_<0001>.<any suffix>``.
-
-    FileNotFoundError lists the first images that are missing.
-    """
+    """Find the images of LFW's pairs among paths like ``<name>/<name>_<0001>.<any suffix>``, or FileNotFoundError."""
     files = [PurePosixPath(normalize("NFC", path)) for path in paths]
     row = {f"{file.parent.name}/{file.stem}": k for k, file in enumerate(files)}
     keys = [

@@ -159,10 +159,7 @@ def pairs_of(faces: PackedFaces, name: str, count: int, seed: int) -> pairs.Pair
 
 
 def two_photos(faces: PackedFaces, person: int) -> tuple[int, np.ndarray]:
-    """A person with two images or more, by number (modulo) among those, and the rows of the first two images, (2,).
-
-    Where everybody has one image, that is shown.
-    """
+    """A person with two images or more, by number (modulo) among those, and the rows of the first two images, (2,)."""
     counts = faces.images_per_identity
     several = np.flatnonzero(counts >= min(2, counts.max()))
     return person % len(several), np.flatnonzero(faces.labels == several[person % len(several)])[:2]

@@ -1,7 +1,4 @@
-"""From two photos to a decision: the network's card says at which distance, with which error, on whose faces.
-
-Imports nothing heavier than NumPy, OpenCV and ONNX Runtime (and Pillow, which reads photos as packing does).
-"""
+"""From two photos to a decision by a network's card, with NumPy, OpenCV, ONNX Runtime and Pillow alone."""
 
 from __future__ import annotations
 

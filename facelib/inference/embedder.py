@@ -86,10 +86,7 @@ def features(
     mirror: bool = False,
     backend: str = "dygraph",
 ) -> np.ndarray:
-    """Features of a packed set, or of faces as they are, (n, d) float32, computed once per network and then reused.
-
-    ``weights``, ``mirror`` and ``backend`` as in `Embedder`.
-    """
+    """Features (n, d) float32 of a packed set or an array of faces, computed once per network; see `Embedder`."""
     if len(files := weights_files(weights)) > 1:
         return together([features(faces, file, progress, mirror, backend) for file in files])
     take = faces.__getitem__ if isinstance(faces, np.ndarray) else faces.take

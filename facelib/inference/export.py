@@ -1,7 +1,4 @@
-"""A trained network as a file for other programs: ONNX (whole or in 8-bit integers), or Paddle's inference engine.
-
-ONNX needs `onnx` and `paddle2onnx` (extra ``export``), 8-bit integers `onnx` alone.
-"""
+"""A trained network as a file for other programs: ONNX, also in 8 bits, or Paddle's engine (extra ``export``)."""
 
 from __future__ import annotations
 
@@ -100,10 +97,7 @@ def calibration_faces(count: int = CALIBRATION_FACES, seed: int = 0) -> np.ndarr
 
 
 def cached(weights: str | os.PathLike, ending: str = ".onnx", faces: np.ndarray | None = None) -> Path:
-    """The exported form of weights that `backends.exported` finds, made in the cache where there is none.
-
-    Of ``.int8.onnx`` ``faces`` as in `to_int8`; errors as there and in `to_onnx`.
-    """
+    """The exported form of weights that `backends.exported` finds, or made in the cache; ``faces`` as in `to_int8`."""
     weights = Path(weights)
     try:
         return backends.exported(weights, ending)

@@ -64,10 +64,7 @@ def strict(card: Card, far: float | None = None) -> FarThreshold:
 
 
 def false_alarms(gallery: Gallery, far: float) -> float:
-    """Share of strangers who would be taken for somebody, if the photos of the gallery erred independently.
-
-    They err together, so that it is less: rather a bound than an estimate.
-    """
+    """Share of strangers who would be taken for somebody if the gallery's photos erred independently: a bound."""
     return 1 - (1 - far) ** len(gallery)
 
 

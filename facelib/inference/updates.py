@@ -1,7 +1,4 @@
-"""A gallery and a network that change in use: photos arrive in a log, a bad batch is rolled back, a release is tested.
-
-Whatever yields batches of names and features, a broker's consumer say, takes the place of the log.
-"""
+"""A gallery and a network that change in use: photos arrive in a log, and bad batches are rolled back."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""From features to numbers with their intervals.
-
-The table has the public names of each module; asking for one does not load the others.
-"""
+"""From features to numbers with their intervals."""
 
 from facelib._rooms import hand_out
 

@@ -1,7 +1,4 @@
-"""From a distance to a decision: the threshold for a false accept rate, and the probability of one person.
-
-How good probabilities are is measured by `judging`.
-"""
+"""From a distance to a decision: the threshold for a false accept rate, and the probability of one person."""
 
 from __future__ import annotations
 
@@ -76,8 +73,8 @@ def _accepted(values: Array, most: int) -> int:
     return most
 
 
-def _ends(values: list[float]) -> list[float]:
-    return np.quantile(values, [0.025, 0.975]).tolist()
+def _ends(values: list[float]) -> tuple[float, float]:
+    return tuple(np.quantile(values, [0.025, 0.975]).tolist())
 
 
 @dataclass(frozen=True)

@@ -62,10 +62,7 @@ def ratio(part: Array, whole: Array) -> Any:
 
 @dataclass(frozen=True)
 class Confusion:
-    """Pairs by decision: genuine accepted (tp) or not (fn), impostor accepted (fp) or not (tn).
-
-    Four numbers, or four arrays with an entry per threshold or replicate; the rates follow suit.
-    """
+    """Pairs by decision, numbers or arrays: genuine accepted (tp) or not (fn), impostor accepted (fp) or not (tn)."""
 
     tp: int | Array
     fp: int | Array

@@ -61,10 +61,7 @@ def cllr(log_ratios: Array, genuine: Array, weights: Array | None = None) -> flo
 
 
 def min_cllr(distances: Array, genuine: Array, weights: Array | None = None) -> float:
-    """`cllr` of the best ratios that fall with the distance: what calibration on these very pairs could reach.
-
-    Such ratios come of isotonic regression (pool adjacent violators), as in the paper above.
-    """
+    """`cllr` of the best ratios that fall with the distance, of isotonic regression: calibrated on these very pairs."""
     from sklearn.isotonic import IsotonicRegression
 
     weights = np.ones(len(genuine)) if weights is None else weights

@@ -48,10 +48,7 @@ library = _load()
 
 
 def has_bfloat16() -> bool:
-    """Whether oneDNN multiplies bfloat16 numbers by instructions of the CPU's own (AVX512_BF16 or AMX).
-
-    Not where ``ONEDNN_MAX_CPU_ISA`` forbids them.
-    """
+    """Whether oneDNN may multiply bfloat16 numbers by instructions of the CPU's own (AVX512_BF16 or AMX)."""
     return library is not None and library.dnnl_get_effective_cpu_isa() & _AVX512_BF16 == _AVX512_BF16
 
 

@@ -77,10 +77,7 @@ class Recogniser(nn.Layer):
 
 
 def on_this_device(network: nn.Layer, precision: str = "float32") -> nn.Layer:
-    """The network with the fastest convolutions for Paddle's present device; parameters and their names stay.
-
-    With ``precision`` ``"bfloat16"`` they multiply in it, if oneDNN has the CPU's instructions for it.
-    """
+    """The network with the fastest convolutions for the present device, in ``precision`` if it can; parameters stay."""
     if paddle.get_device() != "cpu" or not onednn.available():
         return network
     return onednn.accelerate(network, "bfloat16" if precision == "bfloat16" and dnnl.has_bfloat16() else "float32")
@@ -139,10 +136,7 @@ def save_weights(embedding: Embedding, path: str | os.PathLike) -> None:
 
 
 def load_weights(path: str | os.PathLike) -> Embedding:
-    """Read what `save_weights` wrote into an `Embedding` in evaluation mode.
-
-    ValueError where the file is damaged, or does not hold exactly the arrays of its network.
-    """
+    """Read what `save_weights` wrote into an `Embedding` in evaluation mode; ValueError where the file is damaged."""
     if not Path(path).exists():
         raise FileNotFoundError(f"No weights at '{path}'. Train them with notebook 02_train.")
     try:

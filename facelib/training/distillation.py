@@ -119,10 +119,7 @@ def teacher_file() -> Path:
 
 
 def teacher_view(photo: np.ndarray) -> np.ndarray:
-    """A photo (S, S, 3) uint8 RGB, framed as celebfaces are, as the teacher takes it: (112, 112, 3) uint8 BGR.
-
-    Beyond the photo its edge goes on.
-    """
+    """A photo (S, S, 3) uint8 RGB, framed as celebfaces are, as the teacher takes it: (112, 112, 3) uint8 BGR."""
     import cv2
 
     scale = _SCALED / len(photo)
@@ -134,10 +131,7 @@ def teacher_view(photo: np.ndarray) -> np.ndarray:
 
 
 def teacher_features(photos: PackedFaces, progress: bool = True) -> np.ndarray:
-    """The teacher's features of photos and of their mirror images, (n, 2, 128) float32, computed once and then reused.
-
-    ``photos`` are packed with 112 pixels a side, framed as celebfaces are.
-    """
+    """The teacher's features (n, 2, 128) float32 of photos of 112 pixels and of their mirror images, computed once."""
     path = runtime.cache_dir() / "teacher" / f"{_key(photos)}.npy"
     photo = (photos.take([row])[0] for row in range(len(photos)))
     views = (side for one in photo for side in (one, one[:, ::-1]))

@@ -48,9 +48,7 @@ class Recipe:
     # "float16" is mixed precision (Micikevicius et al. 2018) on a GPU, with "bfloat16" convolutions multiply in it on a
     # CPU with instructions for it (see `onednn`); where the device has neither, float32 all the same.
     precision: str = "float32"
-    processes: int | None = (
-        1  # that share each batch, batch norm a share alone; None: `runtime.usual_processes`
-    )
+    processes: int | None = 1  # that share each batch, batch norm a share alone; None: `runtime.usual_processes`
     keep: str = "last"  # epoch whose weights are kept, or "best": with the highest AUC on the validation people
     patience: int | None = None  # epochs without a better AUC after which training stops
 
@@ -110,10 +108,7 @@ class RecognisedShare(paddle.metric.Accuracy):
 
 
 def build(num_classes: int, size: int, steps_per_epoch: int, recipe: Recipe) -> paddle.Model:
-    """The network with its loss, optimiser and schedule, seeded, for images (3, size, size).
-
-    With the defaults this is the paper's model: ResNet-18, cross-entropy (equation 4.1), Adam, accuracy.
-    """
+    """The network with its loss, optimiser and schedule, seeded, for images (3, size, size); by default the paper's."""
     runtime.seed_everything(recipe.seed)
     embedding = models.Embedding(recipe.backbone, recipe.width, recipe.neck, recipe.dropout, size, recipe.features)
     without = recipe.loss in losses.WITHOUT_CLASSES

@@ -58,11 +58,7 @@ def run_key(
     validation: PackedFaces | None = None,
     targets: Targets | None = None,
 ) -> str:
-    """Hash of the data, the recipe, and the version of the code that makes weights of them.
-
-    Options of the recipe count where they differ from the default, so that a new option leaves the
-    keys of finished runs alone.
-    """
+    """Hash of the data, the options of the recipe that differ from the defaults, and the version of the code."""
     parts = [faces.key, held_out.key if held_out else "", validation.key if validation else ""]
     parts += [targets.key] if targets else []
     always = {name: getattr(recipe, name) for name in ALWAYS}

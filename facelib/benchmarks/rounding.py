@@ -55,7 +55,7 @@ def prepare(weights: Path, names: Sequence[str]) -> dict[str, str]:
 
 
 def differences(candidate: Candidate, names: Sequence[str], count: int = 256) -> pd.DataFrame:
-    """Largest difference of each backend's features from those of the network as trained; ``relative`` to the largest."""
+    """Largest difference of each backend's features from those of the network as trained, ``relative`` too."""
     faces = candidate.judging.faces
     batch = to_input(faces[:count] if isinstance(faces, np.ndarray) else faces.take(np.arange(min(count, len(faces)))))
     expected = backends.network(candidate.weights, "dygraph")(batch)

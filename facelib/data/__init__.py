@@ -7,7 +7,7 @@ __getattr__, __dir__, __all__ = hand_out(
     {
         "images": "decode decode_whole Unreadable",
         "archives": "DatasetError DamagedArchive members fingerprint digest",
-        "layouts": "read_table write_table folder_of_archives vggface2_names",
+        "layouts": "read_table write_table folder_of_archives",
         "packed": "PackedFaces to_input",
         "packing": "pack join",
         "fetching": "Remote fetch",

@@ -1,7 +1,5 @@
 """The one import of Paddle, without its advice about OMP_NUM_THREADS: ``from facelib._paddle import paddle``."""
 
-from __future__ import annotations
-
 import contextlib
 import importlib
 import io

@@ -1,7 +1,5 @@
 """The commands, each a few lines into the rooms, of which nothing heavy is imported before it is needed."""
 
-from __future__ import annotations
-
 import argparse
 import sys
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """The commands on people's photos, whose exit codes their help tells; 2 is an error."""
 
-from __future__ import annotations
-
 import argparse
 import json
 import sys

@@ -1,7 +1,5 @@
 """Files that several processes write: whole or not at all, one writer at a time."""
 
-from __future__ import annotations
-
 import glob
 import hashlib
 import io

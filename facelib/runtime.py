@@ -1,7 +1,5 @@
 """The process around Paddle: paths, threads, CPU math path, quiet logs, device, seeds, hardware facts."""
 
-from __future__ import annotations
-
 import contextlib
 import logging
 import os

@@ -1,7 +1,5 @@
 """Training speed of one network in several engines: fresh processes, alternated."""
 
-from __future__ import annotations
-
 import os
 import time
 from importlib.util import find_spec

@@ -4,8 +4,6 @@ They run by the path of this file and not as a module: nothing is imported befor
 starts with its own settings and not with those of this package.
 """
 
-from __future__ import annotations
-
 import importlib
 import json
 import sys

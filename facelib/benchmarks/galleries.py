@@ -1,7 +1,5 @@
 """How long a search in a large gallery takes, and what an approximate index misses, on synthetic features."""
 
-from __future__ import annotations
-
 import time
 
 import numpy as np

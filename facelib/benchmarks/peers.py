@@ -3,8 +3,6 @@
 PyTorch is the extra ``peers``, SFace's file that of the extra ``teacher``.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os

@@ -1,7 +1,5 @@
 """What rounding costs a network: its features and accuracy in every backend, and which backends keep them."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

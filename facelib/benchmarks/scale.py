@@ -1,7 +1,5 @@
 """A training set of the paper's size on a small machine: links to real photographs, packed and trained on."""
 
-from __future__ import annotations
-
 import json
 import os
 import subprocess

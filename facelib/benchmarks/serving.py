@@ -1,7 +1,5 @@
 """Timings in fresh processes and after warm-up: loading, start-up, inference."""
 
-from __future__ import annotations
-
 import os
 import tempfile
 import time

@@ -1,7 +1,5 @@
 """Archives of identity folders, read without unpacking: tar, compressed or not, and zip."""
 
-from __future__ import annotations
-
 import errno
 import gzip
 import tarfile

@@ -1,7 +1,5 @@
 """The files of a folder of identity folders: walked, and told apart from what cannot be read."""
 
-from __future__ import annotations
-
 import os
 import stat
 from collections.abc import Callable, Iterable, Iterator

@@ -1,7 +1,5 @@
 """Image files to the rows of one file of pixels: in this process, or in several where that is worth their start."""
 
-from __future__ import annotations
-
 import hashlib
 import os
 import signal
@@ -141,7 +139,8 @@ def _write_rows(job: Job, chunk: Chunk) -> list[tuple[str, Result]]:
                 results.append((path, str(reason)))
             else:
                 faces[row] = face.pixels
-                results.append((path, (hashlib.sha256(data).hexdigest(), face.width)))
+                digest = hashlib.sha256(data).hexdigest()  # type: ignore[arg-type]  # only bytes have a face
+                results.append((path, (digest, face.width)))
     with open(job.target, "r+b") as pixels:
         pixels.seek(chunk.row * faces[0].nbytes)
         pixels.write(faces)

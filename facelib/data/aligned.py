@@ -1,7 +1,5 @@
 """Faces of a set's photos as the detector frames them, found once and kept; and whether a set is framed already."""
 
-from __future__ import annotations
-
 import io
 import os
 import sys

@@ -1,7 +1,5 @@
 """Folders and archives of identity folders: listed, checked, and read without unpacking."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os

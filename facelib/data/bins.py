@@ -1,7 +1,5 @@
 """Test sets as ``.bin`` files: pickles of encoded photos and of whether each two show one person, read safely."""
 
-from __future__ import annotations
-
 import pickle
 from pathlib import Path
 

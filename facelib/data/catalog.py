@@ -1,13 +1,11 @@
 """The data sets this project knows: where each is found, how it frames faces, how it is split."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from facelib import runtime
-from facelib.data import aligned, archives, celeba, copies, layouts, packing, rendered
+from facelib.data import aligned, archives, celeba, layouts, leaks, packing, rendered
 from facelib.data.fetching import Remote, fetch
 from facelib.data.images import Crop
 from facelib.data.packed import PackedFaces
@@ -121,7 +119,7 @@ def load(name: str, progress: bool = True, apart: bool = True, frame: str | None
 
     Names of known sets with ``+`` between them are joined to one (see `packing.join`). Unless ``apart`` is false, a set
     that is made for another one's test (``celeba`` for ``lfw``) is without the people of whom that one has a
-    photograph, too (see `copies.without_copies`).
+    photograph, too (see `leaks.without_copies`).
 
     ``frame`` is for LFW and one's own photos; published crops stay as they are. ``"detect"`` is that of `packing.pack`,
     with the face in the middle (LFW) or the only one, ``"crop"`` a fixed square (LFW), ``"none"`` the whole photo. Else
@@ -139,7 +137,7 @@ def load(name: str, progress: bool = True, apart: bool = True, frame: str | None
         again = "Fetch it again and compare its sha256 with data/README.md."
         raise archives.DatasetError(f"{error.what} {again}") from error
     if apart and name in SETS and (other := SETS[name].apart_from):
-        kept = copies.without_copies(faces, load(other, progress))
+        kept = leaks.without_copies(faces, load(other, progress))
         if progress:
             left, photos = len(faces.names) - len(kept.names), len(faces) - len(kept)
             print(f"{name}: {left} people with {photos} photos are left out, because {other} has a photo of them, too.")

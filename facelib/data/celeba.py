@@ -1,7 +1,5 @@
 """CelebA as its authors publish it (Liu et al. 2015), and `celebfaces`, the part of it that is trained on here."""
 
-from __future__ import annotations
-
 import csv
 import hashlib
 import io

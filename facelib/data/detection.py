@@ -3,8 +3,6 @@
 A photo is (H, W, 3) uint8 RGB, upright. Places in it are in pixels, x before y; 0 is the centre of the first pixel.
 """
 
-from __future__ import annotations
-
 import hashlib
 import math
 import os

@@ -1,7 +1,5 @@
 """Files from the web: fetched once, resumed where a download broke off, and checked."""
 
-from __future__ import annotations
-
 import hashlib
 import os
 import sys
@@ -63,23 +61,21 @@ def _download(remote: Remote, target: Path, progress: bool) -> None:
         before = _size(part)
         try:
             resumed = _receive(remote, part, progress)
-        except (requests.RequestException, OSError) as error:
+        except OSError as error:  # those of requests, too
             reason = (str(error) or type(error).__name__).splitlines()[0]
-            refused = isinstance(error, requests.HTTPError) and error.response.status_code < 500
+            refused = getattr(getattr(error, "response", None), "status_code", 500) < 500
             if refused or not isinstance(error, requests.RequestException):  # no such file; or a full disk
                 break
             failures = 0 if _size(part) > before else failures + 1
             time.sleep(PAUSE)
-            continue
-        found = checksum(part, "sha256")
-        if found == remote.sha256:
-            os.replace(part, target)
-            return
-        part.unlink()
-        reason = f"what arrived has another sha256: {found}"
-        if not resumed:
-            break
-        failures += 1  # what was there before may be of another file: once more from its start
+        else:
+            found = checksum(part, "sha256")
+            if found == remote.sha256:
+                os.replace(part, target)
+                return
+            part.unlink()
+            reason = f"what arrived has another sha256: {found}"
+            failures = failures + 1 if resumed else TRIES  # what was there may be of another file: from its start
     raise DatasetError(
         f"'{remote.name}' could not be fetched ({reason}). Run again"
         + (f", it goes on after the {_size(part):,} bytes that are there" if _size(part) else "")

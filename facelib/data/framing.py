@@ -3,8 +3,6 @@
 Places in a photo, (H, W, 3) uint8, are in pixels, x before y; 0 is the centre of the first pixel.
 """
 
-from __future__ import annotations
-
 import cv2
 import numpy as np
 

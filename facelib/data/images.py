@@ -1,7 +1,5 @@
 """Photo files to small uint8 arrays: everything that real image files do differently."""
 
-from __future__ import annotations
-
 import ctypes
 import io
 import logging

@@ -4,8 +4,6 @@ A table is a source like a folder or an archive: `archives.members` lists its ph
 that packing, fingerprints and splits need to know nothing of other layouts. A reader of a layout writes a table.
 """
 
-from __future__ import annotations
-
 import csv
 import io
 import os

@@ -1,7 +1,6 @@
 """Leaks between two sets: people of one name, and photographs that both hold."""
 
-from __future__ import annotations
-
+import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import product
@@ -9,11 +8,14 @@ from itertools import product
 import numpy as np
 from numpy import ndarray as Array
 
-from facelib.data.archives import DatasetError
+from facelib import runtime
+from facelib.data.archives import DatasetError, digest
 from facelib.data.packed import PackedFaces
 from facelib.data.people import is_number, plain
+from facelib.files import write_atomically
 
 FEW = 0.01  # share up to which equal photographs, or people with such, are mistakes in the labels and not copies
+COPIES_VERSION = 1  # raised when `near_duplicates` finds others
 _ROUGH = 0.55  # what duplicates correlate at least before any shift, rotation and zoom
 _SIDE, _INNER, _SHIFT = 48, 34, 3  # pixels: a thumbnail, the square compared, how far it may move
 _POSES = tuple(product((-4, -2, 0, 2, 4), (0.92, 0.96, 1, 1.04, 1.08)))  # degrees, zoom
@@ -77,6 +79,32 @@ def check_people(faces: PackedFaces, name: str) -> list[str]:
     return notes
 
 
+def without_copies(faces: PackedFaces, others: PackedFaces) -> PackedFaces:
+    """Leave out everybody of whom a photograph is a near-duplicate of one of the others (`near_duplicates`).
+
+    Not that photograph alone: whoever is on it is in the other set. What was found is kept in the cache; finding it
+    compares every photo with every other one, some minutes for CelebA and LFW.
+    """
+    record = runtime.cache_dir() / "copies" / f"{digest([COPIES_VERSION, faces.key, others.key])}.json"
+    if not record.exists():
+        write_atomically(record, json.dumps(_copied(faces, others)))
+    names = set(json.loads(record.read_text(encoding="utf-8")))
+    kept = np.array([name not in names for name in faces.names])[faces.labels]
+    if not kept.any():
+        raise DatasetError(
+            f"'{faces.manifest['source']}' holds nobody of whom '{others.manifest['source']}' has no photograph, too."
+        )
+    return faces.select(kept)
+
+
+def _copied(faces: PackedFaces, others: PackedFaces) -> list[str]:
+    found, _ = near_duplicates(faces.pixels, others.pixels)  # the maps, which need no memory
+    label_of = dict(zip(faces.rows.tolist(), faces.labels.tolist(), strict=True))
+    theirs = np.isin(found["j"], others.rows)  # a map holds the photos that a selection leaves out, too
+    rows = {int(row) for row in found["i"][theirs]} & label_of.keys()
+    return sorted({faces.names[label_of[row]] for row in rows})
+
+
 def _photographs_are(count: int, name: str) -> str:
     return f"1 photograph of '{name}' is" if count == 1 else f"{count:,} photographs of '{name}' are"
 
@@ -125,14 +153,13 @@ def _hashes(images: Array) -> Array:
 def near_duplicates(images_a: Array, images_b=None, max_distance=12, min_correlation=0.88):
     """Pairs of images from one photograph, or from two of one moment, that are framed much alike.
 
-    Candidates differ in at most `max_distance` of the 64 bits of their perceptual hashes. Aligned
-    faces of different people do so too; hence details must correlate as well, by `min_correlation`
-    after the best small shift, rotation and zoom. The limit comes from pairs of CelebA and LFW
-    that were looked at: above .88 all were duplicates, below .82 most were not. Copies turned by
-    4 degrees, zoomed by 4 % or moved by 2 % are found, beyond that fewer and fewer.
+    Candidates differ in at most ``max_distance`` of the 64 bits of their perceptual hashes. Aligned faces of different
+    people do so too; hence details must correlate as well, by ``min_correlation`` after the best small shift, rotation
+    and zoom. The limit comes from pairs of CelebA and LFW that were looked at: above .88 all were duplicates, below .82
+    most were not. Copies turned by 4 degrees, zoomed by 4 % or moved by 2 % are found, beyond that fewer and fewer.
 
-    Takes (n, H, W, 3) uint8, memory maps too; without `images_b`, pairs i < j within `images_a`.
-    Returns a DataFrame of the duplicates (i, j, hamming, correlation) and the number of candidates.
+    Takes (n, H, W, 3) uint8, memory maps too; without ``images_b``, pairs i < j within ``images_a``. Returns a
+    DataFrame of the duplicates (i, j, hamming, correlation) and the number of candidates.
     """
     import pandas as pd
 

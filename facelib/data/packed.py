@@ -98,8 +98,8 @@ class PackedFaces:
     def sources(self) -> np.ndarray:
         """(n,) int64 source of each image, told apart by the width of its file.
 
-        Sources are collections of people. Where widths are many, or where people have photos of several (a large
-        one of the passport, a small one of the telephone), they tell something else, and there is one source: 0.
+        Where widths are many, or people have photos of several (a passport's and a telephone's), there is one source:
+        0.
         """
         widths, source = np.unique(self.widths, return_inverse=True)
         parted = self.manifest.get("widths_part_people", True)

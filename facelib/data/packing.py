@@ -1,12 +1,10 @@
 """Folders and archives of photos, packed once into one file of pixels; several packed sets joined to one."""
 
-from __future__ import annotations
-
 import json
 import os
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from itertools import islice
 from pathlib import Path
 
@@ -31,26 +29,16 @@ def pack(
     progress: bool = True,
     detect: str | None = None,
 ) -> PackedFaces:
-    """Read an identity-folder tree, or an archive of one, and pack it; reuse what is packed already.
+    """Read an identity-folder tree, a table (see `layouts`) or an archive, and pack it; reuse what is packed already.
 
     Every folder that holds images is an identity, named by its path below the common folder of all of them; images
-    directly in that folder are skipped. The packed set lies in `runtime.cache_dir` and is keyed by the source's files
-    (path, size, time) and the arguments; it appears there whole or not at all. DatasetError where the source is
-    damaged, unsafe, or holds no identity with a readable image.
+    directly in that folder are skipped. The packed set lies in `runtime.cache_dir`, keyed by the source's files (path,
+    size, time) and the arguments, whole or not at all. DatasetError where there is no identity with a readable image.
 
-    Parameters
-    ----------
-    source
-        A folder, a table (see `layouts`), or a ``.tar``, ``.tar.gz``, ``.tgz`` or ``.zip`` file, read as it is.
-    size
-        Side of the packed faces in pixels.
-    crop
-        Left, top, right, bottom as fractions of each photo; for sets that frame faces loosely.
-    workers
-        Processes to share the work of a large set; by default one per core.
-    detect
-        Let the detector frame each photo's face, the one that is meant as in `detection.choose`. A photo without it is
-        cropped where ``crop`` is given, and else skipped with the reason.
+    Faces have ``size`` pixels a side; ``crop`` is left, top, right, bottom as fractions of each photo, for sets that
+    frame faces loosely. With ``detect`` the detector frames the face that is meant, as in `detection.choose`; a photo
+    without it is cropped where ``crop`` is given, and else skipped. By default one of ``workers`` per core shares a
+    large set.
     """
     source = Path(os.path.abspath(source))
     arguments = {"format": FORMAT, "size": int(size), "crop": crop and _fractions(crop)}
@@ -73,6 +61,19 @@ def join(sets: dict[str, PackedFaces]) -> PackedFaces:
     arguments = {"format": FORMAT, "size": sizes.pop(), "crop": None, "parts": parts}
     home = runtime.cache_dir() / "packed" / f"joined-{digest([LAYOUT, arguments])}"
     return _opened(home, lambda folder: _write_joined(folder, sets, arguments))
+
+
+def store(name: str, made_of: list, size: int, faces: Iterable[tuple[str, np.ndarray]]) -> PackedFaces:
+    """Pack computed (path, (size, size, 3) uint8); a set of the same ``made_of`` (as JSON) is not computed again."""
+    arguments = {"format": FORMAT, "size": size, "crop": None, "made_of": made_of}
+    key = digest([LAYOUT, arguments])
+
+    def write(folder: Path) -> None:
+        with open(folder / "pixels.u8", "wb") as pixels:
+            packed = [(path, key, size) for path, face in faces if pixels.write(face.tobytes())]
+        _write_index(folder, Path(name), packed, np.zeros(len(packed), np.uint64), {}, "", arguments)
+
+    return _opened(runtime.cache_dir() / "packed" / f"{name}-{key}", write)
 
 
 def _opened(home: Path, write: Callable[[Path], None]) -> PackedFaces:

@@ -15,10 +15,9 @@ from numpy import ndarray as Array
 
 @dataclass(frozen=True, eq=False)
 class Pairs:
-    """Pairs of images: `left` and `right` (n,) int64 are rows of one set, never twice the same.
+    """Pairs of images: ``left`` and ``right`` (n,) int64 are rows of one set, never twice the same.
 
-    `genuine` (n,) bool says whether both show one person; `fold` (n,) int64 is the part of a
-    protocol that a pair belongs to, or None. Anything else raises ValueError.
+    ``genuine`` (n,) bool says whether both show one person; ``fold`` (n,) int64 is the part of a protocol, or None.
     """
 
     left: Array
@@ -106,14 +105,12 @@ def _impostor(person: Array, group: Array, count: int, rng: np.random.Generator)
 
 
 def draw_pairs(labels: Array, genuine: int, impostor: int, seed: int | list[int], groups=None) -> Pairs:
-    """Draw pairs without repetition, the genuine ones first; ValueError if fewer exist.
+    """Draw pairs of images of identities (n,) without repetition, the genuine ones first; ValueError if fewer exist.
 
-    A genuine pair takes an identity, uniformly among those with two images or more, and two of its
-    images: people with many images do not dominate. An impostor pair takes two identities uniformly
-    and an image of each. The paper leaves open how it draws; this is a choice of this project.
-
-    `labels` (n,) are the identities of the images. `groups` (n,) may be their sources: impostor
-    pairs then stay within a group, which is drawn in proportion to its number of identities.
+    A genuine pair takes an identity, uniformly among those with two images or more, and two of its images: people with
+    many images do not dominate. An impostor pair takes two identities uniformly and an image of each, within one of
+    ``groups`` (n,), such as sources, drawn in proportion to its number of identities. The paper leaves open how it
+    draws.
     """
     _, person = np.unique(labels, return_inverse=True)
     group = 0 * person if groups is None else np.unique(groups, return_inverse=True)[1]
@@ -139,10 +136,9 @@ def draw_by_source(labels: Array, sources: Array, count: int, seed: int) -> Pair
     """Draw pairs within each source, as many genuine as impostor ones, ``count`` of each kind and source at most.
 
     Where genuine pairs come mostly from one source and impostor pairs from another, as they do if the people of one
-    have more photos, a score on all of them rewards telling the sources apart. Within a source that helps nobody.
-
-    `labels` and `sources` (n,) are those of the images; each source is a ``fold`` of the result. One without a
-    genuine or an impostor pair is left out; ValueError if that leaves none.
+    have more photos, a score on all of them rewards telling the sources apart. ``labels`` and ``sources`` (n,) are
+    those of the images; each source is a ``fold`` of the result, or left out without pairs of both kinds; ValueError if
+    none is left.
     """
     labels, drawn, exist = np.asarray(labels), [], []
     for fold, source in enumerate(np.unique(sources)):

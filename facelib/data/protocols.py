@@ -1,7 +1,5 @@
 """Verification protocols: which pairs of LFW may choose, and the pair lists of other test sets as published."""
 
-from __future__ import annotations
-
 import posixpath
 import re
 from collections.abc import Iterable, Sequence

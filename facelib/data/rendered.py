@@ -1,7 +1,5 @@
 """Folders of rendered people, which let every notebook run with nothing downloaded."""
 
-from __future__ import annotations
-
 import json
 import os
 import sys

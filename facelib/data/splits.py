@@ -1,7 +1,5 @@
 """Who trains, who chooses, who is tested: the parts of an experiment, and the pairs of its test set."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -39,22 +37,12 @@ def experiment(
 ) -> Experiment:
     """Load two sets (names and ``frame`` as for `load`) and split the first into training, held-out and validation.
 
-    DatasetError where people are in both sets or twice in one, or too few to split or to compare.
-
-    Parameters
-    ----------
-    min_images, max_images
-        Training people have at least this many images; of each person the first ``max_images`` count.
-    validation_share
-        Share of the training set's people that is set apart, stratified by source and by number of images.
-    held_out_from
-        One image is held out of every training person with at least this many, or with the most there are.
-    without
-        People of the training set who are left out after the split, so that the others stay in their parts:
-        people of whom a photograph is in the test set too, for example.
-    fewest_images
-        Where it is below ``min_images``, people with at least so many images join the training part after the split;
-        a person's only image still tells the classifier whom it does not show.
+    Training people have at least ``min_images`` images, of each the first ``max_images`` count. ``validation_share`` of
+    the people is set apart, stratified by source and number of images; one image is held out of everybody with at least
+    ``held_out_from``, or with the most there are. After the split people ``without`` whom to train leave their parts,
+    such as those of whom a photograph is in the test set too; and people with ``fewest_images`` or more join the
+    training part: a person's only image still tells the classifier whom it does not show. DatasetError where people are
+    in both sets or twice in one, or too few to split or to compare.
     """
     faces, test = (load(name, progress, frame=frame) for name in (train_set, test_set))
     kept, validation = split_people(faces.filter(min_images, max_images), validation_share, seed)
@@ -109,9 +97,8 @@ def _without(faces: PackedFaces, names: Sequence[str]) -> PackedFaces:
 def split_people(faces: PackedFaces, share: float, seed: int) -> tuple[PackedFaces, PackedFaces]:
     """Set apart a share of the people: (rest, part), identity-disjoint.
 
-    People are ordered by source and number of images (random among equals) and taken at even steps
-    from a random start, so that the part has the mix of the whole. Of eight people or more two are
-    set apart where the share is one, who alone would have no impostor pairs.
+    People are ordered by source and number of images (random among equals) and taken at even steps from a random start,
+    so that the part has the mix of the whole. Of eight people or more two are set apart where the share is one.
     """
     count = round(share * len(faces.names))
     count += count == 1 and len(faces.names) >= 8

@@ -1,7 +1,5 @@
 """The fast gradient sign method on the decision about a pair (Goodfellow et al. 2015, equation of section 4)."""
 
-from __future__ import annotations
-
 import os
 
 import numpy as np

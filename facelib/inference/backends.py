@@ -1,7 +1,5 @@
 """Engines that run a trained network: images (n, 3, H, W) float32 to features (n, d) float32."""
 
-from __future__ import annotations
-
 import csv
 import hashlib
 import os

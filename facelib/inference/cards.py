@@ -1,7 +1,5 @@
 """The card of a network, made from LFW's photos that judge nothing: thresholds, and the probability of one person."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """From two photos to a decision by a network's card, with NumPy, OpenCV, ONNX Runtime and Pillow alone."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os

@@ -1,7 +1,5 @@
 """Weights and faces in, features out."""
 
-from __future__ import annotations
-
 import hashlib
 import os
 import sys

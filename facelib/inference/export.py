@@ -1,7 +1,5 @@
 """A trained network as a file for other programs: ONNX, also in 8 bits, or Paddle's engine (extra ``export``)."""
 
-from __future__ import annotations
-
 import os
 import tempfile
 from pathlib import Path

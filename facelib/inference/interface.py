@@ -1,7 +1,5 @@
 """A small interface inside a notebook: enrol people, and see who is in a picture. Nothing leaves the machine."""
 
-from __future__ import annotations
-
 import html
 import io
 import os

@@ -1,7 +1,5 @@
 """Who is in a picture: each of its faces, looked up in a gallery."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """A gallery and a network that change in use: photos arrive in a log, and bad batches are rolled back."""
 
-from __future__ import annotations
-
 import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence

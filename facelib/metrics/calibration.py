@@ -1,7 +1,5 @@
 """From a distance to a decision: the threshold for a false accept rate, and the probability of one person."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

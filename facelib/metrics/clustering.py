@@ -1,7 +1,5 @@
 """Photos sorted by person without names, and photos that do not look like the person they are filed under."""
 
-from __future__ import annotations
-
 import numpy as np
 from numpy import ndarray as Array
 

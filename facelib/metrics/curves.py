@@ -8,8 +8,6 @@ then (r,). A rate with an empty denominator, such as the precision where nothing
 nan. Arrays of another shape, without pairs or not finite raise ValueError.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 

@@ -5,8 +5,6 @@ a person's distance is that of the nearest photo. After Phillips, Grother and Mi
 recognition" (Handbook of Face Recognition, chapter 21).
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -3,8 +3,6 @@
 `genuine` (n,) bool says of each pair whether it shows one person; `weights` (n,) how often it counts, by default once.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

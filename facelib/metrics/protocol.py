@@ -1,7 +1,5 @@
 """A network's features on a list of pairs, as LFW's protocol and the validation people ask for it."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -1,7 +1,5 @@
 """A list of pairs with its people, resampled: intervals, paired tests and bands of curves in one call each."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property

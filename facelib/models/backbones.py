@@ -1,7 +1,5 @@
 """Networks beside ResNet-18: those that the documents compare (what they cost is in `costs`)."""
 
-from __future__ import annotations
-
 from facelib._paddle import paddle  # isort: skip  (first, so that its import is quiet)
 import paddle.nn.functional as F
 from paddle import nn

@@ -4,8 +4,6 @@ Any thread may run any primitive. A call's arguments are its own, its stream and
 scratchpad is given: one that oneDNN allocates belongs to the thread in which the primitive was made.
 """
 
-from __future__ import annotations
-
 import ctypes
 import threading
 from collections.abc import Callable

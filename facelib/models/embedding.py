@@ -1,7 +1,5 @@
 """The network that is trained, the embedding that is kept of it, and its weights on disk."""
 
-from __future__ import annotations
-
 import json
 import os
 import zipfile

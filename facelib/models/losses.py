@@ -9,8 +9,6 @@ Notation: x a feature, y its label, W_j the weight of class j, theta_j the angle
 s a scale, m a margin.
 """
 
-from __future__ import annotations
-
 import math
 
 from facelib._paddle import paddle  # isort: skip  (first, so that its import is quiet)

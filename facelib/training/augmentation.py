@@ -1,7 +1,5 @@
 """Random changes of a training image; Paddle's own image operations do the work."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

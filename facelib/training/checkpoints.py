@@ -1,7 +1,5 @@
 """What is kept of each epoch: its numbers, and a checkpoint from which training goes on as if never interrupted."""
 
-from __future__ import annotations
-
 import json
 import os
 import shutil

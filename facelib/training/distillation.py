@@ -1,7 +1,5 @@
 """Distillation: a teacher's features of clean photos become what a student is trained to give (Hinton et al. 2015)."""
 
-from __future__ import annotations
-
 import hashlib
 import sys
 from collections.abc import Iterable, Sequence
@@ -13,7 +11,7 @@ import numpy as np
 from tqdm import tqdm
 
 from facelib import runtime
-from facelib.data import catalog, computed, packing, splits
+from facelib.data import catalog, packing, splits
 from facelib.data.packed import PackedFaces
 from facelib.files import kept_array
 
@@ -80,7 +78,7 @@ def with_blends(set_name: str, faces: PackedFaces, rounds: int, progress: bool =
         yield from zip(paths, (_blend(faces, draw) for draw in draws), strict=True)
 
     made_of = [faces.key, "blends", rounds, TEACHER_VERSION]
-    mixed = computed.store(f"{set_name}-blends", made_of, faces.pixels.shape[1], images())
+    mixed = packing.store(f"{set_name}-blends", made_of, faces.pixels.shape[1], images())
     return mixed, Targets(features[[row_of[path] for path in mixed.paths]], f"{plain.key}-{rounds}")
 
 

@@ -1,7 +1,5 @@
 """Training: exact resume, several processes, finished runs."""
 
-from __future__ import annotations
-
 import json
 import os
 import shutil

@@ -1,7 +1,5 @@
 """Finished runs: their keys, their weights in the cache or in the repository, their rows of ``data/runs.csv``."""
 
-from __future__ import annotations
-
 import csv
 import hashlib
 import json

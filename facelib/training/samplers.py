@@ -1,7 +1,5 @@
 """Which images make up a batch: an order that depends on the seed and the epoch alone."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from facelib._paddle import paddle  # noqa: F401  isort: skip  (first, so that its import is quiet)

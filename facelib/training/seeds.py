@@ -1,7 +1,5 @@
 """What trained networks are worth: the same pairs for runs of several seeds, kept in a table."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path

@@ -11,6 +11,15 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDERS = ("FACELIB_DATA", "FACELIB_CACHE", "FACELIB_OUTPUT")  # environment variables that hold a path
+# What Paddle's own import and save code prints tells the reader nothing that could be acted on.
+NOISE = (
+    "No ccache found",
+    "Setuptools is replacing distutils",
+    "pkg_resources is deprecated",
+    "To copy construct from a tensor",
+    "When training, we now always track global mean and variance",
+    "You are using GPU version Paddle, but your CUDA device is not set properly",
+)
 
 
 def data_dir() -> Path:
@@ -85,7 +94,9 @@ def prepare() -> None:
             stacklevel=3,
         )
     os.environ.update(missing)
-    _silence_known_noise()
+    for message in NOISE:
+        warnings.filterwarnings("ignore", message=message)
+    logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)
 
 
 def use_device(name: str | None = None) -> str:
@@ -172,18 +183,3 @@ def _cpuinfo() -> dict[str, str]:
         return {}
     lines = (line.partition(":") for line in text.split("\n\n")[0].splitlines())
     return {name.strip(): value.strip() for name, _, value in lines}
-
-
-def _silence_known_noise() -> None:
-    # Each of these is printed by Paddle's own import or save code and tells the reader nothing
-    # that could be acted on.
-    for message in (
-        "No ccache found",
-        "Setuptools is replacing distutils",
-        "pkg_resources is deprecated",
-        "To copy construct from a tensor",
-        "When training, we now always track global mean and variance",
-        "You are using GPU version Paddle, but your CUDA device is not set properly",
-    ):
-        warnings.filterwarnings("ignore", message=message)
-    logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from facelib import inference, metrics, runtime
 from facelib.data import archives, catalog, corruptions, images
 from facelib.data.packed import PackedFaces
 from facelib.data.pairs import Pairs
-from facelib.files import write_atomically
+from facelib.files import whole
 from facelib.inference import attack, updates
 from facelib.inference.updates import Batch
 from facelib.metrics import Bootstrap, Estimate, curves
@@ -68,8 +67,7 @@ class Bench:
 
 def bench(faces: PackedFaces, chosen: Pairs, name: str) -> Bench:
     """Pairs of a packed set of this name with their photos, cut as they were packed but with `SIDE` pixels."""
-    fold = np.arange(len(chosen)) % 10 if chosen.fold is None else chosen.fold
-    rows, pairs = _compact(Pairs(chosen.left, chosen.right, chosen.genuine, fold))
+    rows, pairs = _compact(Pairs(chosen.left, chosen.right, chosen.genuine, chosen.folds))
     faces = faces.select(rows)
     listing = archives.members(catalog.source(name))
     inside = {listing.root + path: row for row, path in enumerate(faces.paths)}
@@ -131,9 +129,8 @@ def peer(judged: Bench, count: int, kinds: Iterable[str], key: str, rendered: bo
     part = judged.first(count)
     for name, (kind, severity) in tqdm(named.items(), desc=PEER, file=sys.stdout):
         found[name] = part.distances(part.features(views, kind, severity))[PEER].astype(np.float16)
-    content = io.BytesIO()
-    np.savez(content, **found)
-    write_atomically(runtime.output_dir() / file, content.getvalue())
+    with whole(runtime.output_dir() / file) as temporary:
+        np.savez(temporary, **found)
     return {name: each.astype(float) for name, each in found.items()}
 
 

@@ -94,8 +94,7 @@ def judged(candidate: Candidate, names: Sequence[str]) -> dict[str, np.ndarray]:
 
 def folds(found: np.ndarray, of: Pairs) -> np.ndarray:
     """Accuracy (10,) on each fold at the threshold best for the others; of other lists every tenth pair is a fold."""
-    fold = np.arange(len(of)) % 10 if of.fold is None else of.fold
-    return metrics.ten_fold(found, of.genuine, fold).accuracies
+    return metrics.ten_fold(found, of.genuine, of.folds).accuracies
 
 
 def as_choices(candidate: Candidate, table: pd.DataFrame, single_ms: dict[str, float]) -> pd.DataFrame:

@@ -6,6 +6,7 @@ import tarfile
 import zipfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
@@ -126,7 +127,11 @@ def list_zip(archive: Path):
         unpacked = sum(info.file_size for info in infos.values())
         if unpacked > _limit(archive):
             raise zipfile.BadZipFile(f"it unpacks to {unpacked / 2**30:,.1f} GiB, as no photos do")
-        found = {name: _zip_reason(zipped, name, info) for name, info in infos.items()}
+        found = {}
+        for name, info in infos.items():
+            head = partial(_zip_content, zipped, info, photofiles.HEAD)
+            reason = _zip_method(info) or images.too_large(info.file_size)
+            found[name] = reason or photofiles.why_no_photo(name, head)
 
     def read(wanted: Iterable[str]) -> Contents:
         with _damage_told(archive), zipfile.ZipFile(archive) as zipped:
@@ -140,11 +145,6 @@ def _zip_method(info: zipfile.ZipInfo) -> str:
     if info.flag_bits & 1:
         return "encrypted"
     return "" if info.compress_type in METHODS else f"compressed by method {info.compress_type}, which is not read here"
-
-
-def _zip_reason(zipped: zipfile.ZipFile, name: str, info: zipfile.ZipInfo) -> str:
-    reason = _zip_method(info) or images.too_large(info.file_size)
-    return reason or photofiles.why_no_photo(name, lambda: _zip_content(zipped, info, photofiles.HEAD))
 
 
 def _zip_content(zipped: zipfile.ZipFile, info: zipfile.ZipInfo, size: int) -> bytes | str:

@@ -1,6 +1,5 @@
 """Faces of a set's photos as the detector frames them, found once and kept; and whether a set is framed already."""
 
-import io
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -14,7 +13,7 @@ from PIL import Image
 
 from facelib import runtime
 from facelib.data import archives, detection, framing, images
-from facelib.files import write_atomically
+from facelib.files import whole
 
 LOOSE, SAMPLE = 0.8, 32  # share of a photo's shorter side below which the frame is loose; photos that are looked at
 AT_ONCE = 256  # photos in memory
@@ -53,10 +52,9 @@ def faces(
                 return None
 
         found = dict(_framed(archives.members(source), wanted, frame, progress))
-        content = io.BytesIO()
         pixels = np.stack(list(found.values())) if found else np.empty((0, size, size, 3), np.uint8)
-        np.savez(content, number=list(found), pixels=pixels)
-        write_atomically(kept, content.getvalue())
+        with whole(kept) as temporary:
+            np.savez(temporary, number=list(found), pixels=pixels)
     return _read(kept, wanted)
 
 
@@ -65,8 +63,7 @@ def _framed(listing: archives.Listing, wanted: list[str], frame: Callable, progr
     from tqdm import tqdm
 
     numbers = {path: number for number, path in enumerate(wanted)}
-    bar = {"total": len(wanted), "desc": "finding faces", "disable": not progress, "file": sys.stdout}
-    photos = iter(tqdm(listing.read(wanted), **bar))
+    photos = iter(tqdm(listing.read(wanted), "finding faces", len(wanted), disable=not progress, file=sys.stdout))
     with ThreadPoolExecutor(runtime.cores()) as pool:
         while some := list(islice(photos, AT_ONCE)):
             rows, contents = [numbers[path] for path, _ in some], [content for _, content in some]

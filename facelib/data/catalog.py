@@ -154,18 +154,14 @@ def parts_of(name: str) -> list[str]:
 def source(name: str, progress: bool = True) -> Path:
     """Folder, archive or table of a set by its name or own path; demo people are drawn, LFW is fetched if need be."""
     if name in DEMO_SETS:
-        return rendered.write_people(_demo_folder(name), *DEMO_SETS[name], progress=progress)
+        # Other people, or people drawn otherwise, get another folder; its own name says what it holds.
+        drawn = archives.digest(f"{DEMO_SETS[name]} {rendered.RENDERER_VERSION}")
+        return rendered.write_people(runtime.cache_dir() / "demo" / drawn / name, *DEMO_SETS[name], progress=progress)
     if name == "lfw" and lfw_variant() == "lfw-funneled":
         name = "lfw-funneled"
     if name == "lfw-funneled" and not _place(name):
         return fetch(LFW_FUNNELED, progress)
     return find(name, progress)
-
-
-def _demo_folder(name: str) -> Path:
-    # Other people, or people drawn otherwise, get another folder; its own name says what it holds.
-    drawn = f"{DEMO_SETS[name]} {rendered.RENDERER_VERSION}"
-    return runtime.cache_dir() / "demo" / archives.digest(drawn) / name
 
 
 def _framing(name: str, place: Path, frame: str | None) -> tuple[Crop | None, str | None]:

@@ -87,22 +87,16 @@ def without_copies(faces: PackedFaces, others: PackedFaces) -> PackedFaces:
     """
     record = runtime.cache_dir() / "copies" / f"{digest([COPIES_VERSION, faces.key, others.key])}.json"
     if not record.exists():
-        write_atomically(record, json.dumps(_copied(faces, others)))
-    names = set(json.loads(record.read_text(encoding="utf-8")))
-    kept = np.array([name not in names for name in faces.names])[faces.labels]
-    if not kept.any():
+        found, _ = near_duplicates(faces.pixels, others.pixels)  # the maps, which need no memory
+        theirs = np.isin(found["j"], others.rows)  # a map holds the photos that a selection leaves out, too
+        ours = np.isin(faces.rows, found["i"][theirs])
+        write_atomically(record, json.dumps(faces.select(ours).names))
+    kept = faces.without(json.loads(record.read_text(encoding="utf-8")))
+    if not len(kept):
         raise DatasetError(
             f"'{faces.manifest['source']}' holds nobody of whom '{others.manifest['source']}' has no photograph, too."
         )
-    return faces.select(kept)
-
-
-def _copied(faces: PackedFaces, others: PackedFaces) -> list[str]:
-    found, _ = near_duplicates(faces.pixels, others.pixels)  # the maps, which need no memory
-    label_of = dict(zip(faces.rows.tolist(), faces.labels.tolist(), strict=True))
-    theirs = np.isin(found["j"], others.rows)  # a map holds the photos that a selection leaves out, too
-    rows = {int(row) for row in found["i"][theirs]} & label_of.keys()
-    return sorted({faces.names[label_of[row]] for row in rows})
+    return kept
 
 
 def _photographs_are(count: int, name: str) -> str:

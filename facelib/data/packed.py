@@ -6,6 +6,7 @@ import hashlib
 import json
 import zipfile
 import zlib
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -61,6 +62,10 @@ class PackedFaces:
             widths=self.widths[indices],
             digests=None if self.digests is None else self.digests[indices],
         )
+
+    def without(self, people: Iterable[str]) -> PackedFaces:
+        """The same set without some people, by their names."""
+        return self.select(~np.isin(np.array(self.names)[self.labels], list(people)))
 
     def filter(self, min_images: int = 1, max_images: int | None = None) -> PackedFaces:
         """Keep identities with at least ``min_images``, and of each the first ``max_images``."""

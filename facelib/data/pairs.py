@@ -40,6 +40,11 @@ class Pairs:
     def __len__(self) -> int:
         return len(self.left)
 
+    @property
+    def folds(self) -> Array:
+        """`fold`, or where there is none every tenth pair: (n,)."""
+        return np.arange(len(self)) % 10 if self.fold is None else self.fold
+
     def people(self, labels: Array) -> tuple[Array, Array]:
         """Identities of the left and the right images, (n,) each, by the labels of the set."""
         return np.asarray(labels)[self.left], np.asarray(labels)[self.right]

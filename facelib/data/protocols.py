@@ -53,8 +53,7 @@ def view2_outside_view1() -> list[LfwPair]:
 
 def outside_view2(faces: PackedFaces) -> PackedFaces:
     """LFW's people who do not occur in View 2, to choose thresholds on: 1,468 people, 1,549 photos of all of LFW."""
-    judged = people(_view("pairs.txt"))
-    return faces.select(np.array([name not in judged for name in faces.names])[faces.labels])
+    return faces.without(people(_view("pairs.txt")))
 
 
 def load(
@@ -103,8 +102,10 @@ def read_cfp(folder: Path, kind: str = "FP") -> list[PhotoPair]:
     ``Split/<kind>/<01 to 10>/{same,diff}.txt`` hold two numbers a line (``1,2``).
     """
     protocol = folder / "Protocol"
-    sides = [_numbered(protocol / f"Pair_list_{side}.txt") for side in ("F", kind[1])]
-    pairs = []
+    pairs, sides = [], []
+    for side in ("F", kind[1]):
+        lines = _lines(protocol / f"Pair_list_{side}.txt", r"\s*(\d+)\s+(\S+)\s*", "a number and a path")
+        sides.append({number: posixpath.normpath(f"Protocol/{path}") for _, (number, path) in lines})
     for fold in range(FOLDS):
         for name, genuine in (("same", True), ("diff", False)):
             file = protocol / "Split" / kind / f"{fold + 1:02}" / f"{name}.txt"
@@ -149,11 +150,6 @@ def _dealt(told: Sequence[tuple[str, str, int]]) -> list[PhotoPair]:
         seen[genuine] += 1
         pairs.append(PhotoPair(left, right, genuine, fold))
     return pairs
-
-
-def _numbered(file: Path) -> dict[str, str]:
-    lines = _lines(file, r"\s*(\d+)\s+(\S+)\s*", "a number and a path")
-    return {number: posixpath.normpath(posixpath.join("Protocol", path)) for _, (number, path) in lines}
 
 
 def _lines(file: Path, form: str, expected: str) -> Iterable[tuple[int, tuple[str, ...]]]:

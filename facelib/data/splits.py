@@ -56,7 +56,7 @@ def experiment(
     if unknown := set(without) - {name for part in parts for name in part.names}:
         some = ", ".join(sorted(unknown)[:5])
         raise DatasetError(f"{len(unknown)} people to leave out are not in '{train_set}', such as {some}.")
-    train, held_out, validation = (_without(part, without) for part in parts)
+    train, held_out, validation = (part.without(without) for part in parts)
     notes = [note for name, whole in ((train_set, faces), (test_set, test)) for note in _about(name, whole)]
     trained = faces.select(np.isin(faces.rows, np.concatenate([part.rows for part in (train, held_out, validation)])))
     notes += leaks.check_sets(trained, test, train_set, test_set)
@@ -88,10 +88,6 @@ def _check_pairs(faces: PackedFaces, who: str) -> None:
             f"{who} ({len(faces.names)} with {len(faces)} photos) have {genuine} genuine and {impostor} impostor "
             "pairs: two people, and a second photo of one, are the least. Add people or photos, or set more apart."
         )
-
-
-def _without(faces: PackedFaces, names: Sequence[str]) -> PackedFaces:
-    return faces.select(~np.isin(np.array(faces.names)[faces.labels], list(names)))
 
 
 def split_people(faces: PackedFaces, share: float, seed: int) -> tuple[PackedFaces, PackedFaces]:

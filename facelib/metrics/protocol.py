@@ -45,13 +45,11 @@ def scores(vectors: np.ndarray, chosen: Pairs, centre: bool = False) -> dict[str
     people are disjoint; of another list every tenth pair, where people occur in several folds. ``<metric>.accuracy`` is
     their mean; then AUC, EER, and the TAR at `FARS`, of all folds together. ``centre`` as in `fold_distances`.
     """
-    fold = _folds(chosen)
     found = {}
     for metric in METRICS:
         by_fold = fold_distances(vectors, chosen, metric, centre)
-        accuracies = [
-            curves.ten_fold(distances, chosen.genuine, fold).accuracies[k] for k, distances in enumerate(by_fold)
-        ]
+        folds = [curves.ten_fold(distances, chosen.genuine, chosen.folds) for distances in by_fold]
+        accuracies = [fold.accuracies[k] for k, fold in enumerate(folds)]
         distances = own_fold(by_fold, chosen)
         found |= {f"{metric}.fold_{k}": float(accuracy) for k, accuracy in enumerate(accuracies)}
         found[f"{metric}.accuracy"] = float(np.mean(accuracies))
@@ -70,7 +68,7 @@ def fold_distances(vectors: np.ndarray, chosen: Pairs, metric: str, centre: bool
     one way, and the cosine with it (as in speaker recognition, Garcia-Romero and Espy-Wilson 2011). Else the rows are
     alike.
     """
-    fold = _folds(chosen)
+    fold = chosen.folds
     rows = []
     for k in np.unique(fold):
         seen = np.unique(np.concatenate([chosen.left[fold != k], chosen.right[fold != k]]))
@@ -91,11 +89,7 @@ def centred(features: np.ndarray, collections: np.ndarray) -> np.ndarray:
 
 def own_fold(by_fold: np.ndarray, chosen: Pairs) -> np.ndarray:
     """Of `fold_distances` (folds, n) each pair's distance as its own fold sees it: (n,)."""
-    return by_fold[np.unique(_folds(chosen), return_inverse=True)[1], np.arange(len(chosen))]
-
-
-def _folds(chosen: Pairs) -> np.ndarray:
-    return np.arange(len(chosen)) % 10 if chosen.fold is None else chosen.fold
+    return by_fold[np.unique(chosen.folds, return_inverse=True)[1], np.arange(len(chosen))]
 
 
 VALIDATION_PAIRS = 3000  # of each kind and source at most, for the AUC after each epoch

@@ -41,8 +41,7 @@ def split(set_name: str, apart: PackedFaces, share: float, seed: int, without: S
     Those of ``without`` are in neither part.
     """
     faces = catalog.load(set_name, progress=False)
-    named = np.array(faces.names)[faces.labels]
-    rest, more = splits.split_people(faces.select(~np.isin(named, [*apart.names, *without])), share, seed)
+    rest, more = splits.split_people(faces.without([*apart.names, *without]), share, seed)
     return rest, faces.select(np.isin(faces.rows, np.concatenate([apart.rows, more.rows])))
 
 

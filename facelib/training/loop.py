@@ -21,7 +21,7 @@ from facelib.training import processes
 from facelib.training.augmentation import AUGMENTATIONS, Augmentation
 from facelib.training.checkpoints import Checkpoints, recognised_share
 from facelib.training.distillation import Targets
-from facelib.training.recipe import Recipe, build
+from facelib.training.recipe import ALWAYS, Recipe, build
 from facelib.training.runs import Run, _append_run, _run_folder, _sha256, find_run, run_key
 from facelib.training.samplers import EpochSampler
 
@@ -123,11 +123,10 @@ def _fit(name, key, faces, recipe, held_out, validation, targets, bar) -> None:
 
 def _finish(name, key, folder: Path, embedding, faces: PackedFaces, recipe, rows: list[dict], accuracy: float) -> None:
     """Write weights, history and row; each step can be repeated where a later one failed, the checkpoints end last."""
-    if recipe.keep == "best":
-        if (folder / "best.npz").exists():  # else it was renamed before something failed
-            os.replace(folder / "best.npz", folder / "weights.npz")
-    else:
+    if recipe.keep == "last":
         models.save_weights(embedding, folder / "weights.npz")
+    elif (folder / "best.npz").exists():  # else it was renamed before something failed
+        os.replace(folder / "best.npz", folder / "weights.npz")
     history = pd.DataFrame(rows)
     last = rows[-1]
     kept = max(rows, key=lambda row: row["validation_auc"]) if recipe.keep == "best" else last
@@ -138,10 +137,7 @@ def _finish(name, key, folder: Path, embedding, faces: PackedFaces, recipe, rows
         "data": faces.key,
         "identities": len(faces.names),
         "images": len(faces),
-        "epochs": recipe.epochs,
-        "batch_size": recipe.batch_size,
-        "learning_rate": recipe.learning_rate,
-        "seed": recipe.seed,
+        **{option: getattr(recipe, option) for option in ALWAYS},
         "options": json.dumps(recipe.options()),
         "loss": round(last["loss"], 5),
         "accuracy": round(last["accuracy"], 5),
@@ -179,7 +175,6 @@ def _what_is_kept(folder: Path) -> str:
 
 def _matching_labels(faces: PackedFaces, held_out: PackedFaces) -> np.ndarray:
     class_of = {name: label for label, name in enumerate(faces.names)}
-    unknown = [name for name in held_out.names if name not in class_of]
-    if unknown:
+    if unknown := [name for name in held_out.names if name not in class_of]:
         raise ValueError(f"{len(unknown)} held-out people are not in the training set, such as '{unknown[0]}'.")
     return np.array([class_of[held_out.names[label]] for label in held_out.labels], dtype=np.int64)

@@ -5,9 +5,9 @@ import hashlib
 import os
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -17,8 +17,7 @@ from facelib.files import locked, whole
 Network = Callable[[np.ndarray], np.ndarray]
 
 
-@dataclass(frozen=True)
-class Needs:
+class Needs(NamedTuple):
     """What a backend needs to be fast: a package, one of some instructions of the CPU, an exported file's ending."""
 
     package: str
@@ -86,9 +85,11 @@ def unusable(backend: str, weights: Path) -> str:
     if needs.instructions and not needs.instructions & runtime.cpu_flags():
         return f"the CPU has none of {', '.join(sorted(needs.instructions))}"
     try:
-        return "" if not needs.ending or exported(weights, needs.ending) else ""
+        if needs.ending:
+            exported(weights, needs.ending)
     except FileNotFoundError as error:
         return str(error)
+    return ""
 
 
 def choose(weights: str | os.PathLike) -> str:

@@ -83,13 +83,10 @@ def to_int8(source: str | os.PathLike, faces: np.ndarray, target: str | os.PathL
 
 
 def calibration_faces(count: int = CALIBRATION_FACES, seed: int = 0) -> np.ndarray:
-    """Faces for `to_int8`, (count, 64, 64, 3) uint8: of celebfaces, or where that is missing of LFW's people who are
-    not in its View 2.
-    """
-    if catalog.missing("celebfaces"):
-        faces = protocols.outside_view2(catalog.load("lfw", progress=False))
-    else:
-        faces = catalog.load("celebfaces", progress=False)
+    """Faces for `to_int8`, (count, 64, 64, 3) uint8: of celebfaces, or of LFW's people who are not in its View 2."""
+    missing = catalog.missing("celebfaces")
+    faces = catalog.load("lfw" if missing else "celebfaces", progress=False)
+    faces = protocols.outside_view2(faces) if missing else faces
     drawn = np.random.default_rng(seed).choice(len(faces), min(count, len(faces)), replace=False)
     return faces.take(np.sort(drawn))
 

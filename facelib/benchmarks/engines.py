@@ -16,25 +16,35 @@ ENGINES = {
     "ours_bf16": "oneDNN convolutions, bfloat16",
     "torch_fp32": "PyTorch",
     "torch_bf16": "PyTorch, bfloat16",
+    "torch_fp32_last": "PyTorch, channels last",
+    "torch_bf16_last": "PyTorch, bfloat16, channels last",
 }
 
 
 def training_speed(
-    engines: list[str], batch_size: int = 128, size: int = 64, classes: int = 1333, steps: int = 6, rounds: int = 5
+    engines: list[str],
+    batch_size: int = 128,
+    size: int = 64,
+    classes: int = 1333,
+    steps: int = 6,
+    rounds: int = 5,
+    student: dict | None = None,
 ) -> pd.DataFrame:
     """Images per second of training steps of ResNet-18 (forward, backward, Adam) on random images of ``size`` pixels.
 
     `ENGINES` take turns for some ``rounds``; those of PyTorch are left out where it is not installed. Of each process
     the median of ``steps`` counts, after two that do not. One row per round and engine: ``round``, ``engine``,
-    ``images_per_s``, ``peak_mib`` (largest resident memory of the process; of several, of one).
+    ``images_per_s``, ``peak_mib`` (largest resident memory of the process; of several, of one). ``student`` are options
+    of a `training.Recipe` that distils into a fine ResNet-18 by SGD, which stock Paddle does not.
     """
     present = [name for name in engines if not name.startswith("torch") or find_spec("torch")]
     own = {"stock": {"OMP_NUM_THREADS", "MKL_DEBUG_CPU_TYPE"}, "stock_threads": {"MKL_DEBUG_CPU_TYPE"}}
+    job = batch_size, size, classes, steps, student or {}
     rows = []
     for number in range(rounds):
         for name in present if number % 2 == 0 else present[::-1]:
             env = {key: value for key, value in os.environ.items() if key not in own.get(name, ())}
-            measured = fresh.run("training", name, batch_size, size, classes, steps, env=env)
+            measured = fresh.run("training", name, *job, env=env)
             rows.append({"round": number, "engine": name, **measured})
     return pd.DataFrame(rows)
 

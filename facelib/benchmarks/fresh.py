@@ -57,12 +57,7 @@ def loading(way: str, folder: str) -> dict:
     before, start = peak_memory(), time.perf_counter()
     loaded = serving.load_as_lists(folder) if way == "paper" else packing.pack(folder, progress=False)
     seconds, peak = time.perf_counter() - start, peak_memory()
-    return {
-        "images": len(loaded),
-        "seconds": seconds,
-        "memory_mib": (peak - before) / 2**20,
-        "peak_mib": peak / 2**20,
-    }
+    return {"images": len(loaded), "seconds": seconds, "memory_mib": (peak - before) / 2**20, "peak_mib": peak / 2**20}
 
 
 def first_batch(tree: str, steps: int, batch_size: int) -> dict:
@@ -140,8 +135,8 @@ def embedder(engine: str, weights: str):
     return Embedder(weights, engine)
 
 
-def training(engine: str, batch_size: int, size: int, classes: int, steps: int) -> dict | None:
-    """Images per second and peak memory of training ResNet-18 in one of `engines.ENGINES`."""
+def training(engine: str, batch_size: int, size: int, classes: int, steps: int, student: dict) -> dict | None:
+    """Images per second and peak memory of training ResNet-18, or a ``student``, in one of `engines.ENGINES`."""
     if engine == "ours_processes":
         from facelib import runtime
         from facelib.benchmarks import fresh  # the name by which other processes know it
@@ -149,7 +144,7 @@ def training(engine: str, batch_size: int, size: int, classes: int, steps: int) 
 
         runtime.use_device("cpu")
         with processes.Bar(1, progress=False) as bar:
-            job = "training", "ours", batch_size, size, classes, steps
+            job = "training", "ours", batch_size, size, classes, steps, student
             processes.run(fresh.tell, job, runtime.cores(), bar)
         return None
     makers: dict[str, Callable] = {
@@ -159,7 +154,9 @@ def training(engine: str, batch_size: int, size: int, classes: int, steps: int) 
         "ours_bf16": partial(_ours, "bfloat16"),
     }
     makers |= {"torch_fp32": _torch, "torch_bf16": partial(_torch, bf16=True)}
-    return median_step(makers[engine](batch_size=batch_size, size=size, classes=classes), batch_size, steps)
+    makers |= {f"{name}_last": partial(makers[name], last=True) for name in ("torch_fp32", "torch_bf16")}
+    step = makers[engine](batch_size=batch_size, size=size, classes=classes, student=student)
+    return median_step(step, batch_size, steps)
 
 
 def median_step(step: Callable, batch_size: int, steps: int) -> dict:
@@ -176,10 +173,12 @@ def median_step(step: Callable, batch_size: int, steps: int) -> dict:
     return {"images_per_s": speed, "peak_mib": runtime.peak_memory() / 2**20}
 
 
-def _stock(batch_size: int, size: int, classes: int) -> Callable:
+def _stock(batch_size: int, size: int, classes: int, student: dict) -> Callable:
     import paddle
     from paddle.vision.models import resnet18
 
+    if student:
+        raise ValueError("Stock Paddle is timed on the paper's network alone.")
     paddle.set_device("cpu")
     network = resnet18(num_classes=classes)
     optimizer = paddle.optimizer.Adam(1e-3, parameters=network.parameters())
@@ -193,30 +192,47 @@ def _stock(batch_size: int, size: int, classes: int) -> Callable:
     return step
 
 
-def _ours(precision: str = "float32", *, batch_size: int, size: int, classes: int) -> Callable:
+def _ours(precision: str = "float32", *, batch_size: int, size: int, classes: int, student: dict) -> Callable:
     from facelib._paddle import paddle
     from facelib.training import recipe
 
     paddle.set_device("cpu")
-    model = recipe.build(classes, size, 1, recipe.Recipe(batch_size=batch_size, precision=precision))
+    options = student | {"batch_size": batch_size, "precision": precision}
+    model = recipe.build(classes, size, 1, recipe.Recipe(**options))
     share = batch_size // paddle.distributed.get_world_size()
     x, y = paddle.randn([share, 3, size, size]), paddle.randint(0, classes, [share, 1])
+    if student:
+        y = paddle.randn([share, student["features"]])
     return lambda: model.train_batch([x, y])
 
 
-def _torch(batch_size: int, size: int, classes: int, bf16: bool = False) -> Callable:
+def _torch(batch_size: int, size: int, classes: int, student: dict, bf16=False, last=False) -> Callable:
     import torch
     from torch import nn
 
-    from facelib.benchmarks.peers import torch_resnet18
+    from facelib.benchmarks.peers import LAYOUTS, torch_resnet18
 
-    network = nn.Sequential(torch_resnet18(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(512, classes))
-    optimizer = torch.optim.Adam(network.parameters(), 1e-3)
+    form = getattr(torch, LAYOUTS[last])
     x, y = torch.randn(batch_size, 3, size, size), torch.randint(0, classes, (batch_size,))
+    trunk, criterion = torch_resnet18(student.get("width", 64), bool(student)), nn.functional.cross_entropy
+    ends = [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(512, classes)]
+    if student:
+        ends = [nn.Flatten(), nn.Dropout(student["dropout"]), nn.LazyLinear(student["features"])]
+        y = torch.randn(batch_size, student["features"])
+
+        def criterion(found, wanted):
+            return 10 * (1 - nn.functional.cosine_similarity(found, wanted)).mean()
+
+    network, x = nn.Sequential(trunk, *ends), x.to(memory_format=form)
+    network(x)  # a lazy layer gets its shape
+    network = network.to(memory_format=form)
+    optimizer = torch.optim.Adam(network.parameters(), 1e-3)
+    if student:
+        optimizer = torch.optim.SGD(network.parameters(), 0.1, momentum=0.9, weight_decay=student["weight_decay"])
 
     def step():
         with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-            loss = nn.functional.cross_entropy(network(x), y)
+            loss = criterion(network(x), y)
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()

@@ -92,6 +92,12 @@ def own_fold(by_fold: np.ndarray, chosen: Pairs) -> np.ndarray:
     return by_fold[np.unique(chosen.folds, return_inverse=True)[1], np.arange(len(chosen))]
 
 
+def margins(distances: np.ndarray, chosen: Pairs) -> np.ndarray:
+    """How far each pair (m,) lies beyond the threshold that is best on the other folds; at most 0 is accepted."""
+    thresholds = curves.ten_fold(distances, chosen.genuine, chosen.folds).thresholds
+    return distances - thresholds[np.unique(chosen.folds, return_inverse=True)[1]]
+
+
 VALIDATION_PAIRS = 3000  # of each kind and source at most, for the AUC after each epoch
 
 

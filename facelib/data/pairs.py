@@ -196,16 +196,18 @@ def read_lfw_pairs(path: str | Path) -> list[LfwPair]:
     return pairs
 
 
-def match_lfw_pairs(records: Sequence[LfwPair], paths: Sequence[str]) -> Pairs:
-    """Find the images of LFW's pairs among paths like ``<name>/<name>_<0001>.<any suffix>``, or FileNotFoundError."""
+def match_lfw_pairs(records: Sequence[LfwPair], paths: Sequence[str], some: bool = False) -> Pairs:
+    """Find the images of LFW's pairs, or of ``some``, among paths like ``<name>/<name>_<0001>.<any suffix>``."""
     files = [PurePosixPath(normalize("NFC", path)) for path in paths]
     row = {f"{file.parent.name}/{file.stem}": k for k, file in enumerate(files)}
-    keys = [
-        [normalize("NFC", f"{name}/{name}_{number:04d}") for name, number in side]
-        for side in ([r[:2] for r in records], [r[2:4] for r in records])
-    ]
-    if missing := sorted({*keys[0], *keys[1]} - row.keys()):
-        some = ", ".join(missing[:5])
-        raise FileNotFoundError(f"{len(missing)} images of the pairs are missing, such as {some}")
-    left, right = ([row[key] for key in side] for side in keys)
-    return Pairs(left, right, [r.genuine for r in records], [r.fold for r in records])
+    found, missing = [], set()
+    for record in records:
+        sides = [normalize("NFC", f"{name}/{name}_{number:04d}") for name, number in (record[:2], record[2:4])]
+        if absent := set(sides) - row.keys():
+            missing |= absent
+        else:
+            found.append((row[sides[0]], row[sides[1]], record.genuine, record.fold))
+    if missing and not some:
+        names = ", ".join(sorted(missing)[:5])
+        raise FileNotFoundError(f"{len(missing)} images of the pairs are missing, such as {names}")
+    return Pairs(*map(list, zip(*found, strict=True)))

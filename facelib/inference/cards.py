@@ -2,11 +2,10 @@
 
 import hashlib
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 
-from facelib.data import aligned, archives, catalog, pairs, protocols
+from facelib.data import catalog, packing, pairs, protocols
 from facelib.inference.decision import Card, Weights, weights_folder
 from facelib.inference.embedder import Embedder
 from facelib.metrics import curves
@@ -28,29 +27,18 @@ def make_card(
     ``data/weights/``, ``trained_on`` says in words on what.
     """
     files = [weights_folder() / f"{each}.onnx" for each in weights]
-    judged = protocols.people(pairs.read_lfw_pairs(catalog.lfw_pairs_file()))
-    photos, development = lfw_photos(), protocols.view1("test")
-    outside = [path for path in photos if _person(path) not in judged]
-    named = {image for pair in development for image in _images(pair)}
-    faces = aligned_lfw(sorted({*outside, *(path for path in photos if _image(path) in named)}), size)
+    faces = packing.pack(catalog.source("lfw"), size, detect="central")
+    outside, test = protocols.outside_view2(faces), pairs.match_lfw_pairs(protocols.view1("test"), faces.paths, True)
     embedder = Embedder(files, "onnx", mirror=mirror)
-    features = dict(zip(faces, embedder(np.stack(list(faces.values()))), strict=True))
-
-    outside = [path for path in outside if path in features]
-    vectors = np.stack([features[path] for path in outside])
-    people = np.array([_person(path) for path in outside])
-    by_image = {_image(path): vector for path, vector in features.items()}
-    usable = [pair for pair in development if all(image in by_image for image in _images(pair))]
-    sides = [np.stack([by_image[_images(pair)[side]] for pair in usable]) for side in (0, 1)]
-    distances, genuine = distance(sides[0], sides[1], metric), np.array([pair.genuine for pair in usable])
+    left, right = (embedder(faces.take(rows)) for rows in (test.left, test.right))
     chosen_on = (
-        f"{_VARIANTS[catalog.lfw_variant()]} LFW: thresholds on every impostor pair of the {len(set(people)):,} people "
-        f"({len(people):,} photos) who do not occur in View 2; probability on {len(usable)} pairs of View 1 (DevTest) "
-        "that View 2 does not hold"
+        f"{_VARIANTS[catalog.lfw_variant()]} LFW: thresholds on every impostor pair of the {len(outside.names):,} "
+        f"people ({len(outside):,} photos) who do not occur in View 2; probability on {len(test)} pairs of View 1 "
+        "(DevTest) that View 2 does not hold"
     )
     return fit_card(
-        (vectors, people),
-        (distances, genuine),
+        (embedder(outside.take(slice(None))), np.array(outside.names)[outside.labels]),
+        (distance(left, right, metric), test.genuine),
         name=name,
         weights=tuple(Weights(file.name, hashlib.sha256(file.read_bytes()).hexdigest()) for file in files),
         size=size,
@@ -85,25 +73,3 @@ def fit_card(
         ),
         calibration=fit_logistic(distances, genuine),
     )
-
-
-def lfw_photos() -> frozenset[str]:
-    """Paths of LFW's photos as its archive or folder has them."""
-    return archives.members(catalog.find("lfw")).images
-
-
-def aligned_lfw(paths: Sequence[str], size: int = 64, progress: bool = True) -> dict[str, np.ndarray]:
-    """Faces (size, size, 3) uint8 of some of `lfw_photos`, framed by `detection`, by path; without those not found."""
-    return aligned.faces(catalog.find("lfw"), paths, size, "central", progress)
-
-
-def _person(path: str) -> str:
-    return Path(path).parent.name
-
-
-def _image(path: str) -> tuple[str, int]:
-    return _person(path), int(Path(path).stem.rpartition("_")[2])
-
-
-def _images(pair: pairs.LfwPair) -> tuple[tuple[str, int], tuple[str, int]]:
-    return (pair.name_left, pair.number_left), (pair.name_right, pair.number_right)

@@ -18,11 +18,7 @@ __all__ = ["DamagedArchive", "DatasetError", "Listing", "digest", "fingerprint",
 
 @dataclass(frozen=True)
 class Listing:
-    """What a source holds.
-
-    ``read`` yields (path, bytes) of wanted images, in the source's order; a reason in place of the bytes where a file
-    cannot be read.
-    """
+    """What a source holds; ``read`` yields (path, bytes) of wanted images in its order, or a reason in place of bytes."""
 
     images: frozenset[str]  # paths of the candidates, as in the source
     skipped: dict[str, str]  # paths of other files, with reasons; the system's folders, with their number of files

@@ -1,7 +1,4 @@
-"""Any photo in, aligned faces out: boxes and landmarks by YuNet.
-
-A photo is (H, W, 3) uint8 RGB, upright. Places in it are in pixels, x before y; 0 is the centre of the first pixel.
-"""
+"""Any photo in, aligned faces out, by YuNet; places are in pixels, x before y, 0 the centre of the first pixel."""
 
 import hashlib
 import math

@@ -15,15 +15,12 @@ from numpy import ndarray as Array
 
 @dataclass(frozen=True, eq=False)
 class Pairs:
-    """Pairs of images: ``left`` and ``right`` (n,) int64 are rows of one set, never twice the same.
+    """Pairs of images by rows of one set, never twice the same, and whether both show one person."""
 
-    ``genuine`` (n,) bool says whether both show one person; ``fold`` (n,) int64 is the part of a protocol, or None.
-    """
-
-    left: Array
-    right: Array
-    genuine: Array
-    fold: Array | None = None
+    left: Array  # (n,) int64
+    right: Array  # (n,) int64
+    genuine: Array  # (n,) bool
+    fold: Array | None = None  # (n,) int64: the part of a protocol
 
     def __post_init__(self):
         n = len(self.left)

@@ -110,8 +110,8 @@ def write_card(card: Card, folder: Path | None = None) -> Path:
 def decide(card: Card, value: float, far: float = FAR, prior: float = 0.5) -> Decision:
     """What a distance means to a network.
 
-    ``far`` is the share of pairs of two people that may be taken for one, one of the rates on the card; ``prior`` the
-    share of pairs that show one person where the question is asked, which moves the probability alone.
+    ``far`` is one of the rates on the card; ``prior`` is the share of pairs that show one person where the question is
+    asked, and moves the probability alone.
     """
     limit = card.threshold(far)
     return Decision(

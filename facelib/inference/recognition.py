@@ -14,17 +14,13 @@ from facelib.metrics.calibration import FarThreshold
 
 @dataclass(frozen=True, eq=False)
 class Seen:
-    """A face in a picture, and who it may be.
-
-    ``name`` is None where nobody is near enough; ``nearest`` and ``decision`` say who comes closest and how close.
-    ``reason`` says why a face cannot be compared.
-    """
+    """A face in a picture, and who it may be."""
 
     face: Face
-    name: str | None = None
-    nearest: str | None = None
-    decision: Decision | None = None
-    reason: str = ""
+    name: str | None = None  # None where nobody is near enough
+    nearest: str | None = None  # who comes closest,
+    decision: Decision | None = None  # and how close
+    reason: str = ""  # why a face cannot be compared
 
 
 def identify(

@@ -12,8 +12,7 @@ MOST = 20_000  # photos; all their pairs are held at once
 def clusters(vectors: Array, threshold: float, metric: str = "cosine") -> Array:
     """Number of the cluster of each of some features (n, d), the largest being 0: (n,) int.
 
-    Average linkage: the two clusters whose photos are closest on average are joined while that average is below the
-    threshold (a distance, as of two photos).
+    Average linkage: the two clusters that are closest on average are joined while that is below the threshold.
     """
     from sklearn.cluster import AgglomerativeClustering
 

@@ -17,15 +17,12 @@ BINS = 10
 
 @dataclass(frozen=True, eq=False)
 class Reliability:
-    """Pairs by their probability, in bins of equal width: of each bin that holds pairs the mean and what came of them.
+    """Pairs by their probability, in bins of equal width: of each bin that holds pairs the mean, and what came of them."""
 
-    Four (k,) arrays; `share` is that of genuine pairs, `weight` the bin's part of all pairs, `bin` its number.
-    """
-
-    probability: Array
-    share: Array
-    weight: Array
-    bin: Array
+    probability: Array  # (k,)
+    share: Array  # (k,) of genuine pairs
+    weight: Array  # (k,) part of all pairs
+    bin: Array  # (k,) its number
 
     error = property(
         lambda r: float((r.weight * abs(r.share - r.probability)).sum()),

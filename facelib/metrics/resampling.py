@@ -70,10 +70,7 @@ class Bootstrap:
         return tuple(np.quantile(drawn[1:], [0.025, 0.5, 0.975], axis=0))
 
     def roc(self, distances: Array) -> tuple[Array, ...]:
-        """FAR and TAR over all thresholds; then FARs from the smallest that shows, and the TAR's band there.
-
-        The TAR at a FAR is that of the largest threshold which keeps within it.
-        """
+        """FAR and TAR over all thresholds; then FARs from the smallest that shows, and the TAR's band there."""
         far, tar, _ = curves.roc(distances, self.pairs.genuine)
         grid = np.geomspace(1 / (~self.pairs.genuine).sum(), 1, 60)
         rates = (each for each in self._rates(distances) if each[0][-1] == each[2][-1] == 1)

@@ -84,8 +84,7 @@ def on_this_device(network: nn.Layer, precision: str = "float32") -> nn.Layer:
 def resnet18_of_width(width: int = 64, fine: bool = False) -> nn.Layer:
     """Paddle's ResNet-18 without pooling and last layer: (n, 3, H, W) to (n, 8 width, H / 32, W / 32).
 
-    A ``fine`` one begins with 3 x 3 filters instead of 7 x 7 and has no max-pooling after them, so that every map
-    has twice the sides.
+    A ``fine`` one begins with 3 x 3 filters and has no max-pooling after them, so that every map has twice the sides.
     """
     network = resnet18(num_classes=0, with_pool=False)
     if fine:

@@ -25,10 +25,7 @@ BATCH = 128  # images at once where nothing is trained
 
 
 class Checkpoints(Callback):
-    """Progress, loss and accuracy to CSV and TensorBoard, and a checkpoint after each epoch.
-
-    Loss and accuracy of an epoch are running ones, taken over all processes while the weights change.
-    """
+    """Progress and running numbers of each epoch, over all processes, to CSV and TensorBoard, and a checkpoint."""
 
     def __init__(self, folder, recipe: Recipe, sampler: EpochSampler, dataset, held_out, validation, bar):
         super().__init__()

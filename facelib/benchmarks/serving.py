@@ -81,7 +81,7 @@ def inference(embedder: Embedder, faces: np.ndarray, repeats: int = 100, warm_up
 
 
 def loading(folder: str | Path, runs: int = 3) -> pd.DataFrame:
-    """The paper's way of loading against packing, anew each time, in fresh processes: ``way``, ``images`` and numbers."""
+    """The paper's way of loading against packing, which starts anew each time, alternated in fresh processes."""
     rows = []
     for _ in range(runs):
         for way in ("paper", "packed"):

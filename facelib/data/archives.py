@@ -18,7 +18,7 @@ __all__ = ["DamagedArchive", "DatasetError", "Listing", "digest", "fingerprint",
 
 @dataclass(frozen=True)
 class Listing:
-    """What a source holds; ``read`` yields (path, bytes) of wanted images in its order, or a reason in place of bytes."""
+    """What a source holds; ``read`` yields (path, bytes) of wanted images, or a reason in place of the bytes."""
 
     images: frozenset[str]  # paths of the candidates, as in the source
     skipped: dict[str, str]  # paths of other files, with reasons; the system's folders, with their number of files

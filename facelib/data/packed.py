@@ -101,7 +101,7 @@ class PackedFaces:
 
     @property
     def sources(self) -> np.ndarray:
-        """(n,) int64 source of each image, told apart by the width of its file; all 0 where widths tell something else."""
+        """(n,) int64 source of each image by the width of its file; all 0 where widths tell something else."""
         widths, source = np.unique(self.widths, return_inverse=True)
         parted = self.manifest.get("widths_part_people", True)
         return source if parted and len(widths) <= 4 else np.zeros(len(self), dtype=np.int64)

@@ -17,7 +17,7 @@ BINS = 10
 
 @dataclass(frozen=True, eq=False)
 class Reliability:
-    """Pairs by their probability, in bins of equal width: of each bin that holds pairs the mean, and what came of them."""
+    """Pairs by their probability, in bins of equal width: of each that holds pairs the mean, and what came of them."""
 
     probability: Array  # (k,)
     share: Array  # (k,) of genuine pairs

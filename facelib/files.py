@@ -45,6 +45,15 @@ def sweep(folder: Path, name: str = "", age: float = FORSAKEN) -> None:
                 shutil.rmtree(left)
 
 
+def checksum(path: str | os.PathLike, algorithm: str = "sha256") -> str:
+    """Hash of a file as hexadecimal digits; ``algorithm`` as in `hashlib`."""
+    hashed = hashlib.new(algorithm)
+    with open(path, "rb") as file:
+        while block := file.read(2**20):
+            hashed.update(block)
+    return hashed.hexdigest()
+
+
 def kept_array(path: Path, make: Callable[[], np.ndarray]) -> np.ndarray:
     """The array of a file that ends with its own hash; where there is none, or no whole one, ``make`` makes it."""
     content = path.read_bytes() if path.exists() else b""

@@ -1,6 +1,5 @@
 """What rounding costs a network: its features and accuracy in every backend, and which backends keep them."""
 
-import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ import pandas as pd
 from facelib import inference, metrics
 from facelib.data.packed import PackedFaces, to_input
 from facelib.data.pairs import Pairs
+from facelib.files import checksum
 from facelib.inference import backends, export
 
 MARGIN = 0.005  # accuracy that a backend may lose on the choosing pairs
@@ -99,6 +99,6 @@ def folds(found: np.ndarray, of: Pairs) -> np.ndarray:
 
 def as_choices(candidate: Candidate, table: pd.DataFrame, single_ms: dict[str, float]) -> pd.DataFrame:
     """Rows of ``backends.csv``, which `backends.choose` reads, from `chosen` and the time for one face."""
-    key = hashlib.sha256(candidate.weights.read_bytes()).hexdigest()
+    key = checksum(candidate.weights)
     rows = table.assign(network=candidate.name, sha256=key, single_ms=pd.Series(single_ms)).rename_axis("backend")
     return rows.reset_index().sort_values("single_ms")[list(COLUMNS)].round(4)

@@ -12,8 +12,7 @@ from pathlib import Path
 from facelib import runtime
 from facelib.data import archives, images, layouts
 from facelib.data.archives import DatasetError
-from facelib.data.fetching import checksum
-from facelib.files import whole
+from facelib.files import checksum, whole
 
 PHOTOS = 202_599
 PHOTOS_MD5 = "00d2c5bc6d35e252742224ab0c1e8fcb"  # of img_align_celeba.zip

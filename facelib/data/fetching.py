@@ -1,6 +1,5 @@
 """Files from the web: fetched once, resumed where a download broke off, and checked."""
 
-import hashlib
 import os
 import sys
 import time
@@ -9,7 +8,7 @@ from typing import NamedTuple
 
 from facelib import runtime
 from facelib.data.archives import DatasetError
-from facelib.files import locked
+from facelib.files import checksum, locked
 
 TRIES = 3  # in a row that bring nothing further, before a download is given up
 PAUSE = 1.0  # seconds between them
@@ -40,17 +39,8 @@ def fetch(remote: Remote, progress: bool = True) -> Path:
     return target
 
 
-def checksum(path: Path, algorithm: str) -> str:
-    """Hash of a file as hexadecimal digits; ``algorithm`` as in `hashlib`."""
-    hashed = hashlib.new(algorithm)
-    with open(path, "rb") as file:
-        while block := file.read(2**20):
-            hashed.update(block)
-    return hashed.hexdigest()
-
-
 def _is(path: Path, remote: Remote) -> bool:
-    return path.exists() and checksum(path, "sha256") == remote.sha256
+    return path.exists() and checksum(path) == remote.sha256
 
 
 def _download(remote: Remote, target: Path, progress: bool) -> None:
@@ -69,7 +59,7 @@ def _download(remote: Remote, target: Path, progress: bool) -> None:
             failures = 0 if _size(part) > before else failures + 1
             time.sleep(PAUSE)
         else:
-            found = checksum(part, "sha256")
+            found = checksum(part)
             if found == remote.sha256:
                 os.replace(part, target)
                 return

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from facelib import runtime
-from facelib.files import locked, whole
+from facelib.files import checksum, locked, whole
 
 Network = Callable[[np.ndarray], np.ndarray]
 
@@ -74,7 +74,7 @@ def kept_file(weights: Path, ending: str) -> Path | None:
     """Where the cache keeps an exported form of weights; None where there are no such weights."""
     if not weights.exists():
         return None
-    return runtime.cache_dir() / "exported" / f"{hashlib.sha256(weights.read_bytes()).hexdigest()[:16]}{ending}"
+    return runtime.cache_dir() / "exported" / f"{checksum(weights)[:16]}{ending}"
 
 
 def unusable(backend: str, weights: Path) -> str:
@@ -102,7 +102,7 @@ def choose(weights: str | os.PathLike) -> str:
     weights = Path(weights)
     rows: list[dict] = []
     if (table := weights.with_name(CHOICES)).exists() and weights.exists():
-        key = hashlib.sha256(weights.read_bytes()).hexdigest()
+        key = checksum(weights)
         with table.open(encoding="utf-8", newline="") as file:
             rows = [row for row in csv.DictReader(file) if row["sha256"] == key and row["keeps_accuracy"] == "yes"]
     known = [row["backend"] for row in sorted(rows, key=lambda row: float(row["single_ms"]))]

@@ -1,11 +1,11 @@
 """The card of a network, made from LFW's photos that judge nothing: thresholds, and the probability of one person."""
 
-import hashlib
 from collections.abc import Sequence
 
 import numpy as np
 
 from facelib.data import catalog, packing, pairs, protocols
+from facelib.files import checksum
 from facelib.inference.decision import Card, Weights, weights_folder
 from facelib.inference.embedder import Embedder
 from facelib.metrics import curves
@@ -40,7 +40,7 @@ def make_card(
         (embedder(outside.take(slice(None))), np.array(outside.names)[outside.labels]),
         (distance(left, right, metric), test.genuine),
         name=name,
-        weights=tuple(Weights(file.name, hashlib.sha256(file.read_bytes()).hexdigest()) for file in files),
+        weights=tuple(Weights(file.name, checksum(file)) for file in files),
         size=size,
         frame="detect",
         metric=metric,

@@ -1,6 +1,5 @@
 """From two photos to a decision by a network's card, with NumPy, OpenCV, ONNX Runtime and Pillow alone."""
 
-import hashlib
 import json
 import os
 from dataclasses import asdict, dataclass
@@ -13,7 +12,7 @@ import numpy as np
 from facelib import runtime
 from facelib.data import detection, framing, images
 from facelib.data.detection import Face, FaceError
-from facelib.files import write_atomically
+from facelib.files import checksum, write_atomically
 from facelib.inference.embedder import Embedder
 from facelib.metrics.calibration import FarThreshold, Logistic
 from facelib.metrics.distances import distance
@@ -141,7 +140,7 @@ class Verifier:
         for file, each in zip(files, self.card.weights, strict=True):
             if not file.exists():
                 raise FileNotFoundError(f"There is no '{file}', which '{self.card.name}' needs: restore or export it.")
-            if hashlib.sha256(file.read_bytes()).hexdigest() != each.sha256:
+            if checksum(file) != each.sha256:
                 raise ValueError(f"'{file}' is not the file of its card: restore it, or make the card anew.")
         return Embedder(files, "onnx", mirror=self.card.mirror)
 

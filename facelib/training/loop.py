@@ -15,14 +15,14 @@ from paddle.io import DataLoader, Dataset
 
 from facelib import models, runtime
 from facelib.data.packed import PackedFaces, to_input
-from facelib.files import write_atomically
+from facelib.files import checksum, write_atomically
 from facelib.models import losses
 from facelib.training import processes
 from facelib.training.augmentation import AUGMENTATIONS, Augmentation
 from facelib.training.checkpoints import Checkpoints, recognised_share
 from facelib.training.distillation import Targets
 from facelib.training.recipe import ALWAYS, Recipe, build
-from facelib.training.runs import Run, _append_run, _run_folder, _sha256, find_run, run_key
+from facelib.training.runs import Run, _append_run, _run_folder, find_run, run_key
 from facelib.training.samplers import EpochSampler
 
 
@@ -148,7 +148,7 @@ def _finish(name, key, folder: Path, embedding, faces: PackedFaces, recipe, rows
         "images_per_s": round(float(history["images_per_s"].median()), 1),
         "seconds": round(float(history["seconds"].sum()), 1),
         "date": date.today().isoformat(),
-        "weights_sha256": _sha256(folder / "weights.npz"),
+        "weights_sha256": checksum(folder / "weights.npz"),
         **{k.replace(" ", "_"): v for k, v in runtime.hardware().items() if k != "memory"},
     }
     write_atomically(folder / "history.csv", history.to_csv(index=False))

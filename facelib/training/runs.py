@@ -11,7 +11,7 @@ import pandas as pd
 
 from facelib import runtime
 from facelib.data.packed import PackedFaces
-from facelib.files import locked, write_atomically
+from facelib.files import checksum, locked, write_atomically
 from facelib.training.distillation import Targets
 from facelib.training.recipe import ALWAYS, RECIPE_VERSION, Recipe
 
@@ -73,7 +73,7 @@ def find_run(name: str, key: str) -> Run | None:
             keys = {column: rows[0].get(column, "") for column in ("key", "former_key")} if rows else {}
             return Run(folder / "weights.npz", pd.read_csv(folder / "history.csv"), row | keys)
     shipped = runtime.ROOT / "data" / "weights" / f"{name}.npz"
-    if rows and shipped.exists() and _sha256(shipped) == rows[0]["weights_sha256"]:
+    if rows and shipped.exists() and checksum(shipped) == rows[0]["weights_sha256"]:
         return Run(shipped, pd.read_csv(shipped.with_suffix(".csv")), rows[0])
     return None
 
@@ -82,7 +82,7 @@ def shipped_run(name: str) -> Run | None:
     """The run whose weights ``data/weights`` holds under this name, or None; its training data need not be at hand."""
     hashes = {row["weights_sha256"]: row["key"] for row in read_runs() if row["name"] == name}
     weights = runtime.ROOT / "data" / "weights" / f"{name}.npz"
-    return find_run(name, hashes.get(_sha256(weights), "")) if weights.exists() else None
+    return find_run(name, hashes.get(checksum(weights), "")) if weights.exists() else None
 
 
 def _whole_row(folder: Path) -> dict | None:
@@ -90,7 +90,7 @@ def _whole_row(folder: Path) -> dict | None:
         return None
     try:
         row = json.loads((folder / "row.json").read_text())
-        if _sha256(folder / "weights.npz") == row["weights_sha256"]:
+        if checksum(folder / "weights.npz") == row["weights_sha256"]:
             return row
         fault = "its weights have changed"
     except (OSError, KeyError, ValueError) as error:
@@ -120,7 +120,3 @@ def _append_run(row: dict) -> None:
 
 def _run_folder(name: str, key: str) -> Path:
     return runtime.cache_dir() / "runs" / f"{name}-{key}"
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()

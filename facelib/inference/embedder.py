@@ -19,22 +19,16 @@ EMBEDDER_VERSION = 1  # raised when the same weights and faces give other featur
 class Embedder:
     """The trained network without its last layer, or several such networks as one; threads may share it.
 
-    Parameters
-    ----------
-    weights
-        A file written by `models.save_weights`, or several. Of several, each network's features are brought to
-        length one and laid side by side: the cosine of two faces is then the mean of the networks' cosines (the sum
-        rule of Kittler et al. 1998, "On combining classifiers").
-    backend
-        ``"dygraph"`` runs the network as it is trained; ``"inference"`` runs Paddle's inference engine, which also
-        joins layers; features are equal to about 1e-5 of their size. Having run it changes the last bits of a training
-        in the same process (Paddle 3.3). The others run on the CPU and without importing Paddle. ``"onnx"`` and
-        ``"openvino"`` run the file of the same name that ends in ``.onnx`` (see `export`), ``"openvino_bf16"`` in
-        bfloat16; ``"onnx_int8"`` and ``"openvino_int8"`` that in ``.int8.onnx``. ``"auto"`` is the fastest that keeps
-        the network's accuracy, see `backends.choose`; errors are those of `backends.network`.
-    mirror
-        Add the features of the mirrored face, at twice the time. The sum is longer than one feature, so that a
-        threshold of Euclidean distances holds with or without mirroring, not with both.
+    ``weights`` is a file written by `models.save_weights`, or several: each network's features are then brought to
+    length one and laid side by side, so that the cosine of two faces is the mean of the networks' cosines (the sum rule
+    of Kittler et al. 1998, "On combining classifiers"). With ``mirror`` the features of the mirrored face are added, at
+    twice the time; a threshold of Euclidean distances holds with or without that, not with both.
+
+    - ``"dygraph"`` runs the network as it is trained; ``"inference"`` Paddle's inference engine, which also joins layers:
+      features are equal to about 1e-5 of their size, and the last bits of a training in the same process change.
+    - ``"onnx"`` and ``"openvino"`` run the file of the same name that ends in ``.onnx`` (see `export`) on the CPU and
+      without importing Paddle, ``"openvino_bf16"`` in bfloat16; ``"onnx_int8"``, ``"openvino_int8"`` ``.int8.onnx``.
+    - ``"auto"`` is the fastest that keeps the network's accuracy, see `backends.choose`.
     """
 
     def __init__(self, weights, backend: str = "dygraph", batch_size: int = 64, mirror: bool = False):

@@ -14,8 +14,7 @@ class FarThreshold:
     """The largest threshold that keeps the false accept rate of some people within a target.
 
     Both intervals are 95 % over resampled people: of the threshold that would have been chosen, and of the rate that
-    other such people would have at `threshold`. Where the pairs are too few, all five numbers are None and `reason`
-    says so.
+    other such people would have at it. Where the pairs are too few, ``reason`` stands in the place of numbers.
     """
 
     far: float

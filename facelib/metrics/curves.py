@@ -1,11 +1,10 @@
-"""Distances between features, and what pairs of faces show about them.
+"""What the distances of pairs of faces show about them.
 
-A lower distance means more similar; a pair is accepted as one person if ``distance <= threshold``.
-Throughout, `distances` is (n,) real and finite, `genuine` (n,) bool (True: same person), and
-`people_left`, `people_right` (n,) are the identities of a pair's two images. `weights` says how
-often each pair counts: (n,), or (r, n) for r replicates at once, and each number in a result is
-then (r,). A rate with an empty denominator, such as the precision where nothing is accepted, is
-nan. Arrays of another shape, without pairs or not finite raise ValueError.
+A lower distance means more similar; a pair is accepted as one person if ``distance <= threshold``. Throughout,
+``distances`` is (n,) real and finite, ``genuine`` (n,) bool (True: same person). ``weights`` says how often each pair
+counts: (n,), or (r, n) for r replicates at once, and each number in a result is then (r,). A rate with an empty
+denominator, such as the precision where nothing is accepted, is nan. Arrays of another shape, without pairs or not
+finite raise ValueError.
 """
 
 from dataclasses import dataclass
@@ -92,9 +91,8 @@ def confusion(distances: Array, genuine: Array, threshold, weights=None) -> Conf
 def best_threshold(distances: Array, genuine: Array, weights: Array | None = None) -> float:
     """Threshold of the highest accuracy; weights are (n,).
 
-    Candidates are the midpoints of neighbouring distances, the largest distance (all accepted) and
-    the number just below the smallest (none accepted). Of equally good ones the one in the widest
-    gap wins, as the least sensitive to the sample; then the smallest, for fewer false accepts.
+    Candidates are the midpoints of neighbouring distances, the largest distance and the number just below the smallest.
+    Of equally good ones the one in the widest gap wins, as the least sensitive to the sample; then the smallest.
     """
     distances, genuine = _checked(distances, genuine)
     weights = np.ones(len(distances), dtype=int) if weights is None else np.asarray(weights)

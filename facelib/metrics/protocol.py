@@ -13,7 +13,7 @@ from facelib.metrics.intervals import Estimate, student_interval
 
 METRICS = ("cosine", "euclidean")
 FARS = {"tar_at_far_1e-2": 1e-2, "tar_at_far_1e-3": 1e-3}
-# What is computed of all folds together: the statistic of `intervals.bootstrap` and its FAR, under the result's name.
+# What is computed of all folds together: the statistic of `Bootstrap.estimate` and its FAR, under the result's name.
 POOLED = {"auc": ("auc", None), "eer": ("equal_error_rate", None)} | {k: ("tar_at_far", far) for k, far in FARS.items()}
 
 

@@ -30,8 +30,7 @@ class FaceDataset(Dataset):
     """Packed faces as a Paddle data set: image (3, H, W) float32 in [-1, 1] and what a network is to make of it.
 
     That is the label, (1,) int64 of labels (n,); or, of a teacher's features (n, 2, d) of images and of their mirror
-    images, those of the one that is shown, (d,) float32.
-    With an augmentation the image is changed at random, by seed, ``epoch`` and its row alone.
+    images, those of the one that is shown. With an augmentation the image is changed by seed, ``epoch`` and its row.
     """
 
     def __init__(self, faces: PackedFaces, wanted: np.ndarray, augment: Augmentation | None = None, seed: int = 0):
@@ -64,17 +63,10 @@ def train(
     An interrupted run goes on after its last whole epoch and ends with the same weights, bit for bit, as one that was
     never interrupted (same machine, versions and threads). RuntimeError where one of several processes ended early.
 
-    Parameters
-    ----------
-    name
-        Name of the run, for its folder and for its row in ``data/runs.csv``.
-    faces, held_out
-        The training images, every identity a class; other images of the same people, whose accuracy is recorded.
-    validation
-        Other people, the AUC of whose pairs (see `auc_by_source`) is recorded after each epoch and chooses the
-        weights that are kept where the recipe says ``keep="best"``.
-    targets
-        The teacher's features of ``faces``, for the loss ``"distillation"``; labels then count for nothing.
+    Every identity of ``faces`` is a class, or its ``targets``, a teacher's features, are what the loss
+    ``"distillation"`` learns. After each epoch the accuracy on ``held_out``, other images of the same people, is
+    recorded, and the AUC of the pairs of ``validation`` people (see `auc_by_source`), which chooses the weights where
+    the recipe says ``keep="best"``. ``name`` is that of the run's folder and of its row in ``data/runs.csv``.
     """
     if validation is None and (recipe.keep == "best" or recipe.patience):
         raise ValueError("Choosing the best epoch needs validation people: pass them, or use keep='last'.")

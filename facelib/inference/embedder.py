@@ -24,7 +24,7 @@ class Embedder:
     of Kittler et al. 1998, "On combining classifiers"). With ``mirror`` the features of the mirrored face are added, at
     twice the time; a threshold of Euclidean distances holds with or without that, not with both.
 
-    - ``"dygraph"`` runs the network as it is trained; ``"inference"`` Paddle's inference engine, which also joins layers:
+    - ``"dygraph"`` runs the network as it is trained; ``"inference"`` Paddle's inference engine, which joins layers:
       features are equal to about 1e-5 of their size, and the last bits of a training in the same process change.
     - ``"onnx"`` and ``"openvino"`` run the file of the same name that ends in ``.onnx`` (see `export`) on the CPU and
       without importing Paddle, ``"openvino_bf16"`` in bfloat16; ``"onnx_int8"``, ``"openvino_int8"`` ``.int8.onnx``.

@@ -1,7 +1,5 @@
 """Networks under worse photos, under attack and under updates."""
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -37,7 +35,7 @@ class Bench:
     pairs: Pairs
     numbers: np.ndarray
 
-    def first(self, count: int) -> Bench:
+    def first(self, count: int) -> "Bench":
         """The first pairs of each kind and their photos."""
         kinds = self.pairs.genuine, ~self.pairs.genuine
         chosen = np.sort(np.concatenate([np.flatnonzero(kind)[:count] for kind in kinds]))

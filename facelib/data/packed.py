@@ -1,7 +1,5 @@
 """Packed faces: one file of uint8 pixels with labels, names and a manifest, read by rows."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import zipfile
@@ -49,7 +47,7 @@ class PackedFaces:
                     raise DatasetError(f"'{self.pixels.filename}' is cut off: delete its folder, it is packed again.")
         return taken
 
-    def select(self, indices) -> PackedFaces:
+    def select(self, indices) -> "PackedFaces":
         """The same set restricted to some images, by indices or mask; identities without images are dropped."""
         indices = np.arange(len(self))[np.asarray(indices) if len(indices) else []]
         kept, labels = np.unique(self.labels[indices], return_inverse=True)
@@ -63,11 +61,11 @@ class PackedFaces:
             digests=None if self.digests is None else self.digests[indices],
         )
 
-    def without(self, people: Iterable[str]) -> PackedFaces:
+    def without(self, people: Iterable[str]) -> "PackedFaces":
         """The same set without some people, by their names."""
         return self.select(~np.isin(np.array(self.names)[self.labels], list(people)))
 
-    def filter(self, min_images: int = 1, max_images: int | None = None) -> PackedFaces:
+    def filter(self, min_images: int = 1, max_images: int | None = None) -> "PackedFaces":
         """Keep identities with at least ``min_images``, and of each the first ``max_images``."""
         counts = self.images_per_identity
         if max(counts, default=0) == 1 < min_images:

@@ -1,7 +1,5 @@
 """Which images are compared: drawn pairs, splits by identity, LFW's lists, leaks between sets."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -46,7 +44,7 @@ class Pairs:
         """Identities of the left and the right images, (n,) each, by the labels of the set."""
         return np.asarray(labels)[self.left], np.asarray(labels)[self.right]
 
-    def select(self, chosen: Array) -> Pairs:
+    def select(self, chosen: Array) -> "Pairs":
         """Some of the pairs, by their numbers or by a mask (n,)."""
         fold = None if self.fold is None else self.fold[chosen]
         return Pairs(self.left[chosen], self.right[chosen], self.genuine[chosen], fold)

@@ -1,7 +1,5 @@
 """A gallery of known people: enrolled from photos, kept in one file, and searched for the faces of others."""
 
-from __future__ import annotations
-
 import io
 import json
 import os
@@ -39,7 +37,7 @@ class Gallery:
     def __len__(self) -> int:
         return len(self.people)
 
-    def adding(self, people: Sequence[str], photos: Sequence[str], vectors: Sequence[np.ndarray]) -> Gallery:
+    def adding(self, people: Sequence[str], photos: Sequence[str], vectors: Sequence[np.ndarray]) -> "Gallery":
         """This gallery with further photos; one that a person has already, by its features, is not added again."""
         if any(not name.strip() for name in people):
             raise ValueError("A person needs a name: the one given is empty.")
@@ -53,7 +51,7 @@ class Gallery:
         names, files, features = zip(*rows.values(), strict=True)
         return Gallery(self.card, names, files, np.stack(features))
 
-    def without(self, person: str) -> Gallery:
+    def without(self, person: str) -> "Gallery":
         """This gallery without one person; ValueError where nobody has that name."""
         kept = [row for row, name in enumerate(self.people) if name != spelt(person)]
         if len(kept) == len(self):

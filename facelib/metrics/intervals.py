@@ -1,7 +1,5 @@
 """How sure a number is: values with their intervals, and identities that are drawn anew (see `resampling`)."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -22,7 +20,7 @@ class Estimate:
     n: int
 
     @classmethod
-    def of(cls, values, n: int) -> Estimate:
+    def of(cls, values, n: int) -> "Estimate":
         """The first of some values (1 + r,) with the 95 % interval of the others, its replicates; nan is left out."""
         low, high = np.nanquantile(values[1:], [0.025, 0.975])
         return cls(float(values[0]), float(low), float(high), n)

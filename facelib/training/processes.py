@@ -1,7 +1,5 @@
 """Several processes that train together, and the progress bar that follows them."""
 
-from __future__ import annotations
-
 import contextlib
 import ctypes
 import json
@@ -34,7 +32,7 @@ class Bar:
         hidden = not progress or self._worker
         self._bar = tqdm(total=epochs, bar_format=layout, disable=hidden, desc="training", file=sys.stdout)
 
-    def __enter__(self) -> Bar:
+    def __enter__(self) -> "Bar":
         return self
 
     def __exit__(self, *_) -> None:

@@ -1,7 +1,5 @@
 """What a training run does, apart from its data: the recipe, and the model that it makes."""
 
-from __future__ import annotations
-
 import json
 import math
 from dataclasses import asdict, dataclass, field
@@ -78,7 +76,7 @@ class Recipe:
         return {name: value for name, value in mine.items() if name not in ALWAYS and value != plain[name]}
 
     @classmethod
-    def of_run(cls, row: dict) -> Recipe:
+    def of_run(cls, row: dict) -> "Recipe":
         """The recipe of a finished run, from its row of ``runs.csv``."""
         epochs, batch_size, seed = (int(row[name]) for name in ("epochs", "batch_size", "seed"))
         return cls(epochs, batch_size, float(row["learning_rate"]), seed, **json.loads(row["options"]))

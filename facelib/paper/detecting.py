@@ -1,0 +1,92 @@
+"""Detectors beside each other, and what each way of framing a face is worth to a network."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+import pandas as pd
+
+from facelib import metrics, runtime
+from facelib.benchmarks import detection, robustness
+from facelib.data import aligned, archives, catalog, framing
+from facelib.data.pairs import Pairs
+from facelib.files import kept_array
+from facelib.inference import decision
+from facelib.metrics import Bootstrap
+from facelib.paper import deciding
+from facelib.paper.setting import Setting
+from facelib.training import distillation
+
+WAYS: dict[str, dict] = {"centre": {}, "box": {"box": True}, "aligned": {}}  # a fixed square, box, landmarks
+
+
+def detectors(setting: Setting, name: str) -> pd.DataFrame:
+    """A row of `detection.judge` for each detector on the photos of a set whose faces are known.
+
+    Kept as ``detect.csv``; a detector that is not installed has its committed row.
+    """
+    rendered = name in catalog.DEMO_SETS
+    if not rendered:
+        setting.used["sets"][name] = archives.fingerprint(catalog.source(name))
+    photos = [*(detection.drawn(catalog.DEMO_SETS[name][0]) if rendered else detection.press(catalog.source(name)))]
+    rows = {detector: detection.judge(photos, find)[0] for detector, find in detection.detectors().items()}
+    try:
+        rows = setting.table("detect").set_index("detector").to_dict("index") | rows
+    except FileNotFoundError:  # none is committed
+        pass
+    table = pd.DataFrame.from_dict(rows, "index").rename_axis("detector")
+    setting.keep("detect", table.reset_index())
+    return table
+
+
+def by_eye(name: str) -> pd.DataFrame:
+    """What a look at a set's known faces that a detector disputes has found, counted (``data/detections.csv``)."""
+    seen = pd.read_csv(runtime.ROOT / "data" / "detections.csv")
+    return seen[seen["set"] == name].groupby(["detector", "kind", "by_eye"]).size().to_frame("boxes")
+
+
+def by_framing(setting: Setting) -> tuple[dict[tuple[str, str], np.ndarray], Bootstrap | None]:
+    """How far the first ``robust_pairs`` test pairs of each kind lie from the threshold of the other folds, (m,).
+
+    By network (``ours``, that of `compare`, and ``sface``) and one of `WAYS`. Both see the same squares of 128 pixels,
+    each in its own size. SFace's distances are kept in ``data/scores``; without them and the extra ``teacher`` it is
+    left out. Nothing where a network wants faces as packed, or photos have no fixed square.
+    """
+    card, crop = decision.read_card(decision.DEFAULT), setting.scored.manifest["crop"]
+    if not setting["shipped_card"] or card.frame != "detect" or not crop:
+        return {}, None
+    setting.used["cards"] = {card.name: deciding.card_key(card)}
+    of, most = setting.pairs, setting["robust_pairs"]
+    some = of.select(np.sort(np.concatenate([np.flatnonzero(kind)[:most] for kind in (of.genuine, ~of.genuine)])))
+    rows = np.unique([some.left, some.right])
+    chosen = Pairs(*(np.searchsorted(rows, side) for side in (some.left, some.right)), some.genuine, some.fold)
+    faces, source = setting.scored.select(rows), catalog.source(setting["test_set"])
+    paths = [archives.members(source).root + path for path in faces.paths]
+
+    def pixels(way: str) -> np.ndarray:
+        how = {"crop": tuple(crop)} if way == "centre" else WAYS[way]
+        found = aligned.faces(source, paths, robustness.SIDE, **how)
+        return np.stack([found[path] for path in paths])
+
+    def distances(way: str, embed) -> np.ndarray:
+        found = embed(pixels(way))
+        return metrics.distance(found[chosen.left], found[chosen.right], card.metric)
+
+    embed = decision.load(card.name).embedder
+    found = {("ours", way): distances(way, lambda photos: embed(robustness.small(photos, card.size))) for way in WAYS}
+    state = [faces.key, chosen.left.tolist(), chosen.right.tolist(), [*framing.BOX_MIDDLE, framing.BOX_SIDE]]
+    sees = partial(distillation.teacher_sees, count=len(faces), progress=True)
+    for way in WAYS:
+        file = f"data/scores/sface-{archives.digest([*state, aligned.ALIGNED_VERSION, way])}.npy"
+        kept = runtime.ROOT / file
+        try:
+            kept = kept if kept.exists() else runtime.output_dir() / file
+            found["sface", way] = kept_array(kept, lambda way=way: distances(way, sees).astype(np.float32))
+        except FileNotFoundError as missing:  # the teacher
+            print(f"Left out: {missing}")
+            break
+    fold = np.unique(chosen.fold, return_inverse=True)[1]
+    over_people = Bootstrap(chosen, faces.labels, setting["replicates"], setting["seed"])
+    limits = {key: metrics.ten_fold(far, chosen.genuine, chosen.fold).thresholds[fold] for key, far in found.items()}
+    return {key: far - limits[key] for key, far in found.items()}, over_people

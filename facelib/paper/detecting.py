@@ -21,29 +21,31 @@ from facelib.training import distillation
 WAYS: dict[str, dict] = {"centre": {}, "box": {"box": True}, "aligned": {}}  # a fixed square, box, landmarks
 
 
-def detectors(setting: Setting, name: str) -> pd.DataFrame:
-    """A row of `detection.judge` for each detector on the photos of a set whose faces are known.
+def detectors(setting: Setting) -> pd.DataFrame:
+    """A row of `detection.judge` for each detector on the photos of ``detect_set``, whose faces are known.
 
-    Kept as ``detect.csv``; a detector that is not installed has its committed row.
+    Of real photos they are kept as ``detect.csv``. The committed rows stand in for detectors that are not installed,
+    and for all where the photos are not at hand.
     """
-    rendered = name in catalog.DEMO_SETS
-    if not rendered:
-        setting.used["sets"][name] = archives.fingerprint(catalog.source(name))
-    photos = [*(detection.drawn(catalog.DEMO_SETS[name][0]) if rendered else detection.press(catalog.source(name)))]
-    rows = {detector: detection.judge(photos, find)[0] for detector, find in detection.detectors().items()}
-    try:
-        rows = setting.table("detect").set_index("detector").to_dict("index") | rows
-    except FileNotFoundError:  # none is committed
-        pass
-    table = pd.DataFrame.from_dict(rows, "index").rename_axis("detector")
-    setting.keep("detect", table.reset_index())
+    name, kept = setting["detect_set"], runtime.ROOT / "figures" / "lfw" / "detect.csv"
+    if name in catalog.DEMO_SETS:
+        photos, committed = [*detection.drawn(catalog.DEMO_SETS[name][0])], {}
+    else:
+        committed = pd.read_csv(kept, index_col="detector").to_dict("index") if kept.exists() else {}
+        photos = [] if catalog.missing(name) and committed else [*detection.press(catalog.source(name))]
+    rows = {detector: detection.judge(photos, find)[0] for detector, find in detection.detectors().items() if photos}
+    if stand_in := sorted(committed.keys() - rows.keys()):
+        print(f"Committed results, not computed here ({name} or the extra `peers` not at hand): {', '.join(stand_in)}.")
+    table = pd.DataFrame.from_dict(committed | rows, "index").rename_axis("detector")
+    if name not in catalog.DEMO_SETS:
+        setting.keep("detect", table.reset_index())
     return table
 
 
-def by_eye(name: str) -> pd.DataFrame:
+def by_eye(setting: Setting) -> pd.DataFrame:
     """What a look at a set's known faces that a detector disputes has found, counted (``data/detections.csv``)."""
     seen = pd.read_csv(runtime.ROOT / "data" / "detections.csv")
-    return seen[seen["set"] == name].groupby(["detector", "kind", "by_eye"]).size().to_frame("boxes")
+    return seen[seen["set"] == setting["detect_set"]].groupby(["detector", "kind", "by_eye"]).size().to_frame("boxes")
 
 
 def by_framing(setting: Setting) -> tuple[dict[tuple[str, str], np.ndarray], Bootstrap | None]:

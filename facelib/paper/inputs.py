@@ -65,8 +65,8 @@ def strings(notebook: Path) -> set[str]:
 
 def has_no_set_of_the_user(setting: Setting, notebook: Path) -> bool:
     """Whether the user's own faces are asked about and a notebook would show other ones all the same."""
-    mine = ("train_set", "test_set", "detect_set")  # the last asks about the detector, whoever is shown
-    if all(part in catalog.SETS or part in catalog.DEMO_SETS for part in (setting.values[name] for name in mine[:2])):
+    mine = ("train_set", "test_set")
+    if all(part in catalog.SETS or part in catalog.DEMO_SETS for part in (setting.values[name] for name in mine)):
         return False
     others = [name for name in strings(notebook) if is_set(name) and name not in mine]
     known = {*catalog.DEMO_SETS, *catalog.SETS}

@@ -48,6 +48,18 @@ def by_eye(setting: Setting) -> pd.DataFrame:
     return seen[seen["set"] == setting["detect_set"]].groupby(["detector", "kind", "by_eye"]).size().to_frame("boxes")
 
 
+def in_words(seen: pd.DataFrame) -> str:
+    """What `by_eye` says of `compare`'s detector."""
+    if "compare" not in seen.index:
+        return "The faces of this profile were drawn: where one is, is no question."
+    boxes = seen.loc["compare", "boxes"]
+    none, real = boxes.get(("missed", "no face"), 0), boxes.get(("extra", "a face"), 0)
+    return (
+        f"Of {boxes['missed'].sum()} known boxes that `compare` does not have **{none}** show no face, and of "
+        f"{boxes['extra'].sum()} that it alone has **{real}** show one."
+    )
+
+
 def by_framing(setting: Setting) -> tuple[dict[tuple[str, str], np.ndarray], Bootstrap | None]:
     """How far the first ``robust_pairs`` test pairs of each kind lie from the threshold of the other folds, (m,).
 

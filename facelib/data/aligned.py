@@ -31,7 +31,6 @@ def faces(
     progress: bool = True,
     crop: images.Crop | None = None,
     moved: int | None = None,
-    box: bool = False,
 ) -> dict[str, np.ndarray]:
     """Faces (size, size, 3) uint8 of some photos of a folder or archive, by path; without those where none is found.
 
@@ -45,13 +44,10 @@ def faces(
         A fixed square instead of the detector.
     moved
         Move each photo first as `framing.shaken` does, by this seed.
-    box
-        Frame each face by its box, without landmarks (`framing.boxed`).
     """
     wanted = sorted(paths)
     state = [archives.fingerprint(source), wanted, size, which, detection.DETECTOR_SHA256, ALIGNED_VERSION]
     state += [[crop, moved]] if crop or moved is not None else []
-    state += [["box", *framing.BOX_MIDDLE, framing.BOX_SIDE]] if box else []
     kept = runtime.cache_dir() / "aligned" / f"{archives.digest(state)}.npz"
     if not kept.exists():
 
@@ -59,13 +55,10 @@ def faces(
             photo = images.decode_whole(content, detection.LONGEST)
             if moved is not None:
                 photo = framing.shaken(photo, np.random.default_rng([moved, number]))
-            if crop:
-                return images.resized(Image.fromarray(photo), size, crop)
             try:
-                if not box:
-                    return detection.align(photo, size, which)
-                face = detection.choose(photo, detection.find(photo), which)
-                return framing.boxed(photo, face.centre, face.side, size)
+                if crop:
+                    return images.resized(Image.fromarray(photo), size, crop)
+                return detection.align(photo, size, which)
             except detection.FaceError:
                 return None
 

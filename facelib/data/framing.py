@@ -12,8 +12,6 @@ import numpy as np
 # fractions of the side of the square: the mean of what `detection.refine` finds in 3,000 celebfaces photos with grey
 # around them, and of its mirror image. (With replicated edges faces look 4 % smaller, which suits LFW View 1 less.)
 FRAME = np.array([[0.331, 0.354], [0.669, 0.354], [0.5, 0.5415], [0.356, 0.695], [0.644, 0.695]])
-# Middle and longer side of the detector's boxes in that frame: means over the 1,549 photos of LFW outside View 2.
-BOX_MIDDLE, BOX_SIDE = np.array([0.5, 0.478]), 0.928
 
 
 def similarity(source: np.ndarray, target: np.ndarray) -> np.ndarray:
@@ -36,12 +34,6 @@ def similarity(source: np.ndarray, target: np.ndarray) -> np.ndarray:
 def crop(photo: np.ndarray, landmarks: np.ndarray, size: int = 64) -> np.ndarray:
     """A face by its landmarks (5, 2), brought into the frame: (size, size, 3) uint8."""
     return warp(photo, similarity(landmarks, FRAME * size - 0.5), size)
-
-
-def boxed(photo: np.ndarray, middle: np.ndarray, side: float, size: int = 64) -> np.ndarray:
-    """A face by the middle (2,) and the longer side of its box alone, as if it were upright: (size, size, 3) uint8."""
-    scaled = BOX_SIDE * size / side
-    return warp(photo, np.column_stack([scaled * np.eye(2), BOX_MIDDLE * size - 0.5 - scaled * middle]), size)
 
 
 def warp(photo: np.ndarray, move: np.ndarray, size: int) -> np.ndarray:

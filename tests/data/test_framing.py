@@ -77,13 +77,3 @@ def test_the_frame_is_symmetric_so_that_mirror_images_are_framed_alike():
     other = (landmarks * [-1, 1] + [99, 0])[[1, 0, 2, 4, 3]]
     one, two = framing.crop(photo, landmarks), framing.crop(np.ascontiguousarray(photo[:, ::-1]), other)
     np.testing.assert_allclose(one[:, ::-1].astype(int), two.astype(int), atol=2)
-
-
-def test_a_box_alone_is_framed_as_if_upright():
-    """A face whose box lies in the frame as the mean box does comes out as it went in, at any place and scale."""
-    rng = np.random.default_rng(0)
-    photo = cv2.resize(rng.integers(0, 256, (12, 12, 3), dtype=np.uint8), (96, 96), interpolation=cv2.INTER_CUBIC)
-    middle, side = framing.BOX_MIDDLE * 64 - 0.5, framing.BOX_SIDE * 64
-    np.testing.assert_array_equal(framing.boxed(photo, middle + [20, 10], side), photo[10:74, 20:84])
-    halved = framing.boxed(photo, framing.BOX_MIDDLE * 96 - 0.5, framing.BOX_SIDE * 96, 48)
-    np.testing.assert_array_equal(halved, cv2.resize(photo, (48, 48), interpolation=cv2.INTER_AREA))

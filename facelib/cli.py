@@ -11,7 +11,7 @@ from facelib import runtime
 
 def main(arguments: list[str] | None = None) -> int:
     """Run a command; exit status 0 done, 1 failed, 2 wrong arguments, 130 interrupted; of photos see `commands`."""
-    options = _parser().parse_args(arguments)
+    options = _parser().parse_args((sys.argv[1:] if arguments is None else arguments) or ["--help"])
     try:
         return options.run(options) or 0
     except (ValueError, RuntimeError, OSError) as error:  # of the rooms: each says what to do
@@ -57,6 +57,8 @@ def export(options: argparse.Namespace) -> None:
         raise FileNotFoundError(f"There is no network '{options.name}' to export. Known are: {known or 'none'}.")
     if options.precision == "int8" and options.to == "paddle":
         raise ValueError("--precision int8 is for --to onnx.")
+    if not Path(options.out).absolute().parent.is_dir():
+        raise FileNotFoundError(f"There is no folder '{Path(options.out).parent}' to write '{options.out}' to.")
     try:
         if options.to == "paddle":
             written = export.to_paddle(weights, options.out)
@@ -65,7 +67,7 @@ def export(options: argparse.Namespace) -> None:
         else:
             written = export.to_onnx(weights, options.out)
     except ModuleNotFoundError as error:
-        raise ValueError(f"{error.name} is missing: pip install 'facelib[export]'.") from error
+        raise ValueError(f"{error.name} is missing: pip install '.[export]' in the repository.") from error
     print(written)
 
 
@@ -83,8 +85,9 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help=about)
     notebooks.add_argument("--only", action="append", metavar="NN", help="run this notebook alone; may be repeated")
     notebooks.add_argument("--force", action="store_true", help="run notebooks again that are up to date")
-    exported = commands.add_parser("export", help="write a trained network as a file for other programs")
-    exported.set_defaults(run=export)
+    about = "write a trained network as a file for other programs"
+    exported = commands.add_parser("export", help=about, description=f"{about}. Exit code: 0 done, 2 an error.")
+    exported.set_defaults(run=export, error=photo_commands.ERROR)
     exported.add_argument("name", metavar="NAME", help="a network of data/weights, or the path of its .npz file")
     exported.add_argument("out", metavar="OUT", help="the .onnx file to write; of --to paddle a folder")
     about = "onnx (default; needs the extra `export`), or paddle, for Paddle's inference engine"

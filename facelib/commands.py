@@ -5,6 +5,7 @@ import json
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 ERROR = 2
@@ -63,7 +64,9 @@ def compare(options: argparse.Namespace) -> int:
     verifier = _verifier(options)
     found = verifier.compare(options.a, options.b, which=_which(options), far=far, prior=options.prior)
     if options.boxes:
-        _write_picture(options.boxes, _side_by_side((options.a, options.b), found.faces))
+        from facelib.inference import interface
+
+        interface.save(options.boxes, _side_by_side((options.a, options.b), found.faces))
     print(json.dumps(_as_record(found)) if options.json else _as_text(found))
     return int(not found.same)
 
@@ -81,6 +84,7 @@ def embed(options: argparse.Namespace) -> int:
 
 def enrol(options: argparse.Namespace) -> int:
     """Whom the gallery holds now."""
+    from facelib.data import photofiles
     from facelib.inference import gallery
 
     verifier, refused = _verifier(options), {}
@@ -92,6 +96,10 @@ def enrol(options: argparse.Namespace) -> int:
         known = gallery.update(options.gallery, verifier.card, lambda found: found.without(options.remove))
     elif options.name is None and len(options.photos) != 1:
         raise ValueError("Give one folder that has a folder per person, or --name and that person's photos.")
+    elif options.name is None and not Path(options.photos[0]).exists():
+        raise FileNotFoundError(f"There is no folder '{options.photos[0]}'.")
+    elif options.name is None and Path(options.photos[0]).suffix.lower() in photofiles.SUFFIXES:
+        raise ValueError(f"Whom does '{options.photos[0]}' show? Say it with --name, or give a folder of people.")
     else:
         photos = gallery.photos_of(options.photos[0]) if options.name is None else _read(options.photos, options.name)
         known, refused = gallery.enrol(options.gallery, photos, verifier, _which(options))
@@ -113,7 +121,7 @@ def identify(options: argparse.Namespace) -> int:
     except Unreadable as error:
         raise Unreadable(f"'{options.photo}': {error}") from error
     if options.boxes:
-        _write_picture(options.boxes, interface.drawn(picture, seen))
+        interface.save(options.boxes, interface.drawn(picture, seen))
     named = any(each.name for each in seen)
     if options.json:
         faces = [{"box": each.face.box.tolist(), "name": each.name, "nearest": each.nearest} for each in seen]
@@ -123,12 +131,13 @@ def identify(options: argparse.Namespace) -> int:
         print("\n".join(map(interface.sentence, seen)) or "no face found")
         if named:
             alarms = recognition.false_alarms(known, recognition.strict(verifier.card, options.far).far)
-            print(f"with {len(known)} photos in the gallery up to {alarms:.0%} of strangers would get a name")
+            print(f"with {len(known)} photos in the gallery up to {alarms:.1%} of strangers would get a name")
     return int(not named)
 
 
 def cluster(options: argparse.Namespace) -> int:
     """A line per group of faces: its number and the photos, the largest group first."""
+    from facelib.data import photofiles
     from facelib.inference import recognition
     from facelib.metrics import clustering
 
@@ -137,6 +146,8 @@ def cluster(options: argparse.Namespace) -> int:
         raise FileNotFoundError(f"There is no folder '{folder}'.")
     verifier = _verifier(options)
     files = [str(path) for path in sorted(folder.rglob("*")) if path.is_file() and not path.name.startswith(".")]
+    heads = {path: partial(photofiles.read_head, path) for path in files}
+    files = [path for path in files if photofiles.why_no_photo(path, heads[path]) != "not an image"]
     if not files:
         raise FileNotFoundError(f"There is no photo in '{folder}'.")
     photos, vectors, refused = recognition.everybody(files, verifier)
@@ -213,12 +224,3 @@ def _side_by_side(sources: tuple, faces: tuple, height: int = 480):
         photo = Image.fromarray(detection.drawn(detection.read_photo(source), found))
         sides.append(np.asarray(photo.resize((max(1, round(photo.width * height / photo.height)), height))))
     return np.hstack(sides)
-
-
-def _write_picture(path: str, picture) -> None:
-    from PIL import Image
-
-    try:
-        Image.fromarray(picture).save(path)
-    except ValueError:
-        raise ValueError(f"'{path}' cannot be written: choose a name that ends in .png or .jpg.") from None

@@ -116,8 +116,8 @@ def overview(entries: dict[str, dict], networks: dict[str, Candidate], files: di
     return pd.DataFrame(rows, columns=columns).sort_values(["network", "1 face"]).set_index(["network", "engine"])
 
 
-def about_eight_bits(entries: dict[str, dict], networks: dict[str, Candidate]) -> str:
-    """What ONNX Runtime's 8 bits save and cost, in words."""
+def about_eight_bits(entries: dict[str, dict], networks: dict[str, Candidate], choices: pd.DataFrame) -> str:
+    """What ONNX Runtime's 8 bits save and cost, and whether rows of `rounding.as_choices` ask for more, in words."""
     told = []
     for key, each in networks.items():
         if (prefix := f"{key}.onnx_int8") + ".time_saved" in entries:
@@ -126,6 +126,10 @@ def about_eight_bits(entries: dict[str, dict], networks: dict[str, Candidate]) -
                 f"8 bits save **{saved['value']:.0%}** of the time for one face ({saved['low']:.0%} to "
                 f"{saved['high']:.0%}) and cost **{results.show(lost)}** of the accuracy of {each.name}"
             )
+    lost = choices.loc[choices["backend"].str.endswith("int8"), "lost"].max()  # NaN of none
+    if told:
+        so = "has to be tried" if lost > rounding.MARGIN else "is not needed"
+        told.append(f"On the pairs that choose they lose {lost:.4f} at most: fine-tuning with the rounding {so}")
     return ". ".join(told or ["8 bits were not measured here"]) + "."
 
 

@@ -32,7 +32,7 @@ def press(source: str | os.PathLike) -> Iterator[Known]:
     known = json.loads(content)
     for path, content in listing.read(sorted(listing.images)):
         faces = [Face(np.array(f["box"]), np.array(f["landmarks"]), f["score"]) for f in known[os.path.basename(path)]]
-        yield os.path.basename(path), images.decode_whole(content, detection.LONGEST), faces  # type: ignore[arg-type]  # packed photos can be read
+        yield os.path.basename(path), images.decode_whole(content, detection.LONGEST), faces  # type: ignore[arg-type]
 
 
 def drawn(people: Iterable[int], size: int = 200) -> Iterator[Known]:

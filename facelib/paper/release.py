@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import collections
 import contextlib
+import fnmatch
 import io
 import json
 import re
@@ -123,7 +125,21 @@ def results_table(profile: str = PROFILE) -> str:
         machines=_machines(profile, measured[timed]),
         protocol=protocol,
         numbers=NUMBERS,
+        bare=without_interval(entries),
     )
+
+
+def without_interval(entries: dict[str, dict]) -> dict[str, dict[str, int]]:
+    """By the reasons of ``data/no_interval.csv``, how many numbers without an interval each of its patterns has.
+
+    Of a number without a reason, the reason is empty and the pattern its key.
+    """
+    rules = pd.read_csv(runtime.ROOT / "data" / "no_interval.csv").itertuples(index=False)
+    known, found = [*map(tuple, rules)], collections.defaultdict(collections.Counter)
+    for key in [key for key, entry in entries.items() if entry["low"] is None]:
+        pattern, why = next((rule for rule in known if fnmatch.fnmatchcase(key, rule[0])), (key, ""))
+        found[why][pattern] += 1
+    return found
 
 
 def model_card(name: str, key: str, prefix: str = "", others: Sequence[str] = ()) -> str:

@@ -188,10 +188,22 @@ def test_a_number_has_an_interval_or_a_reason(monkeypatch, profile):
     assert "" not in bare, f"give each an interval, or a reason in data/no_interval.csv: {list(bare[''])}"
 
 
-def test_readme_table_is_fresh(monkeypatch):
+@pytest.mark.parametrize("language", ["", ".zh"])
+def test_readme_table_is_fresh(monkeypatch, language):
     monkeypatch.setenv("FACELIB_OUTPUT", str(ROOT))
-    text = (ROOT / "README.md").read_text()
-    assert release.with_table(text) == text, "README.md is stale: run `make reproduce PROFILE=lfw`"
+    text = (ROOT / f"README{language}.md").read_text(encoding="utf-8")
+    assert release.with_table(text, language=language) == text, "README is stale: run `make reproduce PROFILE=lfw`"
+
+
+@pytest.mark.parametrize(
+    "part", [r"^##? ", r"^```.*$", r"^\|", r"^- ", r"\]\([^)]+\)", r"^(?:make|\.venv\S+) [^#\n]*", r"`[^`\n]+`"]
+)
+def test_both_readmes_have_the_same_parts_commands_and_links(part):
+    found = []
+    for name in ("README.md", "README.zh.md"):
+        text = re.sub("<!-- results:begin.*results:end -->", "", (ROOT / name).read_text("utf-8"), flags=re.DOTALL)
+        found.append(sorted(re.findall(part, text.replace("README.zh.md", "README.md"), re.MULTILINE)))
+    assert found[0] == found[1]
 
 
 def test_the_table_of_claims_is_fresh(monkeypatch):

@@ -59,8 +59,9 @@ def publish() -> None:
             files.write_atomically(path.with_suffix(".md"), model_card(path.stem, run.row["key"]))
     if (choices := results.results_path(PROFILE).with_name(backends.CHOICES)).exists():  # what `backend="auto"` goes by
         shutil.copyfile(choices, runtime.ROOT / "data" / "weights" / backends.CHOICES)
-    readme = runtime.ROOT / "README.md"
-    files.write_atomically(readme, with_prints(with_table(readme.read_text(encoding="utf-8"))))
+    for readme in runtime.ROOT.glob("README*.md"):
+        text = with_table(readme.read_text(encoding="utf-8"), language=readme.stem.removeprefix("README"))
+        files.write_atomically(readme, with_prints(text))
     files.write_atomically(runtime.ROOT / "RESULTS.md", results_table())
 
 
@@ -84,8 +85,8 @@ def ship(name: str, key: str, prefix: str = "", others: Sequence[str] = ()) -> N
     files.write_atomically(target.with_suffix(".md"), model_card(name, key, prefix, others))
 
 
-def with_table(text: str, profile: str = PROFILE) -> str:
-    """The README's text with fresh rows of results between its markers.
+def with_table(text: str, profile: str = PROFILE, language: str = "") -> str:
+    """A README's text (of ``README.zh.md``, the language is ``.zh``) with fresh rows between its markers.
 
     Raises
     ------
@@ -95,8 +96,8 @@ def with_table(text: str, profile: str = PROFILE) -> str:
     head, _, rest = text.partition(BEGIN)
     _, found, tail = rest.partition(END)
     if not found:
-        raise ValueError(f"README.md lacks the markers {BEGIN} and {END} that the results table goes between.")
-    return f"{head}{BEGIN}\n{headline(profile)}{END}{tail}"
+        raise ValueError(f"The README lacks the markers {BEGIN} and {END} that the results table goes between.")
+    return f"{head}{BEGIN}\n{headline(profile, language)}{END}{tail}"
 
 
 def with_prints(text: str) -> str:
@@ -109,10 +110,10 @@ def with_prints(text: str) -> str:
     return text[: snippet.start(1)] + fresh + text[snippet.end(1) :]
 
 
-def headline(profile: str = PROFILE) -> str:
+def headline(profile: str = PROFILE, language: str = "") -> str:
     """Markdown of at most ten rows: what a reader wants to know first, and what `facelib.compare` promises."""
     card = decision.read_card(decision.DEFAULT)
-    return _filled("headline.md", results.load(profile), profile=profile, card=card)
+    return _filled(f"headline{language}.md", results.load(profile), profile=profile, card=card)
 
 
 def results_table(profile: str = PROFILE) -> str:

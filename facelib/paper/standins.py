@@ -34,21 +34,11 @@ def missing_sets(setting: Setting, notebook: Path) -> list[str]:
 
 @dataclass(frozen=True)
 class StandIn:
-    """What stands in for a part of a notebook.
+    """What stands in for a part of a notebook."""
 
-    Attributes
-    ----------
-    notebook
-        The committed one with the profile's results.
-    missing
-        The sets that are not at hand.
-    cells
-        Sources of the code cells that cannot run without them.
-    """
-
-    notebook: Path
-    missing: list[str]
-    cells: list[str]
+    notebook: Path  # the committed one with the profile's results
+    missing: list[str]  # sets that are not at hand
+    cells: list[str]  # sources of the code cells that cannot run without them
 
     def __call__(self, lines: list[str]) -> list[str]:
         """IPython's transformer of a cell's lines: those that cannot run become a call of `show`."""

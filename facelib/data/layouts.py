@@ -112,7 +112,7 @@ def _rows(table: Path) -> Iterator[tuple[str, str]]:
         with open(table, encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file)
             if not {"path", "identity"} <= set(reader.fieldnames or ()):
-                raise archives.DatasetError(f"'{table}': expected the columns 'path' and 'identity' in the first line.")
+                raise archives.DatasetError(f"'{table}': the first line is to be path,identity with a comma between.")
             for row in reader:
                 path = (row["path"] or "").strip().replace("\\", "/")
                 identity = (row["identity"] or "").strip()

@@ -66,7 +66,7 @@ def check_people(faces: PackedFaces, name: str) -> list[str]:
     if len(twins) > FEW * len(faces.names):
         a, b = twins[0]
         raise DatasetError(
-            f"{len(twins):,} people of '{name}' are there twice: '{faces.names[a]}' and '{faces.names[b]}' hold the "
+            f"'{name}' has people under two names ({len(twins):,}): '{faces.names[a]}' and '{faces.names[b]}' hold the "
             "same photographs. Remove one of the two folders, or put different people's photos into them."
         )
     notes, within = [], int((copies & (labels[1:] == labels[:-1])).sum())

@@ -161,6 +161,6 @@ def kept_distances(name: str, make: Callable[[], dict[str, np.ndarray]]) -> dict
             with np.load(path) as kept:
                 return {each: kept[each].astype(float) for each in kept.files}
     found, content = {each: values.astype(np.float16) for each, values in make().items()}, io.BytesIO()
-    np.savez(content, **found)
+    np.savez_compressed(content, **found)
     write_atomically(runtime.output_dir() / file, content.getvalue())
     return {each: values.astype(float) for each, values in found.items()}

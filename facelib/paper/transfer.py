@@ -100,7 +100,8 @@ def _halves(
         lists.append(Pairs(rows[drawn.left], rows[drawn.right], drawn.genuine, drawn.fold))
     rows = np.flatnonzero(~first)
     of = {group: rows[groups[rows] == group] for group in np.unique(groups[rows])}
-    related = min(count, sum(pairs.existing(faces.labels[some])[1] for some in of.values()))
+    related = sum(pairs.existing(faces.labels[some])[1] for some in of.values())
+    related = pairs.at_most(faces.labels[rows], min(count, related))
     if related:
         drawn = pairs.draw_pairs(faces.labels[rows], related, related, seed, groups[rows])
         lists.append(Pairs(rows[drawn.left], rows[drawn.right], drawn.genuine))

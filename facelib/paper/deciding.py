@@ -141,21 +141,25 @@ def by_difficulty(setting: Setting, judged: Judging) -> dict[str, tuple[Pairs, n
     faces, card = judged.faces.select(rows), judged.card
     pixels = framed(setting, faces, card.size)[0] if card.frame == "detect" else faces.take(np.arange(len(faces)))
     turn = quality.turned(pixels)
-    thirds = metrics.thirds(np.maximum(turn[chosen.left], turn[chosen.right]))
+    if np.isnan(turn).all():
+        return {}
     limits = judged.distances - metrics.margins(judged.distances, judged.pairs)
+    ways = {"small": ("pixels", 32), "masked": ("mask", 1)}
+    small, masked = (vectors_of(setting, corruptions.corrupt(pixels, *how)) for how in ways.values())
+    sides = {"small": (small, small), "masked": (judged.vectors[rows], masked)}
+    thirds = metrics.thirds(np.maximum(turn[chosen.left], turn[chosen.right]))
+    parts = {}
+    for name, third in {"easy": "low", "medium": "middle", "turned": "high", "small": "low", "masked": "low"}.items():
+        some, (left, right) = thirds[third], sides.get(name, (judged.vectors[rows],) * 2)
+        parts[name] = some, metrics.distance(left[chosen.left[some]], right[chosen.right[some]], card.metric)
+    levels = {"easy": ["easy"], "medium": ["medium"], "hard": ["turned", "small", "masked"]}
     found = {}
-    for name, third in {"easy": "low", "medium": "middle", "turned": "high"}.items():
-        some = thirds[third]
-        found[name] = judged.pairs.select(some), judged.distances[some], limits[some]
-    easy = thirds["low"]
-    small, masked = (vectors_of(setting, corruptions.corrupt(pixels, *how)) for how in (("pixels", 32), ("mask", 1)))
-    for name, left, right in (("small", small, small), ("masked", judged.vectors[rows], masked)):
-        distances = metrics.distance(left[chosen.left[easy]], right[chosen.right[easy]], card.metric)
-        found[name] = judged.pairs.select(easy), distances, limits[easy]
-    hard = [found[name] for name in ("turned", "small", "masked")]
-    together = [np.concatenate([getattr(each[0], side) for each in hard]) for side in ("left", "right", "genuine")]
-    found["hard"] = Pairs(*together), *(np.concatenate([each[k] for each in hard]) for k in (1, 2))
-    return {name: (some, distances, distances - limit) for name, (some, distances, limit) in found.items()}
+    for level, names in (levels | {name: [name] for name in levels["hard"]}).items():
+        some = np.concatenate([np.flatnonzero(parts[name][0]) for name in names])
+        distances = np.concatenate([parts[name][1] for name in names])
+        if 0 < judged.pairs.genuine[some].sum() < len(some):
+            found[level] = judged.pairs.select(some), distances, distances - limits[some]
+    return found
 
 
 def fitted(setting: Setting) -> Judging:

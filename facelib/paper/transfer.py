@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +29,7 @@ class Collection:
     labels: np.ndarray
     choose: Pairs | None
     judge: Pairs
+    role: str = "other"  # or "held out", "test"
 
     def distances(self, some: Pairs, metric: str, centre: np.ndarray | float = 0) -> np.ndarray:
         """Distances (m,) of pairs after subtracting one feature (d,) from all."""
@@ -45,15 +46,25 @@ def collections(setting: Setting, judged: Judging, held_out: PackedFaces, others
 
     Half of the people (families) choose and half judge; of LFW View 1 without the pairs of View 2 chooses, View 2
     judges. ``relatives`` has impostor pairs of one family, which is what stands before the ``-`` of a person's name.
-    No set on which the network was trained is among the others.
+    No set on which the network was trained is among the others, and none whose halves lack pairs of either kind.
     """
-    found = {_key(setting["train_set"]): _halves(setting, held_out, _people(held_out))[0]}
+    found: dict[str, Collection] = {}
+
+    def put(name: str, faces: PackedFaces, groups: np.ndarray, role: str = "other", vectors: np.ndarray | None = None):
+        try:
+            whole, relatives = _halves(setting, faces, groups, vectors, padded=name == "families")
+        except ValueError:  # a half has no pairs of both kinds
+            return
+        found[_key(name) + "_test" * (_key(name) in found)] = replace(whole, role=role)
+        found.update({"relatives": relatives} if relatives and role == "other" else {})
+
+    put(setting["train_set"], held_out, _people(held_out), "held out")
     if setting["test_set"] in catalog.LFW_SETS:
         view1 = [*protocols.view1("train"), *protocols.view1("test")]
         choose = _balanced(pairs.match_lfw_pairs(view1, judged.faces.paths), setting["seed"])
-        found[_key(setting["test_set"])] = Collection(judged.vectors, judged.faces.labels, choose, judged.pairs)
+        found[_key(setting["test_set"])] = Collection(judged.vectors, judged.faces.labels, choose, judged.pairs, "test")
     else:
-        found[_key(setting["test_set"])] = _halves(setting, judged.faces, _people(judged.faces), judged.vectors)[0]
+        put(setting["test_set"], judged.faces, _people(judged.faces), "test", judged.vectors)
     contents = {}
     for name in catalog.parts_of(setting[others]):
         if name in judged.card.trained_on:
@@ -61,8 +72,7 @@ def collections(setting: Setting, judged: Judging, held_out: PackedFaces, others
         faces = catalog.load(name, progress=False)
         contents[name] = faces.manifest["content"]
         family = np.array([person.split("-")[0] for person in faces.names])[faces.labels]
-        found[_key(name)], relatives = _halves(setting, faces, family, padded=name == "families")
-        found |= {"relatives": relatives} if relatives else {}
+        put(name, faces, family)
     setting.used["sets"][setting[others]] = archives.digest(contents)
     return found
 

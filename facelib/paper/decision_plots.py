@@ -75,7 +75,9 @@ def transfer(got: dict[tuple[str, str], dict[str, Estimate]]) -> np.ndarray:
             colour = "white" if bad[row, column] > 0.5 else "black"
             axis.text(column, row, f"{value:.3f}", ha="center", va="center", color=colour)
         axis.set_xticks(range(len(columns)), [name.replace("_", " ") for name in columns], rotation=30, ha="right")
-        axis.set_yticks(range(len(rows)), [name.replace("_", " ") for name in rows])
+        axis.set_yticks(
+            range(len(rows)), ["the paper's 9" if name == "paper_9" else name.replace("_", " ") for name in rows]
+        )
         axis.set(title=title, xlabel="used on")
         axis.grid(False)
     axes[0].set_ylabel("chosen on")
@@ -91,15 +93,14 @@ def pairs_needed(table: pd.DataFrame) -> np.ndarray:
         Indexed by the number of pairs: ``spread`` and ``wilson``, widths of 95 %, and ``wrong``, a share of draws.
     """
     _, axes = plt.subplots(1, 2, figsize=(9.6, 3.8))
-    axes[0].loglog(table.index, table["spread"], "o-", color=COLOURS["genuine"], label="draws, 95 %")
-    axes[0].loglog(table.index, table["wilson"], ":", color="black", label="Wilson's interval")
-    axes[0].set(xlabel="pairs", ylabel="width in accuracy")
+    axes[0].plot(table.index, table["spread"], "o-", color=COLOURS["genuine"], label="draws, 95 %")
+    axes[0].plot(table.index, table["wilson"], ":", color="black", label="Wilson's interval")
+    axes[0].set(ylabel="width in accuracy", ylim=(0, None))
     axes[0].legend()
-    axes[1].semilogx(table.index, table["wrong"], "o-", color=COLOURS["impostor"])
-    axes[1].set(xlabel="pairs", ylabel="draws that rank wrongly", ylim=(-0.02, 0.6))
+    axes[1].plot(table.index, table["wrong"], "o-", color=COLOURS["impostor"])
+    axes[1].set(ylabel="draws that rank wrongly", ylim=(-0.02, 0.6))
     for axis in axes:
+        axis.set(xlabel="pairs", xscale="log")
         axis.set_xticks(table.index, [f"{count:,}" for count in table.index])
         axis.xaxis.set_minor_formatter(NullFormatter())
-    axes[0].yaxis.set_minor_formatter(NullFormatter())
-    axes[0].yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     return axes

@@ -13,7 +13,7 @@ from facelib import _rooms, runtime
 from facelib.data import archives, catalog
 from facelib.paper import results
 from facelib.paper.origins import code_cells, python
-from facelib.paper.setting import Setting
+from facelib.paper.setting import Setting, rules
 from facelib.paper.standins import is_set
 
 
@@ -64,11 +64,11 @@ def strings(notebook: Path) -> set[str]:
 
 
 def has_no_set_of_the_user(setting: Setting, notebook: Path) -> bool:
-    """Whether the user's own faces are asked about and a notebook would show other ones all the same."""
+    """Whether the user's own faces are asked about and a notebook would show other ones, not beside theirs."""
     mine = ("train_set", "test_set")
     if all(part in catalog.SETS or part in catalog.DEMO_SETS for part in (setting.values[name] for name in mine)):
         return False
-    others = [name for name in strings(notebook) if is_set(name) and name not in mine]
+    others = [name for name in strings(notebook) if is_set(name) and name not in mine and "beside" not in rules()[name]]
     known = {*catalog.DEMO_SETS, *catalog.SETS}
     return any(part in known for name in others for part in catalog.parts_of(setting.values[name]))
 

@@ -16,6 +16,7 @@ __getattr__, __dir__, __all__ = hand_out(
         "plots": "",
         "speed_plots": "",
         "decision_plots": "",
+        "benching": "",
         "deciding": "judging Judging by_frame files",
         "robust_plots": "",
         "standins": "",

@@ -17,6 +17,7 @@ __getattr__, __dir__, __all__ = hand_out(
         "speed_plots": "",
         "decision_plots": "",
         "benching": "",
+        "outcomes": "",
         "deciding": "judging Judging by_frame files",
         "robust_plots": "",
         "standins": "",

@@ -17,6 +17,7 @@ from facelib.data import pairs, splits
 from facelib.data.packed import PackedFaces
 from facelib.data.pairs import Pairs
 from facelib.files import write_atomically
+from facelib.inference import decision
 from facelib.paper import deciding
 from facelib.paper.setting import Setting
 
@@ -55,7 +56,8 @@ def scores(key: str) -> dict[str, np.ndarray]:
     ``<where>.<metric>``: float16 distances of the pairs of ``held_out``, ``development`` and ``test``, by ``cosine``
     and ``euclidean``. ``scatter.<metric>``: (2, k) float32, the squared distances of each held-out person's features
     from their mean, summed, and that mean's from the mean of all, times the photos; by ``cosine`` of features of length
-    one. ``history``: (2, epochs) float32, AUC on the held-out people and seconds. ``pairs``: see `held_out_pairs`.
+    one. ``trunk.<metric>``: as ``development``, of the frozen network alone. ``history``: (2, epochs) float32, AUC on
+    the held-out people (of fewer faces the loss) and seconds. ``pairs``: see `held_out_pairs`.
     """
     with np.load(_kept(f"data/scores/bench-{key}.npz")) as kept:
         return dict(kept)
@@ -129,34 +131,35 @@ def _train(setting: Setting, row: dict) -> None:
         own = {"name": _name(row), "key": key, "former_key": ""}
         training.append_run(own | facts | {"options": json.dumps(recipe.options()), "loss": "nan"})
         return
-    found = _scored(setting, run.weights)
+    found = _scored(setting, run.weights, recipe.trunk)
     history = run.history[["validation_auc", "seconds"]] if validation else run.history[["loss", "seconds"]]
     _keep(f"data/scores/bench-{run.row['key']}.npz", found | {"history": history.to_numpy(np.float32).T})
     shutil.rmtree(run.weights.parent)
 
 
-def _scored(setting: Setting, weights: Path) -> dict[str, np.ndarray]:
+def _scored(setting: Setting, weights: Path, trunk: str) -> dict[str, np.ndarray]:
     people, development = deciding.development(setting)
     validation = setting.best_split.validation
     drawn = pairs.draw_by_source(validation.labels, validation.sources, metrics.VALIDATION_PAIRS, seed=0)
     columns = np.array([*drawn.people(validation.labels), drawn.fold], np.int16)
     _keep(f"data/scores/bench-pairs-{validation.key}.npz", dict(zip(("left", "right", "source"), columns, strict=True)))
     embed, found = inference.Embedder(weights), {"pairs": np.array(validation.key)}
-    for where, faces, some in (
-        ("held_out", validation, drawn),
-        ("development", people, development),
-        ("test", setting.scored, setting.pairs),
-    ):
-        rows = np.unique([some.left, some.right])
-        vectors = embed(faces.take(rows))
-        sides = [vectors[np.searchsorted(rows, side)] for side in (some.left, some.right)]
-        found |= {
-            f"{where}.{metric}": metrics.distance(*sides, metric).astype(np.float16) for metric in metrics.METRICS
-        }
+    found |= _distances("held_out", embed, validation, drawn) | _distances("development", embed, people, development)
+    found |= _distances("test", embed, setting.scored, setting.pairs)
+    if trunk:
+        alone = inference.Embedder(decision.weights_folder() / f"{trunk}.npz")
+        found |= _distances("trunk", alone, people, development)
     vectors = embed(validation.take(np.arange(len(validation))))
     for metric, features in (("cosine", metrics.l2_normalise(vectors)), ("euclidean", vectors)):
         found[f"scatter.{metric}"] = scatter(features, validation.labels).astype(np.float32)
     return found
+
+
+def _distances(where: str, embed, faces: PackedFaces, some: Pairs) -> dict[str, np.ndarray]:
+    rows = np.unique([some.left, some.right])
+    vectors = embed(faces.take(rows))
+    sides = [vectors[np.searchsorted(rows, side)] for side in (some.left, some.right)]
+    return {f"{where}.{metric}": metrics.distance(*sides, metric).astype(np.float16) for metric in metrics.METRICS}
 
 
 def scatter(features: np.ndarray, labels: np.ndarray) -> np.ndarray:

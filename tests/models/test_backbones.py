@@ -210,6 +210,14 @@ def test_training_a_frozen_trunk_changes_its_head_alone(frozen):
     assert any(name.endswith("_mean") for name in before)
 
 
+def test_a_frozen_trunk_is_saved_with_its_head(frozen, tmp_path):
+    frozen.eval()
+    models.save_weights(frozen, tmp_path / "weights.npz")
+    again = models.load_weights(tmp_path / "weights.npz")
+    assert type(again) is backbones.FrozenTrunk and again.features == 128
+    np.testing.assert_allclose(again(image(32)).numpy(), frozen(image(32)).numpy(), atol=2e-3)  # of half precision
+
+
 def test_frozen_parameters_still_count(frozen):
     trunk, whole = count(frozen.trunk, 32), count(frozen, 32)
     assert whole.parameters - trunk.parameters == frozen.trunk.features * 128

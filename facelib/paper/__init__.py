@@ -18,6 +18,7 @@ __getattr__, __dir__, __all__ = hand_out(
         "decision_plots": "",
         "benching": "",
         "outcomes": "",
+        "loss_plots": "",
         "deciding": "judging Judging by_frame files",
         "robust_plots": "",
         "standins": "",

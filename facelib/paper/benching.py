@@ -13,7 +13,7 @@ import pandas as pd
 from filelock import FileLock, Timeout
 
 from facelib import inference, metrics, runtime
-from facelib.data import pairs, splits
+from facelib.data import catalog, pairs, splits
 from facelib.data.packed import PackedFaces
 from facelib.data.pairs import Pairs
 from facelib.files import write_atomically
@@ -69,6 +69,25 @@ def held_out_pairs(key: str) -> tuple[Pairs, np.ndarray]:
         left, right, source = (kept[name].astype(np.int64) for name in ("left", "right", "source"))
     n = len(left)
     return Pairs(np.arange(n), n + np.arange(n), left == right, source), np.concatenate([left, right])
+
+
+def planes(setting: Setting, kinds: dict[str, dict], people: int = 10) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """Features of two numbers (n, 2) that losses make of rendered people, by the loss's name, and who these are (n,).
+
+    ``kinds`` are options of `training.Recipe` by name; the networks are tiny and show their own training images.
+    """
+    from facelib import training
+
+    _ = setting.device
+    rendered = catalog.load("demo-train", progress=False)
+    setting.used["sets"]["demo-train"] = rendered.manifest["content"]
+    faces, found = rendered.select(rendered.labels < people), {}
+    for name, options in kinds.items():
+        recipe = training.Recipe(width=8, neck="plain", features=2, **options)
+        run = training.train(f"plane-{name}", faces, recipe, progress=False)
+        setting.used["runs"][f"plane-{name}"] = run.row["key"]
+        found[name] = inference.features(faces, run.weights, progress=False)
+    return found, faces.labels
 
 
 def faces_of(row: dict, train: PackedFaces) -> PackedFaces:

@@ -64,12 +64,17 @@ class Outcomes:
         """Whether the first setting's AUC is higher."""
         return metrics.compared(self.mean(one) - self.mean(other), len(self.people.pairs))
 
+    def over_trunk(self, name: str) -> Comparison:
+        """Whether a layer on a frozen network has a higher AUC than that network alone."""
+        trunk = self.people.values("auc", self.kept[name][0]["trunk.cosine"].astype(float))
+        return metrics.compared(self.mean(name) - trunk, len(self.people.pairs))
+
     def row(self, name: str) -> dict[str, Estimate | float]:
         """Numbers of a setting, means over its trainings: intervals over people, ``over_seeds`` an SD."""
         n, runs = len(self.people.pairs), self.kept[name]
         rows = self.plan[(self.plan["setting"] == name) & (self.plan["key"] != "")]
         return {
-            "view1_auc": metrics.estimate(self.auc[name].mean(0), n),
+            "auc": metrics.estimate(self.auc[name].mean(0), n),
             "over_seeds": self.auc[name][:, 0].std(ddof=1) if len(runs) > 1 else np.nan,
             "tar_at_far_1e-2": metrics.estimate(self._over("tar_at_far", name, 0.01).mean(0), n),
             "held_out_auc": float(np.mean([held_out_auc(run) for run in runs])),
@@ -156,6 +161,13 @@ def of(setting: Setting) -> Outcomes:
         for name, keys in finished.groupby("setting", sort=False)["key"].agg(list).items()
     }
     return Outcomes(table, kept, Bootstrap(chosen, faces.labels, setting["replicates"], setting["seed"]))
+
+
+def rank_correlation(stated: Sequence[float], values: Sequence[Array], n: int) -> Estimate:
+    """Spearman's correlation of stated values (k,) with ours (k, 1 + replicates), which rest on n pairs."""
+    from scipy.stats import spearmanr
+
+    return metrics.estimate(np.array([spearmanr(stated, ours).statistic for ours in np.transpose(values)]), n)
 
 
 def held_out_auc(run: dict[str, Array]) -> float:

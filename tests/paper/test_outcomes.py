@@ -35,7 +35,7 @@ def run(pairs, gap, seed):
 @pytest.fixture
 def found(pairs):
     kept = {
-        "good": [run(pairs, 0.5, seed) for seed in (0, 1, 2)],
+        "good": [run(pairs, gap, seed) for seed, gap in enumerate((0.3, 0.5, 0.7))],
         "poor": [run(pairs, 0.1, seed) for seed in (3, 4)],
         "alone": [run(pairs, 0.3, 5)],
     }

@@ -182,26 +182,12 @@ def compared(values: Array, n: int, sign: int = 1, confidence: float = 0.95) -> 
     return Comparison(difference, p_value, verdict)
 
 
-def rank_correlation(
-    statistic: str,
-    stated,
-    distances,
-    genuine,
-    people_left,
-    people_right,
-    at: float | None = None,
-    replicates: int = 1000,
-    seed: int = 0,
-    confidence: float = 0.95,
-) -> Estimate:
-    """Spearman's correlation of stated values (k,) with a statistic of k distances of the same pairs (k, n)."""
+def rank_correlation(stated, ours, n: int) -> Estimate:
+    """Spearman's correlation of stated values (k,) with ours and those of each draw, (k, 1 + replicates)."""
     from scipy.stats import spearmanr
 
-    found = []
-    for weights in _replicates(genuine, people_left, people_right, replicates, seed):
-        ours = np.stack([_statistic(statistic, each, genuine, weights, at) for each in distances], axis=1)
-        found += [float(spearmanr(stated, row).statistic) if np.ptp(row) else 0.0 for row in ours]
-    return estimate(np.array(found), len(genuine), confidence)
+    found = [float(spearmanr(stated, row).statistic) if np.ptp(row) else 0.0 for row in np.transpose(ours)]
+    return estimate(np.array(found), n)
 
 
 def holm(p_values: Array) -> Array:

@@ -47,8 +47,8 @@ class Bootstrap:
 
     def rank_correlation(self, statistic: str, stated, distances, at: float | None = None) -> Estimate:
         """Whether k distances (k, n) order as stated values (k,) do; see `intervals.rank_correlation`."""
-        given = stated, distances, self.pairs.genuine, *self._people
-        return intervals.rank_correlation(statistic, *given, at=at, **self._drawn)
+        ours = [self.values(statistic, each, at) for each in distances]
+        return intervals.rank_correlation(stated, ours, len(self.pairs))
 
     def band(self, distances: Array, recalls: Array) -> tuple[Array, Array, Array]:
         """Low, median and high precision at recalls; see `bands.precision_recall_band`."""

@@ -163,13 +163,6 @@ def of(setting: Setting) -> Outcomes:
     return Outcomes(table, kept, Bootstrap(chosen, faces.labels, setting["replicates"], setting["seed"]))
 
 
-def rank_correlation(stated: Sequence[float], values: Sequence[Array], n: int) -> Estimate:
-    """Spearman's correlation of stated values (k,) with ours (k, 1 + replicates), which rest on n pairs."""
-    from scipy.stats import spearmanr
-
-    return metrics.estimate(np.array([spearmanr(stated, ours).statistic for ours in np.transpose(values)]), n)
-
-
 def held_out_auc(run: dict[str, Array]) -> float:
     """AUC of the cosine on held-out pairs within a source, the mean over the sources."""
     pairs, _ = benching.held_out_pairs(str(run["pairs"]))

@@ -4,6 +4,7 @@ import numpy as np
 import paddle.nn.functional as F
 import pytest
 from paddle import nn
+from paddle.vision.models import vgg16
 
 from facelib import models
 from facelib._paddle import paddle
@@ -216,6 +217,13 @@ def test_a_frozen_trunk_is_saved_with_its_head(frozen, tmp_path):
     again = models.load_weights(tmp_path / "weights.npz")
     assert type(again) is backbones.FrozenTrunk and again.features == 128
     np.testing.assert_allclose(again(image(32)).numpy(), frozen(image(32)).numpy(), atol=2e-3)  # of half precision
+
+
+def test_vgg_16_is_a_trunk_as_in_the_tutorial():
+    trunk = nn.Sequential(vgg16(num_classes=-1, with_pool=False), nn.Flatten())
+    trunk.features, trunk.architecture = 512 * 2 * 2, {}
+    vectors = backbones.FrozenTrunk(trunk)(image(64)).numpy()
+    assert vectors.shape == (2, 128) and np.linalg.norm(vectors, axis=1) == pytest.approx([1, 1], rel=1e-5)
 
 
 def test_frozen_parameters_still_count(frozen):

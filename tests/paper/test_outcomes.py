@@ -106,7 +106,7 @@ def test_settings_that_do_not_train_are_counted(found, monkeypatch):
 
 def test_rank_correlation_of_means():
     values = np.array([[1.0, 3], [2, 2], [3, 1]])
-    found = outcomes.rank_correlation([1, 2, 3], np.repeat(values, [1, 99], axis=1), 7)
+    found = metrics.rank_correlation([1, 2, 3], np.repeat(values, [1, 99], axis=1), 7)
     assert (found.value, found.low, found.n) == (
         pytest.approx(1),
         pytest.approx(spearmanr([1, 2, 3], values[:, 1])[0]),

@@ -48,24 +48,20 @@ def beside(found: dict[str, Estimate], trainings: dict[str, np.ndarray], quantit
     return axis
 
 
-def over(panels: dict[str, dict[str, dict[float, Estimate]]], quantity: str) -> np.ndarray:
-    """A panel per axis label: of each line a quantity with its interval over the values of a setting."""
+def over(panels: dict[str, dict[float, Estimate]], quantity: str) -> np.ndarray:
+    """A panel per axis label: a quantity with its interval over the values of a setting."""
     _, axes = plt.subplots(1, len(panels), figsize=(4.4 * len(panels), 4.2), sharey=True, squeeze=False)
-    for axis, (label, lines) in zip(axes[0], panels.items(), strict=True):
-        for (name, points), (dashes, colour) in zip(lines.items(), style.looks(len(lines)), strict=True):
-            x, values = np.array(sorted(points)), [points[each] for each in sorted(points)]
-            middle = np.array([each.value for each in values])
-            bars = [middle - [each.low for each in values], [each.high for each in values] - middle]
-            axis.errorbar(x, middle, bars, fmt="o", linestyle=dashes, color=colour, label=name, **_BARS)
+    for axis, (label, points) in zip(axes[0], panels.items(), strict=True):
+        x, values = sorted(points), [points[each] for each in sorted(points)]
+        middle = np.array([each.value for each in values])
+        bars = [middle - [each.low for each in values], [each.high for each in values] - middle]
+        axis.errorbar(x, middle, bars, fmt="o-", color=COLOURS["genuine"], **_BARS)
         axis.set_xlabel(label)
-        if lines and max(max(points) for points in lines.values()) > 2:
-            axis.set_xscale("log", base=2)
-            axis.set_xticks(sorted({x for points in lines.values() for x in points}))
-            axis.xaxis.set_major_formatter("{x:g}")
-        if lines:
-            axis.legend(loc="lower right", fontsize=9)
-        else:
+        if not points:
             axis.text(0.5, 0.5, "no finished run", ha="center", transform=axis.transAxes)
+        elif x[-1] > 2:
+            axis.set_xscale("log", base=2)
+            axis.set_xticks(x, [f"{each:g}" for each in x])
     axes[0, 0].set_ylabel(quantity)
     return axes
 

@@ -6,6 +6,7 @@ import json
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 
@@ -23,10 +24,12 @@ def median_step(step, batch_size: int, steps: int) -> dict:
     return {"images_per_s": speed, "peak_mib": runtime.peak_memory() / 2**20}
 
 
-def stock(batch_size: int, size: int, classes: int, steps: int) -> dict:
+def stock(batch_size: int, size: int, classes: int, steps: int, student: dict) -> dict:
     import paddle
     from paddle.vision.models import resnet18
 
+    if student:
+        raise ValueError("Stock Paddle is timed on the paper's network alone.")
     paddle.set_device("cpu")
     network = resnet18(num_classes=classes)
     optimizer = paddle.optimizer.Adam(1e-3, parameters=network.parameters())
@@ -40,15 +43,18 @@ def stock(batch_size: int, size: int, classes: int, steps: int) -> dict:
     return median_step(step, batch_size, steps)
 
 
-def ours(batch_size: int, size: int, classes: int, steps: int, precision: str = "float32") -> dict:
+def ours(batch_size: int, size: int, classes: int, steps: int, student: dict, precision: str = "float32") -> dict:
     from facelib._paddle import paddle
     from facelib.training import recipe
 
     paddle.set_device("cpu")
     ranks = paddle.distributed.get_world_size()
-    model = recipe.build(classes, size, steps, recipe.Recipe(batch_size=batch_size, precision=precision))
+    options = student | {"batch_size": batch_size, "precision": precision}
+    model = recipe.build(classes, size, steps, recipe.Recipe(**options))
     share = batch_size // ranks
     x, y = paddle.randn([share, 3, size, size]), paddle.randint(0, classes, [share, 1])
+    if student:
+        y = paddle.randn([share, student["features"]])
     return median_step(lambda: model.train_batch([x, y]), batch_size, steps)
 
 
@@ -71,19 +77,35 @@ def ours_processes(**job) -> None:
         processes.run(step._tell, (job,), runtime.cores(), bar)
 
 
-def torch(batch_size: int, size: int, classes: int, steps: int, bf16: bool = False) -> dict:
+def torch(
+    batch_size: int, size: int, classes: int, steps: int, student: dict, bf16: bool = False, last: bool = False
+) -> dict:
     import torch
     from torch import nn
 
-    from facelib.benchmarks.peers import torch_resnet18
+    from facelib.benchmarks.peers import LAYOUTS, torch_resnet18
 
-    network = nn.Sequential(torch_resnet18(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(512, classes))
-    optimizer = torch.optim.Adam(network.parameters(), 1e-3)
+    form = getattr(torch, LAYOUTS[last])
     x, y = torch.randn(batch_size, 3, size, size), torch.randint(0, classes, (batch_size,))
+    trunk, criterion = torch_resnet18(student.get("width", 64), bool(student)), nn.functional.cross_entropy
+    ends = [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(512, classes)]
+    if student:
+        ends = [nn.Flatten(), nn.Dropout(student["dropout"]), nn.LazyLinear(student["features"])]
+        y = torch.randn(batch_size, student["features"])
+
+        def criterion(found, wanted):
+            return 10 * (1 - nn.functional.cosine_similarity(found, wanted)).mean()
+
+    network, x = nn.Sequential(trunk, *ends), x.to(memory_format=form)
+    network(x)  # a lazy layer gets its shape
+    network = network.to(memory_format=form)
+    optimizer = torch.optim.Adam(network.parameters(), 1e-3)
+    if student:
+        optimizer = torch.optim.SGD(network.parameters(), 0.1, momentum=0.9, weight_decay=student["weight_decay"])
 
     def step():
         with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-            loss = nn.functional.cross_entropy(network(x), y)
+            loss = criterion(network(x), y)
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()
@@ -91,16 +113,13 @@ def torch(batch_size: int, size: int, classes: int, steps: int, bf16: bool = Fal
     return median_step(step, batch_size, steps)
 
 
-def torch_bf16(**job) -> dict:
-    return torch(**job, bf16=True)
-
-
 if __name__ == "__main__":
     # Python puts this file's folder first, where `runtime` or `datasets` would hide other packages.
     sys.path[0] = str(Path(__file__).resolve().parent.parent.parent)
     measures: dict[str, Callable] = {"stock": stock, "stock_threads": stock, "ours": ours}
     measures |= {"ours_processes": ours_processes, "ours_bf16": ours_bf16}
-    measures |= {"torch_fp32": torch, "torch_bf16": torch_bf16}
+    measures |= {"torch_fp32": torch, "torch_bf16": partial(torch, bf16=True)}
+    measures |= {f"{name}_last": partial(measures[name], last=True) for name in ("torch_fp32", "torch_bf16")}
     measured = measures[sys.argv[1]](**json.loads(sys.argv[2]))
     if measured is not None:
         print(json.dumps(measured))

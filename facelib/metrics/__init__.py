@@ -20,7 +20,7 @@ __getattr__, __dir__, __all__ = hand_out(
         "identification": "Probes",
         "clustering": "clusters agreement_of likeness",
         "resampling": "Bootstrap thirds",
-        "protocol": "view2 View2 scores fold_distances own_fold centred auc_by_source "
+        "protocol": "view2 View2 scores fold_distances own_fold margins centred auc_by_source "
         "METRICS FARS POOLED VALIDATION_PAIRS",
     },
 )

@@ -113,6 +113,13 @@ def own_fold(by_fold: np.ndarray, chosen: Pairs) -> np.ndarray:
     return by_fold[np.unique(_folds(chosen), return_inverse=True)[1], np.arange(len(chosen))]
 
 
+def margins(distances: np.ndarray, chosen: Pairs) -> np.ndarray:
+    """How far each pair (m,) lies beyond the threshold that is best on the other folds; at most 0 is accepted."""
+    fold = _folds(chosen)
+    thresholds = curves.ten_fold(distances, chosen.genuine, fold).thresholds
+    return distances - thresholds[np.unique(fold, return_inverse=True)[1]]
+
+
 def _folds(chosen: Pairs) -> np.ndarray:
     return np.arange(len(chosen)) % 10 if chosen.fold is None else chosen.fold
 

@@ -23,6 +23,7 @@ __getattr__, __dir__, __all__ = hand_out(
         "robust_plots": "",
         "standins": "",
         "deploying": "",
+        "teaching": "",
         "identifying": "album Album",
         "identification_plots": "",
         "reproduce": "run plan notebooks parse_setting NotebookError",

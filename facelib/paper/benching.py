@@ -13,7 +13,7 @@ import pandas as pd
 from filelock import FileLock, Timeout
 
 from facelib import inference, metrics, runtime
-from facelib.data import catalog, pairs, splits
+from facelib.data import archives, catalog, pairs, splits
 from facelib.data.packed import PackedFaces
 from facelib.data.pairs import Pairs
 from facelib.files import write_atomically
@@ -31,6 +31,11 @@ def plan(setting: Setting) -> pd.DataFrame:
     rows = pd.read_csv(runtime.ROOT / "data" / "bench.csv", keep_default_na=False)[: setting["bench_runs"]]
     done = pd.DataFrame([_found(setting, row) for row in rows.to_dict("records")], rows.index)
     return pd.concat([rows, done], axis=1)
+
+
+def state(table: pd.DataFrame) -> str:
+    """Changes when another run of a plan is finished."""
+    return archives.digest(sorted(table["key"]))
 
 
 def train_missing(setting: Setting, most: int | None = None) -> None:

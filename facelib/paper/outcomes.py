@@ -154,6 +154,7 @@ class Outcomes:
 def of(setting: Setting) -> Outcomes:
     """The outcomes of a profile's finished runs."""
     table = benching.plan(setting)
+    setting.used["bench"] = {"finished": benching.state(table)}
     finished = table[(table["key"] != "") & ~table["failed"]]
     faces, chosen = deciding.development(setting)
     kept = {

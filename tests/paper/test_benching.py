@@ -61,6 +61,7 @@ def test_runs_are_trained_in_order_and_once(tiny):
     benching.train_missing(setting, 2)
     assert asked == [("softmax", 0), ("cosface", 0)]
     found = benching.plan(setting)
+    assert benching.state(found) != benching.state(found.assign(key=""))
     assert list(found["key"]) == ["softmax0", "cosface0", ""] and list(found["minutes"][:2]) == [1, 1]
     benching.train_missing(setting)
     benching.train_missing(setting)

@@ -53,6 +53,8 @@ def train_missing(setting: Setting, most: int | None = None) -> None:
                     trained += 1
         except Timeout:
             continue
+        except ValueError as error:  # such as features that are not finite: the other runs go on
+            print(f"{_name(row)}, seed {row['seed']}, has no scores: {error}", flush=True)
 
 
 def scores(key: str) -> dict[str, np.ndarray]:

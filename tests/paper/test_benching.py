@@ -68,6 +68,20 @@ def test_runs_are_trained_in_order_and_once(tiny):
     assert asked == [("softmax", 0), ("cosface", 0), ("arcface", 0)]
 
 
+def test_a_run_that_cannot_be_scored_does_not_stop_the_others(tiny, monkeypatch, capsys):
+    setting, asked = tiny
+    train = benching._train
+
+    def broken(setting, row):
+        if row["setting"] == "softmax":
+            raise ValueError("row 0 is not finite")
+        train(setting, row)
+
+    monkeypatch.setattr(benching, "_train", broken)
+    benching.train_missing(setting, 1)
+    assert asked == [("cosface", 0)] and "softmax, seed 0, has no scores: row 0 is not" in capsys.readouterr().out
+
+
 def test_what_another_process_trains_is_left_to_it(tiny):
     setting, asked = tiny
     lock = Path(runtime.cache_dir(), "bench", "bench-losses-softmax-0.lock")

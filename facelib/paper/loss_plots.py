@@ -31,19 +31,18 @@ def beside(found: dict[str, Estimate], trainings: dict[str, np.ndarray], quantit
     """A line per setting: mean with its interval over people, its trainings as rings; dotted where the reference is."""
     _, axis = plt.subplots(figsize=(7.2, 1.2 + 0.34 * len(found)))
     order = sorted(found, key=lambda name: found[name].value)
+    ring = {"color": COLOURS["impostor"], "fillstyle": "none", "markersize": 9, "zorder": 4}
     for height, name in enumerate(order):
         each = found[name]
         bars = [[each.value - each.low], [each.high - each.value]]
         axis.errorbar(each.value, height, xerr=bars, fmt="o", color=COLOURS["genuine"], **_BARS)
-        axis.plot(
-            trainings[name], np.full(len(trainings[name]), height), "o", color=COLOURS["impostor"], fillstyle="none"
-        )
+        axis.plot(trainings[name], np.full(len(trainings[name]), height), "o", **ring)
     if reference in found:
         axis.axvline(found[reference].value, color="black", linestyle=":", linewidth=1.2)
     axis.set_yticks(range(len(order)), order)
     axis.set(xlabel=quantity, ylim=(-0.7, len(order) - 0.3))
     axis.plot([], [], "o", color=COLOURS["genuine"], label="mean, 95 % over people")
-    axis.plot([], [], "o", color=COLOURS["impostor"], fillstyle="none", label="one training")
+    axis.plot([], [], "o", label="one training", **ring)
     axis.figure.legend(loc="outside upper center", ncols=2, fontsize=9)
     return axis
 

@@ -131,7 +131,7 @@ class Outcomes:
             found.append(np.interp(auc, curve, np.arange(len(curve))) if curve[-1] >= auc else len(curve))
         return best, float(np.mean(found))
 
-    def test_accuracy(self, name: str, fold: Array, genuine: Array) -> Estimate:
+    def judged_accuracy(self, name: str, fold: Array, genuine: Array) -> Estimate:
         """Accuracy on the test pairs by ten folds, the mean over trainings, with Student's interval over the folds."""
         runs = self.kept[name]
         folds = [metrics.ten_fold(run["test.cosine"].astype(float), genuine, fold).accuracies for run in runs]

@@ -28,15 +28,18 @@ def faces(
     progress: bool = True,
     crop: images.Crop | None = None,
     moved: int | None = None,
+    box: bool = False,
 ) -> dict[str, np.ndarray]:
     """Faces (size, size, 3) uint8 of some photos of a folder or archive, by path; without those where none is found.
 
     Source and paths are as `archives.members` takes and lists them, ``which`` as in `detection.choose`; ``crop`` is a
-    fixed square instead of the detector, ``moved`` the seed by which each photo is first moved (`framing.shaken`).
+    fixed square instead of the detector, ``moved`` the seed by which each photo is first moved (`framing.shaken`). With
+    ``box`` the detector's box alone frames the face (`framing.crop_box`), without its landmarks.
     """
     wanted = sorted(paths)
     state = [archives.fingerprint(source), wanted, size, which, detection.DETECTOR_SHA256, ALIGNED_VERSION]
     state += [[crop, moved]] if crop or moved is not None else []
+    state += [[*framing.BOX]] if box else []
     kept = runtime.cache_dir() / "aligned" / f"{archives.digest(state)}.npz"
     if not kept.exists():
 
@@ -47,6 +50,8 @@ def faces(
             try:
                 if crop:
                     return images.resized(Image.fromarray(photo), size, crop)
+                if box:
+                    return framing.crop_box(photo, detection.choose(photo, detection.find(photo), which).box, size)
                 return detection.align(photo, size, which)
             except detection.FaceError:
                 return None

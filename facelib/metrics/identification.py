@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy import ndarray as Array
 
-from facelib.metrics.intervals import Estimate
+from facelib.metrics.intervals import Estimate, estimate
 
 RANKS, FARS = (1, 5), (1e-1, 1e-2)
 
@@ -50,7 +50,7 @@ class Probes:
             found |= {f"dir_at_far_1e-{-np.log10(far):.0f}": _detected(self, weights, strangers, far) for far in FARS}
             values.append(found)
         counts = {name: len(self.rank) + len(self.strangers) * name.startswith("dir") for name in values[0]}
-        return {name: Estimate.of([each[name] for each in values], n) for name, n in counts.items()}
+        return {name: estimate([each[name] for each in values], n) for name, n in counts.items()}
 
 
 def search(distances: Array, probes: Array, gallery: Array) -> Probes:

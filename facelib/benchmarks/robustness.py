@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -11,11 +10,11 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from facelib import inference, metrics, runtime
+from facelib import inference, metrics
+from facelib.benchmarks.peers import kept_distances
 from facelib.data import archives, catalog, corruptions, images
 from facelib.data.packed import PackedFaces
 from facelib.data.pairs import Pairs
-from facelib.files import write_atomically
 from facelib.inference import attack, updates
 from facelib.inference.updates import Batch
 from facelib.metrics import Bootstrap, Estimate, curves
@@ -42,7 +41,7 @@ class Bench:
         """The first pairs of each kind and their photos."""
         kinds = self.pairs.genuine, ~self.pairs.genuine
         chosen = np.sort(np.concatenate([np.flatnonzero(kind)[:count] for kind in kinds]))
-        rows, pairs = _compact(self.pairs.select(chosen))
+        rows, pairs = self.pairs.select(chosen).compact()
         return Bench(self.photos[rows], self.labels[rows], pairs, self.numbers[chosen])
 
     def features(self, networks: dict[str, Embed], kind: str | None = None, severity=None) -> dict[str, np.ndarray]:
@@ -69,7 +68,7 @@ class Bench:
 def bench(faces: PackedFaces, chosen: Pairs, name: str) -> Bench:
     """Pairs of a packed set of this name with their photos, cut as they were packed but with `SIDE` pixels."""
     fold = np.arange(len(chosen)) % 10 if chosen.fold is None else chosen.fold
-    rows, pairs = _compact(Pairs(chosen.left, chosen.right, chosen.genuine, fold))
+    rows, pairs = Pairs(chosen.left, chosen.right, chosen.genuine, fold).compact()
     faces = faces.select(rows)
     listing = archives.members(catalog.source(name))
     inside = {listing.root + path: row for row, path in enumerate(faces.paths)}
@@ -79,12 +78,6 @@ def bench(faces: PackedFaces, chosen: Pairs, name: str) -> Bench:
             raise images.Unreadable(f"'{path}' {content}: it was packed, restore it.")
         photos[inside[path]] = images.decode(content, SIDE, faces.manifest["crop"]).pixels
     return Bench(photos, faces.labels, pairs, np.arange(len(pairs)))
-
-
-def _compact(chosen: Pairs) -> tuple[np.ndarray, Pairs]:
-    rows, places = np.unique([chosen.left, chosen.right], return_inverse=True)
-    left, right = places.reshape(2, -1)
-    return rows, Pairs(left, right, chosen.genuine, chosen.fold)
 
 
 def embedders(weights: dict[str, Path], size: int) -> dict[str, Embed]:
@@ -119,22 +112,17 @@ def peer(judged: Bench, count: int, kinds: Iterable[str], key: str, rendered: bo
     named = {f"{kind}.{each}": (kind, each) for kind in kinds for each in corruptions.SEVERITIES[kind]}
     columns = [column.tolist() for column in (judged.pairs.left, judged.pairs.right)]
     parts = columns, count, sorted(named), corruptions.CORRUPTIONS_VERSION, distillation.TEACHER_SHA256
-    file = f"data/scores/sface-{archives.digest([key, *parts])}.npz"
-    for path in (runtime.output_dir() / file, runtime.ROOT / file):
-        if path.exists():
-            with np.load(path) as kept:
-                return {name: kept[name].astype(float) for name in ("clean", *named)}
-    if rendered:
-        raise FileNotFoundError("SFace was made for real faces; these are rendered.")
-    views = {PEER: lambda photos: distillation.teacher_sees(photos, len(photos))}
-    found = {"clean": judged.distances(judged.features(views))[PEER].astype(np.float16)}
-    part = judged.first(count)
-    for name, (kind, severity) in tqdm(named.items(), desc=PEER, file=sys.stdout):
-        found[name] = part.distances(part.features(views, kind, severity))[PEER].astype(np.float16)
-    content = io.BytesIO()
-    np.savez(content, **found)
-    write_atomically(runtime.output_dir() / file, content.getvalue())
-    return {name: each.astype(float) for name, each in found.items()}
+
+    def seen() -> dict[str, np.ndarray]:
+        if rendered:
+            raise FileNotFoundError("SFace was made for real faces; these are rendered.")
+        views = {PEER: lambda photos: distillation.teacher_sees(photos, len(photos))}
+        found, part = {"clean": judged.distances(judged.features(views))[PEER]}, judged.first(count)
+        for name, (kind, severity) in tqdm(named.items(), desc=PEER, file=sys.stdout):
+            found[name] = part.distances(part.features(views, kind, severity))[PEER]
+        return found
+
+    return kept_distances(f"sface-{archives.digest([key, *parts])}", seen)
 
 
 def attacks(

@@ -31,6 +31,7 @@ def faces(
     progress: bool = True,
     crop: images.Crop | None = None,
     moved: int | None = None,
+    box: bool = False,
 ) -> dict[str, np.ndarray]:
     """Faces (size, size, 3) uint8 of some photos of a folder or archive, by path; without those where none is found.
 
@@ -44,10 +45,13 @@ def faces(
         A fixed square instead of the detector.
     moved
         Move each photo first as `framing.shaken` does, by this seed.
+    box
+        By the detector's box alone (`framing.crop_box`), without its landmarks.
     """
     wanted = sorted(paths)
     state = [archives.fingerprint(source), wanted, size, which, detection.DETECTOR_SHA256, ALIGNED_VERSION]
     state += [[crop, moved]] if crop or moved is not None else []
+    state += [[*framing.BOX]] if box else []
     kept = runtime.cache_dir() / "aligned" / f"{archives.digest(state)}.npz"
     if not kept.exists():
 
@@ -58,6 +62,8 @@ def faces(
             try:
                 if crop:
                     return images.resized(Image.fromarray(photo), size, crop)
+                if box:
+                    return framing.crop_box(photo, detection.choose(photo, detection.find(photo), which).box, size)
                 return detection.align(photo, size, which)
             except detection.FaceError:
                 return None

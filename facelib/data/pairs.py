@@ -51,6 +51,11 @@ class Pairs:
         fold = None if self.fold is None else self.fold[chosen]
         return Pairs(self.left[chosen], self.right[chosen], self.genuine[chosen], fold)
 
+    def compact(self) -> tuple[Array, Pairs]:
+        """The rows that the pairs name, ascending, and the pairs as rows of those."""
+        rows, places = np.unique([self.left, self.right], return_inverse=True)
+        return rows, Pairs(*places.reshape(2, -1), self.genuine, self.fold)
+
 
 def _blocks(keys: Array) -> tuple[Array, Array, Array]:
     """Rows (n,) sorted by key; where each distinct key starts among them; its number of rows."""

@@ -12,10 +12,11 @@ __getattr__, __dir__, __all__ = hand_out(
         "curves": "roc precision_recall auc average_precision equal_error_rate confusion Confusion "
         "best_threshold tar_at_far TarAtFar ten_fold TenFold RATES",
         "intervals": "Estimate Comparison wilson_interval student_interval mean_over_people bootstrap paired_bootstrap "
-        "identity_weights",
+        "identity_weights estimate compared rank_correlation holm",
         "bands": "precision_recall_band roc_band enclosure accuracy_curves",
-        "calibration": "far_thresholds FarThreshold fit_logistic Logistic",
+        "calibration": "far_thresholds FarThreshold fit_logistic Logistic fit_isotonic Isotonic",
         "judging": "reliability Reliability brier cllr min_cllr judge shares",
+        "collection": "every_pair EveryPair fisher_ratio",
         "draws": "small_draws best_f1 second_peak",
         "identification": "Probes",
         "clustering": "clusters agreement_of likeness",

@@ -58,7 +58,7 @@ def enclosure(
     for (r, p, _), (s, q, _) in zip(_rates(distances_a, *given), _rates(distances_b, *given), strict=True):
         if r[-1] == 1:
             shares.append((p[np.searchsorted(r, recall_grid)] >= q[np.searchsorted(s, recall_grid)]).mean())
-    return intervals._estimate(np.array(shares), 0.95, len(genuine))
+    return intervals.estimate(np.array(shares), len(genuine))
 
 
 def accuracy_curves(

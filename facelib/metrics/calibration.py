@@ -88,18 +88,11 @@ def _interval(values: list[float]) -> tuple[float, float]:
     return float(low), float(high)
 
 
-@dataclass(frozen=True)
-class Logistic:
-    """Probability that a pair at some distance shows one person: a line for the log of the likelihood ratio.
+class Calibration:
+    """A distance as evidence: its `log_ratio`, the natural logarithm of how many times likelier it is for one person.
 
-    Ratios beyond `most`, and below its inverse, are cut: so many pairs as there were of the rarer kind show no more.
+    Ratios are cut where they would pass the number of pairs of the rarer kind that fitted them: so many show no more.
     """
-
-    slope: float
-    intercept: float
-    most: float
-    genuine: int  # pairs that it was fitted on
-    impostor: int
 
     def probability(self, distance, prior: float = 0.5):
         """For a distance, or an array of them, where a share `prior` of all pairs shows one person."""
@@ -109,9 +102,48 @@ class Logistic:
         return odds / (1 + odds)
 
     def log_ratio(self, distance):
-        """Natural logarithm of how many times likelier the distance is for one person than for two."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Logistic(Calibration):
+    """A line for the logarithm of the ratio, cut at `most` and at its inverse."""
+
+    slope: float
+    intercept: float
+    most: float
+    genuine: int  # pairs that it was fitted on
+    impostor: int
+
+    def log_ratio(self, distance):
         line = self.slope * np.asarray(distance, dtype=np.float64) + self.intercept
         return np.clip(line, -np.log(self.most), np.log(self.most))
+
+
+@dataclass(frozen=True, eq=False)
+class Isotonic(Calibration):
+    """Ratios that fall with the distance: straight lines between the logarithms `ratios` (k,) at `distances` (k,)."""
+
+    distances: Array
+    ratios: Array
+
+    def log_ratio(self, distance):
+        return np.interp(distance, self.distances, self.ratios)
+
+
+def fit_isotonic(distances: Array, genuine: Array) -> Isotonic:
+    """Pool adjacent violators with both kinds of pairs weighted alike (Zadrozny and Elkan 2002), cut as `Logistic`."""
+    from sklearn.isotonic import IsotonicRegression
+
+    genuine = np.asarray(genuine, dtype=bool)
+    count = np.array([(~genuine).sum(), genuine.sum()])
+    if not count.all():
+        raise ValueError(f"A calibration needs pairs of both kinds: got {count[1]} genuine, {count[0]} impostor.")
+    least = 1 / (1 + count.min())
+    model = IsotonicRegression(y_min=least, y_max=1 - least, increasing=False)
+    model.fit(distances, genuine.astype(float), 1 / count[genuine.astype(int)])
+    shares = model.y_thresholds_
+    return Isotonic(model.X_thresholds_, np.log(shares / (1 - shares)))
 
 
 def fit_logistic(distances: Array, genuine: Array) -> Logistic:

@@ -100,7 +100,8 @@ def _replicates(genuine, people_left, people_right, replicates: int, seed: int) 
     yield from _resampled(people_left, people_right, replicates, seed)
 
 
-def _estimate(values: Array, confidence: float, n: int) -> Estimate:
+def estimate(values: Array, n: int, confidence: float = 0.95) -> Estimate:
+    """The first of some values (1 + replicates,), with the percentile interval of the others; n is what it rests on."""
     low, high = np.nanquantile(values[1:], [(1 - confidence) / 2, (1 + confidence) / 2])
     return Estimate(float(values[0]), float(low), float(high), n)
 
@@ -121,9 +122,14 @@ def bootstrap(
     `at` is the threshold for the `metrics.RATES`, the FAR for "tar_at_far", None for the others. Replicates
     that leave the statistic undefined are left out. See `identity_weights`.
     """
+    given = distances, genuine, people_left, people_right, at, replicates, seed
+    return estimate(resampled(statistic, *given), len(genuine), confidence)
+
+
+def resampled(statistic: str, distances, genuine, people_left, people_right, at, replicates: int, seed: int) -> Array:
+    """The statistic of `bootstrap`, then that of each draw of people: (1 + replicates,)."""
     chunks = _replicates(genuine, people_left, people_right, replicates, seed)
-    values = np.concatenate([_statistic(statistic, distances, genuine, w, at) for w in chunks])
-    return _estimate(values, confidence, len(genuine))
+    return np.concatenate([_statistic(statistic, distances, genuine, w, at) for w in chunks])
 
 
 @dataclass(frozen=True)
@@ -161,33 +167,33 @@ def paired_bootstrap(
             for weights in _replicates(genuine, people_left, people_right, replicates, seed)
         ]
     )
-    difference = _estimate(values, confidence, len(genuine))
+    sign = -1 if statistic in ("far", "frr", "equal_error_rate") else 1
+    return compared(values, len(genuine), sign, confidence)
+
+
+def compared(values: Array, n: int, sign: int = 1, confidence: float = 0.95) -> Comparison:
+    """A difference and its draws (1 + replicates,) as a `Comparison`; with the sign -1 a lower one is better."""
+    difference = estimate(values, n, confidence)
     drawn = values[1:][np.isfinite(values[1:])]
     tail = min((drawn <= 0).sum(), (drawn >= 0).sum())
     p_value = min(1.0, 2 * float(1 + tail) / (1 + len(drawn)))
-    sign = -1 if statistic in ("far", "frr", "equal_error_rate") else 1
     worst, best = sorted((sign * difference.low, sign * difference.high))
     verdict = "holds" if worst > 0 else "fails" if best < 0 else "undecided"
     return Comparison(difference, p_value, verdict)
 
 
-def rank_correlation(
-    statistic: str,
-    stated,
-    distances,
-    genuine,
-    people_left,
-    people_right,
-    at: float | None = None,
-    replicates: int = 1000,
-    seed: int = 0,
-    confidence: float = 0.95,
-) -> Estimate:
-    """Spearman's correlation of stated values (k,) with a statistic of k distances of the same pairs (k, n)."""
+def rank_correlation(stated, ours, n: int) -> Estimate:
+    """Spearman's correlation of stated values (k,) with ours and those of each draw, (k, 1 + replicates)."""
     from scipy.stats import spearmanr
 
-    found = []
-    for weights in _replicates(genuine, people_left, people_right, replicates, seed):
-        ours = np.stack([_statistic(statistic, each, genuine, weights, at) for each in distances], axis=1)
-        found += [float(spearmanr(stated, row).statistic) if np.ptp(row) else 0.0 for row in ours]
-    return _estimate(np.array(found), confidence, len(genuine))
+    found = [float(spearmanr(stated, row).statistic) if np.ptp(row) else 0.0 for row in np.transpose(ours)]
+    return estimate(np.array(found), n)
+
+
+def holm(p_values: Array) -> Array:
+    """P-values (k,) of one family, adjusted so that its chance of any false alarm holds (Holm 1979)."""
+    order = np.argsort(p_values)
+    steps = np.asarray(p_values)[order] * np.arange(len(order), 0, -1)
+    adjusted = np.empty(len(order))
+    adjusted[order] = np.minimum(np.maximum.accumulate(steps), 1)
+    return adjusted

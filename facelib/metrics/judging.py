@@ -11,7 +11,7 @@ import numpy as np
 from numpy import ndarray as Array
 
 from facelib.data.pairs import Pairs
-from facelib.metrics.calibration import Logistic
+from facelib.metrics.calibration import Calibration
 from facelib.metrics.intervals import Estimate, identity_weights
 
 BINS = 10
@@ -78,7 +78,7 @@ def min_cllr(distances: Array, genuine: Array, weights: Array | None = None) -> 
 
 
 def judge(
-    calibration: Logistic, distances: Array, pairs: Pairs, labels: Array, replicates: int = 1000, seed: int = 0
+    calibration: Calibration, distances: Array, pairs: Pairs, labels: Array, replicates: int = 1000, seed: int = 0
 ) -> dict[str, Estimate]:
     """``ece``, ``brier``, ``cllr`` and ``min_cllr`` of a calibration on a list of pairs, with intervals over people.
 

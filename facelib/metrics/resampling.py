@@ -36,14 +36,19 @@ class Bootstrap:
         """One of `intervals.STATISTICS` with its 95 % interval; see `intervals.bootstrap`."""
         return intervals.bootstrap(statistic, distances, self.pairs.genuine, *self._people, at=at, **self._drawn)
 
+    def values(self, statistic: str, distances: Array, at: float | None = None) -> Array:
+        """The same, and of each draw of people: (1 + replicates,)."""
+        given = distances, self.pairs.genuine, *self._people
+        return intervals.resampled(statistic, *given, at=at, **self._drawn)
+
     def paired(self, statistic: str, a: Array, b: Array, at=None) -> Comparison:
         """Whether distances a are better than b on the same pairs and draws; see `intervals.paired_bootstrap`."""
         return intervals.paired_bootstrap(statistic, a, b, self.pairs.genuine, *self._people, at=at, **self._drawn)
 
     def rank_correlation(self, statistic: str, stated, distances, at: float | None = None) -> Estimate:
         """Whether k distances (k, n) order as stated values (k,) do; see `intervals.rank_correlation`."""
-        given = stated, distances, self.pairs.genuine, *self._people
-        return intervals.rank_correlation(statistic, *given, at=at, **self._drawn)
+        ours = [self.values(statistic, each, at) for each in distances]
+        return intervals.rank_correlation(stated, ours, len(self.pairs))
 
     def band(self, distances: Array, recalls: Array) -> tuple[Array, Array, Array]:
         """Low, median and high precision at recalls; see `bands.precision_recall_band`."""

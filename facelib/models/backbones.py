@@ -196,7 +196,7 @@ class FrozenTrunk(nn.Layer):
 
     def __init__(self, embedding: nn.Layer, features: int = 128):
         super().__init__()
-        self.features = features
+        self.features, self.architecture = features, embedding.architecture | {"head": features}
         self.trunk, self.head = embedding, nn.Linear(embedding.features, features, bias_attr=False)
         for parameter in self.trunk.parameters():
             parameter.stop_gradient = True

@@ -163,7 +163,9 @@ def load_weights(path: str | os.PathLike) -> Embedding:
     try:
         with np.load(path, allow_pickle=False) as archive:
             arrays = dict(archive)
-        network = Embedding(**json.loads(str(arrays.pop("architecture", "{}"))))
+        built = json.loads(str(arrays.pop("architecture", "{}")))
+        head = built.pop("head", None)
+        network = Embedding(**built) if head is None else backbones.FrozenTrunk(Embedding(**built), head)
     except (zipfile.BadZipFile, zlib.error, EOFError, AttributeError, TypeError, ValueError) as error:
         raise ValueError(f"'{path}' is damaged, or holds no weights ({error}): restore it, or train anew.") from error
     expected = {name.removeprefix("backbone."): name for name in network.state_dict()}

@@ -97,5 +97,11 @@ AUGMENTATIONS = {
     "strong": Augmentation(0.5, 15, 0.15, 0.08, 0.3, 0.3, grey=0.2, occlusion=(0.02, 0.2)),
     # The ranges of the training guide (claim G01), with a flip.
     "guide": Augmentation(0.5, rotation=15, scale=0.2, brightness=0.2, contrast=0.15, occlusion=(0.05, 0.2)),
+    # The same one by one.
+    "flip-rotation": Augmentation(0.5, rotation=15),
+    "flip-scale": Augmentation(0.5, scale=0.2),
+    "flip-brightness": Augmentation(0.5, brightness=0.2),
+    "flip-contrast": Augmentation(0.5, contrast=0.15),
+    "flip-occlusion": Augmentation(0.5, occlusion=(0.05, 0.2)),
     "distillation": Augmentation(0.5, 16, 0.16, 0.05, 0.2, 0.2, grey=0.15, blur=0.1, low_resolution=0.1),
 }

@@ -66,6 +66,7 @@ class Checkpoints(Callback):
         # Model.fit counts from zero after a resume too; the history knows the true epoch. Seeding
         # by epoch makes the random state after a resume the one of an unbroken run.
         epoch = self.sampler.epoch = self.dataset.epoch = len(self.rows)
+        self.model.network.head.progress = epoch / self.recipe.epochs
         runtime.seed_everything(self.recipe.seed * 100_003 + epoch + 7919 * distributed.get_rank())
         self.losses, self.sizes, self.started = [], [], time.perf_counter()
 

@@ -24,7 +24,7 @@ from facelib.training.augmentation import AUGMENTATIONS, Augmentation
 from facelib.training.checkpoints import Checkpoints, recognised_share
 from facelib.training.distillation import Targets
 from facelib.training.recipe import Recipe, build
-from facelib.training.runs import Run, _append_run, _run_folder, _sha256, find_run, run_key
+from facelib.training.runs import Run, _run_folder, _sha256, append_run, find_run, run_key
 from facelib.training.samplers import EpochSampler
 
 
@@ -173,7 +173,7 @@ def _finish(name, key, folder: Path, embedding, faces: PackedFaces, recipe, rows
         **{k.replace(" ", "_"): v for k, v in runtime.hardware().items() if k != "memory"},
     }
     write_atomically(folder / "history.csv", history.to_csv(index=False))
-    _append_run(row)
+    append_run(row)
     write_atomically(folder / "row.json", json.dumps(row, indent=1))
     for checkpoint in folder.glob("epoch_[0-9]*"):
         shutil.rmtree(checkpoint, ignore_errors=True)

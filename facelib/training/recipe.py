@@ -37,6 +37,8 @@ class Recipe:
         batch norm sees each part alone.
     backbone, width, neck, dropout, features
         See `models.Embedding`.
+    trunk
+        Name of shipped weights in the network's place, on which a layer of ``features`` learns (`models.FrozenTrunk`).
     loss, loss_options
         A name of `losses.LOSSES` and arguments for it; ``"distillation"`` learns from a teacher's features and not
         from labels (see `training.train`).
@@ -71,6 +73,7 @@ class Recipe:
     neck: str = "pool"
     dropout: float = 0.0
     features: int = models.FEATURES
+    trunk: str = ""
     loss: str = "softmax"
     loss_options: dict = field(default_factory=dict)
     augmentation: str = "none"
@@ -142,7 +145,12 @@ def build(num_classes: int, size: int, steps_per_epoch: int, recipe: Recipe) -> 
     With the defaults this is the paper's model: ResNet-18, cross-entropy (equation 4.1), Adam, accuracy.
     """
     runtime.seed_everything(recipe.seed)
-    embedding = models.Embedding(recipe.backbone, recipe.width, recipe.neck, recipe.dropout, size, recipe.features)
+    if recipe.trunk:
+        trunk = models.load_weights(runtime.ROOT / "data" / "weights" / f"{recipe.trunk}.npz")
+        embedding = models.FrozenTrunk(trunk, recipe.features)
+    else:
+        shape = recipe.backbone, recipe.width, recipe.neck, recipe.dropout, size, recipe.features
+        embedding = models.Embedding(*shape)
     without = recipe.loss in losses.WITHOUT_CLASSES
     sizes = {} if without else {"features": embedding.features, "classes": num_classes}
     head = losses.LOSSES[recipe.loss](**sizes, **recipe.loss_options)

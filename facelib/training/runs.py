@@ -115,7 +115,8 @@ def read_runs() -> list[dict]:
     return list(rows.values())
 
 
-def _append_run(row: dict) -> None:
+def append_run(row: dict) -> None:
+    """Add a row to ``data/runs.csv`` of the output folder, unless its key is there."""
     path = runtime.output_dir() / "data" / "runs.csv"
     with locked(path):
         known = pd.read_csv(path, dtype=str).to_dict("records") if path.exists() else []

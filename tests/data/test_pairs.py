@@ -388,3 +388,11 @@ def test_pictures_without_detail_are_not_confirmed():
     blank = np.full((3, 64, 64, 3), 128, dtype=np.uint8)
     found, candidates = leaks.near_duplicates(blank)
     assert candidates == 3 and len(found) == 0
+
+
+def test_compact_pairs_are_the_same_pairs_of_the_rows_they_name():
+    whole = Pairs([7, 2, 9], [2, 4, 7], [True, False, False], [0, 1, 1])
+    rows, found = whole.compact()
+    assert rows.tolist() == [2, 4, 7, 9]
+    assert rows[found.left].tolist() == [7, 2, 9] and rows[found.right].tolist() == [2, 4, 7]
+    assert found.genuine.tolist() == [True, False, False] and found.fold.tolist() == [0, 1, 1]

@@ -11,6 +11,7 @@ from facelib.metrics import (
     accuracy_curves,
     best_threshold,
     bootstrap,
+    holm,
     identity_weights,
     mean_over_people,
     paired_bootstrap,
@@ -130,3 +131,9 @@ def test_a_mean_over_people_draws_people_and_not_photos():
     found = mean_over_people(values, people)
     assert found.value == 0.3 and found.n == 500
     assert found.high - found.low == pytest.approx(2 * 1.96 * np.sqrt(0.3 * 0.7 / 100), rel=0.1)
+
+
+def test_holm_by_hand():
+    # Sorted .01 .02 .03 .2 times 4 3 2 1, never falling.
+    assert holm([0.02, 0.2, 0.01, 0.03]) == pytest.approx([0.06, 0.2, 0.04, 0.06])
+    assert holm([0.9, 0.8]) == pytest.approx([1, 1])

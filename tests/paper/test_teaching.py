@@ -60,11 +60,11 @@ def test_distances_are_made_once_and_committed_ones_are_taken(folders):
         return {"judging": DISTANCES[0]}
 
     for _ in range(2):
-        np.testing.assert_allclose(teaching.kept("run", make)["judging"], DISTANCES[0], atol=1e-3)
+        np.testing.assert_allclose(teaching.kept_distances("run", make)["judging"], DISTANCES[0], atol=1e-3)
     assert made == [1]
     (folders / "root" / "data").mkdir(parents=True)
     (folders / "out" / "data" / "scores").rename(folders / "root" / "data" / "scores")
-    assert len(teaching.kept("run", make)["judging"]) == 4 and made == [1]
+    assert len(teaching.kept_distances("run", make)["judging"]) == 4 and made == [1]
 
 
 def test_a_run_without_weights_or_distances_is_named(folders, monkeypatch):

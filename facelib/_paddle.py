@@ -1,10 +1,4 @@
-"""The one import of Paddle, which is quiet: ``from facelib._paddle import paddle``.
-
-Paddle prints advice about OMP_NUM_THREADS to stderr when it is imported with more than one thread; anything else it has
-to say is passed on.
-"""
-
-from __future__ import annotations
+"""The one import of Paddle, without its advice about OMP_NUM_THREADS: ``from facelib._paddle import paddle``."""
 
 import contextlib
 import importlib
@@ -16,6 +10,7 @@ _said = io.StringIO()
 try:
     with contextlib.redirect_stderr(_said):
         paddle: Any = importlib.import_module("paddle")
+    paddle.disable_signal_handler()  # else a process that is told to end, as kernels are, prints a page of alarm
 finally:
     for _line in _said.getvalue().splitlines():
         if "OMP_NUM_THREADS" not in _line and "OpenBlas" not in _line:

@@ -181,10 +181,29 @@ def test_robustness_is_reported_for_every_severity():
     assert LFW["updates.order.range_at_the_end"]["value"] == 0
 
 
-def test_readme_table_is_fresh(monkeypatch):
+@pytest.mark.parametrize("profile", ["demo", "lfw"])
+def test_a_number_has_an_interval_or_a_reason(monkeypatch, profile):
     monkeypatch.setenv("FACELIB_OUTPUT", str(ROOT))
-    text = (ROOT / "README.md").read_text()
-    assert release.with_table(text) == text, "README.md is stale: run `make reproduce PROFILE=lfw`"
+    bare = release.without_interval(results.load(profile))
+    assert "" not in bare, f"give each an interval, or a reason in data/no_interval.csv: {list(bare[''])}"
+
+
+@pytest.mark.parametrize("language", ["", ".zh"])
+def test_readme_table_is_fresh(monkeypatch, language):
+    monkeypatch.setenv("FACELIB_OUTPUT", str(ROOT))
+    text = (ROOT / f"README{language}.md").read_text(encoding="utf-8")
+    assert release.with_table(text, language=language) == text, "README is stale: run `make reproduce PROFILE=lfw`"
+
+
+@pytest.mark.parametrize(
+    "part", [r"^##? ", r"^```.*$", r"^\|", r"^- ", r"\]\([^)]+\)", r"^(?:make|\.venv\S+) [^#\n]*", r"`[^`\n]+`"]
+)
+def test_both_readmes_have_the_same_parts_commands_and_links(part):
+    found = []
+    for name in ("README.md", "README.zh.md"):
+        text = re.sub("<!-- results:begin.*results:end -->", "", (ROOT / name).read_text("utf-8"), flags=re.DOTALL)
+        found.append(sorted(re.findall(part, text.replace("README.zh.md", "README.md"), re.MULTILINE)))
+    assert found[0] == found[1]
 
 
 def test_the_table_of_claims_is_fresh(monkeypatch):
@@ -193,15 +212,15 @@ def test_the_table_of_claims_is_fresh(monkeypatch):
     assert release.results_table() == text, "RESULTS.md is stale: run `make reproduce PROFILE=lfw`"
 
 
-def test_the_readme_is_short():
-    text = (ROOT / "README.md").read_text()
+@pytest.mark.parametrize("path", sorted(ROOT.glob("README*.md")), ids=label)
+def test_the_readme_is_short(path):
+    text = path.read_text(encoding="utf-8")
     assert len(text.splitlines()) < 180
-    prose = re.sub(r"```.*?```|<!--.*?-->", "", text, flags=re.DOTALL)
+    prose = re.sub(r"```.*?```|<!--.*?-->|^#.*?$|^\|.*?$", "", text, flags=re.DOTALL | re.MULTILINE)
     for paragraph in re.split(r"\n\s*\n|\n(?=- )", prose):
-        if not paragraph.startswith(("|", "#")):
-            plain = re.sub(r"`[^`]*`", "x", re.sub(r"\]\([^)]*\)", "]", paragraph))
-            for sentence in re.split(r"(?<=[.!?:])\s+", " ".join(plain.split())):
-                assert len(sentence.split()) < 25, sentence
+        plain = re.sub(r"`[^`]*`", "x", re.sub(r"\]\([^)]*\)", "]", paragraph))
+        for sentence in re.split(r"(?<=[.!?:])\s+|[。！？：]", " ".join(plain.split())):
+            assert len(sentence.split()) < 25 and len(sentence) < 170, sentence
 
 
 def test_the_readme_s_first_snippet_prints_what_it_says():

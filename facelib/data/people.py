@@ -1,7 +1,5 @@
 """What is a person in a tree of folders: the system's folders are none, and nobody has two."""
 
-from __future__ import annotations
-
 import re
 from collections import defaultdict
 from collections.abc import Iterable
@@ -12,7 +10,7 @@ from unicodedata import normalize
 SYSTEM_FOLDERS = frozenset(
     "@eadir #recycle @recycle @recently-snapshot #snapshot @tmp .@__thumb @__thumb __macosx .appledouble .thumbnails "
     ".thumbs thumbs thumbnails _thumbs .trash .trashes .trashed lost+found $recycle.bin recycler .picasaoriginals "
-    ".ipynb_checkpoints __pycache__".split()
+    ".ipynb_checkpoints __pycache__ .dtrash .stversions .sync .caltrash".split()
     + ["system volume information", "ipod photo cache"]
 )
 SHOWN = 2  # examples in a message
@@ -45,8 +43,8 @@ def without_the_systems(found: dict[str, str]) -> tuple[dict[str, str], dict[str
 
 
 def plain(name: str) -> str:
-    """A name by which people are recognised: case, spaces, underscores and the Unicode form do not matter."""
-    folded = normalize("NFC", normalize("NFC", name).casefold())
+    """A name to know people by: case, spaces, underscores, zeros before numbers and the Unicode form do not matter."""
+    folded = re.sub(r"(?<!\d)0+(?=\d)", "", normalize("NFC", normalize("NFC", name).casefold()))
     return re.sub(r"[\s_]+", "", re.sub(r"(?<=\d)[\s_]+(?=\d)", "-", folded))  # 1_11 is not 11_1
 
 
@@ -76,7 +74,9 @@ def twice(identities: Iterable[str]) -> str:
     alike = [paths for paths in names.values() if len(paths) > 1]
     if alike:
         above = [path.rpartition("/")[0] for path in alike[0]]
-        or_else = f", or use the one folder {above[0]!r}" if len(set(above)) > 1 and above[0] else ""
+        or_else = ""
+        if len(set(above)) > 1 and above[0]:
+            or_else = f", or use the one folder {above[0]!r}; of albums, put them into the person's folder above"
         return (
             f"{_some([' and '.join(map(repr, paths[:3])) for paths in alike])}: folders of one name. If they show one "
             f"person, put the photos together{or_else}; if they show several people, give each a name of its own."

@@ -1,7 +1,5 @@
 """A small interface inside a notebook: enrol people, and see who is in a picture. Nothing leaves the machine."""
 
-from __future__ import annotations
-
 import html
 import io
 import os
@@ -78,10 +76,7 @@ def recognised(path: str | os.PathLike, content: bytes, network=decision.DEFAULT
 def panel(path: str | os.PathLike | None = None, network: str = decision.DEFAULT):
     """The widget: upload photos under a name, upload a picture, read the answer. Needs `ipywidgets` 8.
 
-    Parameters
-    ----------
-    path
-        File of the gallery; by default one that is gone with the machine's temporary folder.
+    ``path`` is the gallery's file, by default one that is gone with the machine's temporary folder.
     """
     import ipywidgets
 
@@ -113,6 +108,15 @@ def panel(path: str | os.PathLike | None = None, network: str = decision.DEFAULT
     picture.observe(on_picture, "value")
     tell("Give a name and photos of that person; then a picture of anybody.")
     return ipywidgets.VBox([ipywidgets.HBox([name, photos]), picture, status, shown])
+
+
+def save(path: str | os.PathLike, picture: np.ndarray) -> None:
+    """Write a picture to a file; ValueError where its name or folder does not do."""
+    try:
+        Image.fromarray(picture).save(path)
+    except (ValueError, FileNotFoundError):
+        how = "choose a name that ends in .png or .jpg, in a folder that is there"
+        raise ValueError(f"'{path}' cannot be written: {how}.") from None
 
 
 def png(photo: np.ndarray) -> bytes:

@@ -41,10 +41,14 @@ def own_parameters(notebook: Path) -> dict[str, object]:
     raise ValueError(f"'{notebook.name}' has no cell tagged 'parameters'.")
 
 
+def kernel():
+    """The IPython that this runs in, or None."""
+    return sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
+
+
 def own_values(stem: str) -> dict[str, object]:
     """The present values of `own_parameters` in the kernel that this runs in; none outside of one."""
-    notebook = runtime.ROOT / "notebooks" / f"{stem}.ipynb"
-    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
+    notebook, shell = runtime.ROOT / "notebooks" / f"{stem}.ipynb", kernel()
     if shell is None or not notebook.exists():
         return {}
     return {name: shell.user_ns[name] for name in own_parameters(notebook) if name in shell.user_ns}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import collections
 import contextlib
+import fnmatch
 import io
 import json
 import re
@@ -57,8 +59,9 @@ def publish() -> None:
             files.write_atomically(path.with_suffix(".md"), model_card(path.stem, run.row["key"]))
     if (choices := results.results_path(PROFILE).with_name(backends.CHOICES)).exists():  # what `backend="auto"` goes by
         shutil.copyfile(choices, runtime.ROOT / "data" / "weights" / backends.CHOICES)
-    readme = runtime.ROOT / "README.md"
-    files.write_atomically(readme, with_prints(with_table(readme.read_text(encoding="utf-8"))))
+    for readme in runtime.ROOT.glob("README*.md"):
+        text = with_table(readme.read_text(encoding="utf-8"), language=readme.stem.removeprefix("README"))
+        files.write_atomically(readme, with_prints(text))
     files.write_atomically(runtime.ROOT / "RESULTS.md", results_table())
 
 
@@ -82,8 +85,8 @@ def ship(name: str, key: str, prefix: str = "", others: Sequence[str] = ()) -> N
     files.write_atomically(target.with_suffix(".md"), model_card(name, key, prefix, others))
 
 
-def with_table(text: str, profile: str = PROFILE) -> str:
-    """The README's text with fresh rows of results between its markers.
+def with_table(text: str, profile: str = PROFILE, language: str = "") -> str:
+    """A README's text (of ``README.zh.md``, the language is ``.zh``) with fresh rows between its markers.
 
     Raises
     ------
@@ -93,8 +96,8 @@ def with_table(text: str, profile: str = PROFILE) -> str:
     head, _, rest = text.partition(BEGIN)
     _, found, tail = rest.partition(END)
     if not found:
-        raise ValueError(f"README.md lacks the markers {BEGIN} and {END} that the results table goes between.")
-    return f"{head}{BEGIN}\n{headline(profile)}{END}{tail}"
+        raise ValueError(f"The README lacks the markers {BEGIN} and {END} that the results table goes between.")
+    return f"{head}{BEGIN}\n{headline(profile, language)}{END}{tail}"
 
 
 def with_prints(text: str) -> str:
@@ -107,10 +110,10 @@ def with_prints(text: str) -> str:
     return text[: snippet.start(1)] + fresh + text[snippet.end(1) :]
 
 
-def headline(profile: str = PROFILE) -> str:
+def headline(profile: str = PROFILE, language: str = "") -> str:
     """Markdown of at most ten rows: what a reader wants to know first, and what `facelib.compare` promises."""
     card = decision.read_card(decision.DEFAULT)
-    return _filled("headline.md", results.load(profile), profile=profile, card=card)
+    return _filled(f"headline{language}.md", results.load(profile), profile=profile, card=card)
 
 
 def results_table(profile: str = PROFILE) -> str:
@@ -128,7 +131,21 @@ def results_table(profile: str = PROFILE) -> str:
         machines=_machines(profile, measured[timed]),
         protocol=protocol,
         numbers=NUMBERS,
+        bare=without_interval(entries),
     )
+
+
+def without_interval(entries: dict[str, dict]) -> dict[str, dict[str, int]]:
+    """By the reasons of ``data/no_interval.csv``, how many numbers without an interval each of its patterns has.
+
+    Of a number without a reason, the reason is empty and the pattern its key.
+    """
+    rules = pd.read_csv(runtime.ROOT / "data" / "no_interval.csv").itertuples(index=False)
+    known, found = [*map(tuple, rules)], collections.defaultdict(collections.Counter)
+    for key in [key for key, entry in entries.items() if entry["low"] is None]:
+        pattern, why = next((rule for rule in known if fnmatch.fnmatchcase(key, rule[0])), (key, ""))
+        found[why][pattern] += 1
+    return found
 
 
 def model_card(name: str, key: str, prefix: str = "", others: Sequence[str] = ()) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 import yaml
 
 from facelib import files, runtime
+from facelib.data import catalog
 from facelib.paper import inputs, profiles, release, standins
 from facelib.paper.origins import own_parameters
 from facelib.paper.profiles import ParameterError
@@ -112,28 +113,37 @@ def run(profile: str, only: list[str] | None = None, settings: dict | None = Non
     print(f"profile {setting.place}: {len(steps)} notebooks; figures and results go to figures/{setting.place}/")
     if setting.changed:
         print(f"  (not the profile's own folder, because of {', '.join(setting.changed)}; --set profile=NAME names it)")
+    _look_for_own_sets(setting)
     for number, step in enumerate(steps, 1):
         path = step.notebook
         title, target = f"[{number}/{len(steps)}] {path.stem}", _target(setting, path)
         if not force and path.stem != OVERVIEW and _executed(target) and _up_to_date(setting, step):
             print(f"{title}: up to date")
             continue
-        missing, standing = standins.missing_sets(setting, path), {}
-        if missing:
+        if missing := standins.missing_sets(setting, path):
             without = f"without {' and '.join(missing)} (see data/README.md)"
             if not (stand_in := standins.stand_in(setting, path)):
                 print(f"{title}: left out, {without}; {_kept(target)}")
                 continue
             print(f"{title}: {without} {len(stand_in.cells)} of its cells show committed results")
-            standing["stand_in"] = stand_in
         if inputs.has_no_set_of_the_user(setting, path):
             print(f"{title}: left out, because none of the sets that it is about is yours")
             continue
         print(f"{title}: running")
-        _execute(path, target, step.injected, **standing)
+        _execute(path, target, step.injected)
         files.write_atomically(_stamp(setting, path), _state(setting, step))
     if setting.place == release.PROFILE and not only and runtime.output_dir() == runtime.ROOT:
         release.publish()
+
+
+def _look_for_own_sets(setting: Setting) -> None:
+    """FileNotFoundError for a set of the user's that is not there; a word where rendered people stand beside one."""
+    sets = {name: catalog.parts_of(value) for name, value in setting.values.items() if standins.is_set(name)}
+    for part in {part for parts in sets.values() for part in parts} - {*catalog.SETS, *catalog.DEMO_SETS}:
+        catalog.find(part)
+    drawn = [name for name in ("train_set", "test_set") if not {*sets[name]}.isdisjoint(catalog.DEMO_SETS)]
+    if len(drawn) == 1:
+        print(f"  ({drawn[0]}={setting.values[drawn[0]]} are rendered people: --set {drawn[0]}=PATH names others)")
 
 
 def parse_setting(text: str) -> tuple[str, object]:
@@ -155,19 +165,16 @@ def _target(setting: Setting, path: Path) -> Path:
     return folder / path.name
 
 
-def _execute(path: Path, target: Path, injected: dict, stand_in: standins.StandIn | None = None) -> None:
+def _execute(path: Path, target: Path, injected: dict) -> None:
     import nbformat
     import papermill
     from papermill.exceptions import PapermillExecutionError
 
-    given = nbformat.read(path, as_version=4)
-    if stand_in:
-        stand_in.skip(given)
     working = runtime.cache_dir() / "executing" / f"{os.getpid()}-{path.name}"
     working.parent.mkdir(parents=True, exist_ok=True)
     try:
         papermill.execute_notebook(
-            given,
+            str(path),
             str(working),
             parameters=injected,
             kernel_name="python3",
@@ -179,8 +186,6 @@ def _execute(path: Path, target: Path, injected: dict, stand_in: standins.StandI
             f"{path.name} failed in cell {error.exec_count}:\n{error}\nThe notebook as far as it got: {working}"
         ) from None
     notebook = nbformat.read(working, as_version=4)
-    if stand_in:
-        stand_in.show(notebook)
     _strip_run_metadata(notebook)
     if target.parent.name != "notebooks":  # two folders down, links to the repository's other files need a step more
         for cell in notebook.cells:

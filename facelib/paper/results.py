@@ -6,7 +6,6 @@ import json
 import math
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -47,8 +46,13 @@ class Recorder:
     """
 
     def __init__(self, notebook: str, setting: Setting):
+        from facelib.paper import standins
+
         self.notebook, self.setting = notebook, setting
         self.entries: dict[str, dict] = {}
+        path = runtime.ROOT / "notebooks" / f"{notebook}.ipynb"
+        self._missing = standins.missing_sets(setting, path) if path.exists() else []  # sets that are not at hand
+        standins.install(setting, path)
 
     def __call__(self, key: str, value, low=None, high=None, n=None, unit: str = "") -> Result:
         """Record a number, or anything with ``value``, ``low``, ``high`` and ``n``; returns it for display."""
@@ -84,14 +88,6 @@ class Recorder:
             content = {**entries, "_provenance": dict(sorted({**provenance, self.notebook: origin}.items()))}
             write_atomically(path, json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
         return table(self.entries)
-
-    @cached_property
-    def _missing(self) -> list[str]:
-        """Sets that the notebook asks for and that are not at hand."""
-        from facelib.paper import standins
-
-        path = runtime.ROOT / "notebooks" / f"{self.notebook}.ipynb"
-        return standins.missing_sets(self.setting, path) if path.exists() else []
 
     def _origin(self) -> dict:
         self.setting.note_sets()

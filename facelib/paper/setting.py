@@ -230,9 +230,9 @@ class Setting:
         return self._noted(list(found.values()))
 
     def note_sets(self) -> None:
-        """Note the content of each set whose name was handed out and that was not loaded here."""
-        for name in list(self.used["parameters"]):
-            if rules().get(name, {}).get("format") == "set" and self.values[name] not in self.used["sets"]:
+        """Note the content of each set at hand whose name was handed out and that was not loaded here."""
+        for name in [each for each in self.used["parameters"] if rules().get(each, {}).get("format") == "set"]:
+            if self.values[name] not in self.used["sets"] and not catalog.missing(self.values[name]):
                 self.load(name)
 
     def _training(self):

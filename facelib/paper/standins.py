@@ -10,13 +10,12 @@ from types import CodeType
 
 from facelib import runtime
 from facelib.data import catalog
-from facelib.paper.origins import code_cells, python
+from facelib.paper.origins import code_cells, kernel, python
 from facelib.paper.setting import Setting, rules
 
 # What a `Setting` hands out of the sets, without their parameters being named in the notebook.
 _TRAIN = {"split", "best_split", "experiment", "over_seeds"}
 _TEST = _TRAIN | {"scored", "pairs"}
-_SKIP = "skip-execution"  # nbclient's tag
 
 
 def is_set(parameter: str) -> bool:
@@ -35,51 +34,52 @@ def missing_sets(setting: Setting, notebook: Path) -> list[str]:
 
 @dataclass(frozen=True)
 class StandIn:
-    """What stands in for a part of a notebook.
+    """What stands in for a part of a notebook."""
 
-    Attributes
-    ----------
-    notebook
-        The committed one with the profile's results.
-    missing
-        The sets that are not at hand.
-    cells
-        Sources of the code cells that cannot run without them.
-    """
+    notebook: Path  # the committed one with the profile's results
+    missing: list[str]  # sets that are not at hand
+    cells: list[str]  # sources of the code cells that cannot run without them
 
-    notebook: Path
-    missing: list[str]
-    cells: list[str]
+    def __call__(self, lines: list[str]) -> list[str]:
+        """IPython's transformer of a cell's lines: those that cannot run become a call of `show`."""
+        source = "".join(lines).strip()
+        return [f"_stand_in.show({self.cells.index(source)})\n"] if source in self.cells else lines
 
-    def skip(self, notebook) -> None:
-        """Tag the cells of a notebook that papermill is to leave out."""
-        for cell in notebook.cells:
-            if cell.cell_type == "code" and cell.source in self.cells:
-                cell.metadata["tags"] = [*cell.metadata.get("tags", []), _SKIP]
-
-    def show(self, executed) -> None:
-        """Give the cells that were left out the outputs that they have in the committed notebook, marked as such."""
+    def show(self, number: int) -> None:
+        """Display what one of the cells shows in the committed notebook, marked as such."""
         import nbformat
+        from IPython.display import publish_display_data
 
         old = nbformat.read(self.notebook, as_version=4).cells
         known = {cell.source: cell.outputs for cell in old if cell.cell_type == "code"}
+        past = [each for each in known.get(self.cells[number], []) if not each.get("metadata", {}).get("committed")]
         why = f"{' and '.join(self.missing)} not at hand, see data/README.md"
-        for count, cell in enumerate((cell for cell in executed.cells if cell.cell_type == "code"), 1):
-            cell.execution_count = count
-            if _SKIP in cell.metadata.get("tags", []):
-                cell.metadata.tags.remove(_SKIP)
-                past = known.get(cell.source, [])
-                says = f"*{'Committed result, not' if past else 'Not'} computed here ({why}).*"
-                mark = nbformat.v4.new_output("display_data", {"text/markdown": says}, metadata={"committed": True})
-                cell.outputs = [mark, *(each for each in past if not each.get("metadata", {}).get("committed"))]
+        says = f"*{'Committed result, not' if past else 'Not'} computed here ({why}).*"
+        publish_display_data({"text/markdown": says}, {"committed": True})
+        for each in past:
+            if each.output_type == "stream":
+                print(each.text, end="")
+            else:
+                publish_display_data(each.data, each.metadata)
+
+
+def install(setting: Setting, notebook: Path) -> None:
+    """From here on, cells of the running notebook whose photos are missing show the committed results."""
+    shell = kernel()
+    if shell is not None and notebook.exists():
+        others = [each for each in shell.input_transformers_cleanup if not isinstance(each, StandIn)]
+        found = stand_in(setting, notebook)
+        shell.user_ns["_stand_in"] = found
+        shell.input_transformers_cleanup[:] = others + ([found] if found else [])
 
 
 def stand_in(setting: Setting, notebook: Path) -> StandIn | None:
-    """What stands in where photos are missing; None without committed results, or with changed parameters."""
+    """What stands in where photos are missing; None if none is, with changed parameters, or nothing committed."""
     committed = runtime.ROOT / "figures" / setting.profile / notebook.name
-    if setting.changed or not committed.exists():
+    missing = missing_sets(setting, notebook)
+    if setting.changed or not missing or not committed.exists():
         return None
-    return StandIn(committed, missing_sets(setting, notebook), cells_without_photos(setting, notebook))
+    return StandIn(committed, missing, cells_without_photos(setting, notebook))
 
 
 def cells_without_photos(setting: Setting, notebook: Path) -> list[str]:

@@ -1,6 +1,7 @@
 """Damaged images and archives by the thousand: each gives a face, or a reason in words, and nothing else.
 
-``python -m tests.data.fuzz IMAGES ARCHIVES SEED`` prints what became of them as JSON. The test has a few hundred.
+``python -m tests.data.fuzz IMAGES ARCHIVES SEED`` prints what became of them as JSON. With a fourth argument,
+``guided``, a file that ran new lines of Pillow or of facelib is damaged further. The test has a few hundred.
 """
 
 import io
@@ -153,30 +154,48 @@ def _encoded(image: Image.Image, format: str, options: dict) -> bytes:
     return content.getvalue()
 
 
+def _covered(seen: set):
+    """A trace function that puts lines of Pillow and of facelib into a set."""
+
+    def trace(frame, event, _):
+        if "/PIL/" not in (file := frame.f_code.co_filename) and "/facelib/" not in file:
+            return None
+        seen.add((file, frame.f_lineno))
+        return trace
+
+    return trace
+
+
 def _too_long(*arguments):
     raise SystemExit("endless")
 
 
-def main(count: int, archive_count: int, seed: int) -> None:
-    rng, became, files = random.Random(seed), Counter(), originals()
+def main(count: int, archive_count: int, seed: int, guided: bool = False) -> None:
+    rng, became, files, lines = random.Random(seed), Counter(), originals(), set()
     sources, containers = list(files.values()), packed(files)
     signal.signal(signal.SIGPROF, _too_long)
     with tempfile.TemporaryDirectory() as folder, images.quiet_about_size():
         for kind, number in (("image", count), ("archive", archive_count)):
             for step in range(number):
-                name = rng.choice(list(files if kind == "image" else containers))
-                data = mutated((files if kind == "image" else containers)[name], rng, sources)
+                corpus, known = files if kind == "image" else containers, len(lines)
+                name = rng.choice(list(corpus))
+                data, suffix = mutated(corpus[name], rng, sources), name.partition(" ")[0]
+                sys.settrace(_covered(lines) if guided else None)
                 signal.setitimer(signal.ITIMER_PROF, SECONDS)
                 try:
-                    found = use_image(data) if kind == "image" else use_archive(data, name, Path(folder))
+                    found = use_image(data) if kind == "image" else use_archive(data, suffix, Path(folder))
                 except BaseException:
                     Path(tempfile.gettempdir(), f"fuzz-{kind}-{seed}-{step}{name}").write_bytes(data)
                     raise
+                sys.settrace(None)
                 signal.setitimer(signal.ITIMER_PROF, 0)
+                if len(lines) > known:
+                    corpus[f"{suffix} {len(corpus)}"] = data
                 became[f"{kind}: {found}"] += 1
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(json.dumps({"peak_mib": round(peak), "became": dict(became.most_common())}))
+    told = {"peak_mib": round(peak), "lines": len(lines), "corpus": len(files) + len(containers)}
+    print(json.dumps(told | {"became": dict(became.most_common())}))
 
 
 if __name__ == "__main__":
-    main(*map(int, sys.argv[1:]))
+    main(*map(int, sys.argv[1:4]), guided="guided" in sys.argv[4:])

@@ -22,10 +22,15 @@ def undecodable(monkeypatch):
         (["train/ann", "train/bob", "val/ann"], "'train/ann' and 'val/ann'.*put the photos together.*folder 'train'"),
         (["train/001", "val/001"], "'train/001' and 'val/001'.*if they show several people, give each a name"),
         (["Aaron/0", "Aaron/1", "Bea/0"], "'Aaron/0' and 'Bea/0'"),  # albums of a person
-        (["001/frontal", "001/profile", "002/frontal", "002/profile"], "'001/frontal' and '002/frontal'"),
+        (
+            ["001/frontal", "001/profile", "002/frontal", "002/profile"],
+            "'001/frontal' and '002/frontal'.*of albums, put",
+        ),
         (["ann", "ann/2019", "bob"], "'ann' and 'ann/2019': photos of a person beside a folder"),
         (["x/ann", "x/ann/a/b", "bob"], "'x/ann' and 'x/ann/a/b'.*Put all photos of each person into one folder"),
         (["Person 3", "person_3", "bob"], "'Person 3' and 'person_3'"),
+        (["1", "01", "2"], "'01' and '1': folders of one name"),
+        (["Person 3", "person_003"], "'Person 3' and 'person_003'"),
         (["ANN", "ann"], "'ANN' and 'ann'"),
         (["STRASSE", "stra\u00dfe"], "'STRASSE' and"),
         ([NFC, NFD], "folders of one name"),
@@ -45,7 +50,7 @@ def test_riddles_are_told_with_what_to_do(tree, undecodable, folders, told):
     [
         ["ann", "bob", "Ann Lee", "ann-lee", "anna"],
         ["train/n000001", "train/n000002", "test/n000009"],  # VGGFace2 as published
-        ["1", "10", "11", "1_1", "1 10", "11_0"],
+        ["1", "10", "11", "1_1", "1 10", "11_0", "100", "agent 007", "agent 70"],
         ["F0001-MID1", "F0001-MID2", "F0002-MID1"],
         ["\u738b\u5c0f\u660e", "\u738b\u5c0f\u7ea2"],
     ],
@@ -57,7 +62,18 @@ def test_different_people_are_left_alone(tree, folders):
 
 @pytest.mark.parametrize(
     "name",
-    ["@eaDir", "@EADIR", "__MACOSX", ".thumbnails", "Thumbs", "#recycle", ".Trash", ".Trash-1000", ".@__thumb"]
+    [
+        "@eaDir",
+        "@EADIR",
+        "__MACOSX",
+        ".thumbnails",
+        "Thumbs",
+        "#recycle",
+        ".Trash",
+        ".dtrash",
+        ".Trash-1000",
+        ".@__thumb",
+    ]
     + ["lost+found", "$RECYCLE.BIN", "System Volume Information", ".AppleDouble", ".picasaoriginals", "@Recycle"],
 )
 @pytest.mark.parametrize("where", ["{name}/ann/{n}.png", "ann/{name}/{n}.png", "ann/{name}/{n}.png/thumb.jpg"])

@@ -41,6 +41,17 @@ def test_table_holds_what_was_measured_and_counts_the_rest(measured):
     assert f"{len(claims.read_claims()) - 2} further claims" in table
 
 
+def test_numbers_without_an_interval_are_listed_with_the_reason(measured):
+    record = recorder("07_decide")
+    for key in ("decide.faces_not_found", "gallery.faces_not_found", "unheard.of"):
+        record(key, 0)
+    record.save()
+    found = release.without_interval(results.load("lfw"))
+    assert found["a count of all that is there"] == {"*.faces_not_found": 2} and found[""] == {"unheard.of": 1}
+    assert sum(sum(patterns.values()) for patterns in found.values()) == 4  # with the 512 dimensions
+    assert "| a count of all that is there | `*.faces_not_found` (2) |" in release.results_table("lfw")
+
+
 def test_a_snippet_gets_what_it_prints():
     text = "a\n```python\nx = 2\nprint(x, 3 * x)  # prints nonsense\n```\n```python\nprint(1)  # prints\n```\n"
     fresh = release.with_prints(text)
@@ -76,9 +87,8 @@ def trained(measured, tmp_path, monkeypatch):
     monkeypatch.setattr(training, "find_run", lambda name, key: runs.Run(weights, None, row))
     monkeypatch.setattr(results.runtime, "ROOT", tmp_path)
     (tmp_path / "data").mkdir()
-    (tmp_path / "data" / "claims.csv").write_bytes(
-        (Path(__file__).parent.parent.parent / "data" / "claims.csv").read_bytes()
-    )
+    for name in ("claims.csv", "no_interval.csv"):
+        (tmp_path / "data" / name).write_bytes((Path(__file__).parent.parent.parent / "data" / name).read_bytes())
     (tmp_path / "README.md").write_text(f"```python\nprint(1)  # prints\n```\n{release.BEGIN}\n{release.END}\n")
     card = Path("data", "weights", f"{decision.DEFAULT}.json")  # the README's first rows say what `compare` promises
     (tmp_path / card).parent.mkdir()

@@ -8,6 +8,8 @@ import tarfile
 import nbformat
 import pandas as pd
 import pytest
+from IPython.utils.capture import capture_output as io_capture
+from nbclient import NotebookClient
 from nbformat.v4 import new_code_cell, new_notebook, new_output
 from PIL import Image
 
@@ -74,8 +76,8 @@ def test_a_run_that_is_not_shipped_is_none():
 
 CELLS = [
     "profile = 'demo'\noverrides = {}",
-    "from facelib.paper import Recorder, setup",
-    "setting = setup(profile, overrides)\nrecord = Recorder('04_threshold', setting)",
+    "from pathlib import Path\nfrom facelib import runtime\nruntime.ROOT = Path.cwd().parent",
+    "from facelib.paper import Recorder, setup\nsetting = setup(profile)\nrecord = Recorder('04_threshold', setting)",
     "split = setting.split",
     "people = len(split.validation.names)",
     "_ = record('people', people)",
@@ -150,6 +152,43 @@ def test_committed_results_stand_in_where_photos_are_missing(repository, capsys)
     assert origin["without"] == ["celebfaces"]
 
 
+def test_a_notebook_opened_by_itself_shows_them_too(repository):
+    """As JupyterLab runs it: no cell is left out or told of anything but its own source."""
+    notebook = nbformat.read(repository, as_version=4)
+    notebook.cells[0].source = "profile = 'lfw'\noverrides = {}"
+    notebook.cells.insert(3, notebook.cells[2].copy())  # run twice
+    notebook.cells.insert(
+        5, new_code_cell("setting.load('train_set')  # a cell of one's own", metadata={"tags": ["raises-exception"]})
+    )
+    NotebookClient(notebook, resources={"metadata": {"path": str(repository.parent)}}).execute()
+    shown = {cell.source: cell.outputs for cell in notebook.cells}
+    for source in CELLS[3:6]:
+        assert [output["output_type"] for output in shown[source]] == ["display_data", "stream"]
+        assert "Committed result, not computed here (celebfaces" in shown[source][0]["data"]["text/markdown"]
+    assert shown[CELLS[8]][0]["text"] == "7\n"
+    (own,) = shown[notebook.cells[5].source]
+    assert own["ename"] == "FileNotFoundError" and "'celebfaces' is not under" in own["evalue"]
+
+
+@pytest.mark.parametrize("kind", ["stream", "display_data", "execute_result"])
+def test_committed_outputs_of_each_kind_are_shown(tmp_path, capsys, kind):
+    data = {} if kind == "stream" else {"data": {"text/plain": "a figure", "image/png": "iVBORw0KGgo="}}
+    outputs = [new_output(kind, **data, **({"text": "a figure\n"} if kind == "stream" else {}))]
+    mark = new_output("display_data", {"text/markdown": "of an earlier run"}, metadata={"committed": True})
+    cells = [new_code_cell("a = 1", outputs=[mark, *outputs]), new_code_cell("b", outputs=[mark])]
+    nbformat.write(new_notebook(cells=cells), tmp_path / "one.ipynb")
+    stand_in = standins.StandIn(tmp_path / "one.ipynb", ["celebfaces"], ["a = 1", "b"])
+    assert stand_in(["a = 1\n"]) == ["_stand_in.show(0)\n"] and stand_in(["a = 2\n"]) == ["a = 2\n"]
+    with io_capture() as told:
+        stand_in.show(0)
+        stand_in.show(1)
+    first, *others = told.outputs
+    assert "Committed result, not computed" in first.data["text/markdown"]
+    assert "Not computed here" in others.pop().data["text/markdown"]
+    assert told.stdout == ("a figure\n" if kind == "stream" else "")
+    assert [other.data for other in others] == [each["data"] for each in outputs if kind != "stream"]
+
+
 def test_with_the_internet_alone_lfw_is_fetched_and_its_numbers_go_to_a_folder_of_their_own(repository, server, encode):
     content = io.BytesIO()
     with tarfile.open(fileobj=content, mode="w:gz") as tar:
@@ -161,8 +200,7 @@ def test_with_the_internet_alone_lfw_is_fetched_and_its_numbers_go_to_a_folder_o
     server.files |= {"/lfw.tgz": content.getvalue(), "/pairs.txt": b"1\nAnn\t1\t2\nAnn\t1\tBo\t1\n"}
     hashes = {name: hashlib.sha256(server.files[f"/{name}"]).hexdigest() for name in ("lfw.tgz", "pairs.txt")}
     remotes = [f"fetching.Remote('{name}', '{server.address}/{name}', '{sha}')" for name, sha in hashes.items()]
-    kernel = "from pathlib import Path\nfrom facelib import runtime\nfrom facelib.data import catalog, fetching\n"
-    kernel += f"runtime.ROOT = Path('{runtime.ROOT}')\n"
+    kernel = "from facelib.data import catalog, fetching\n"
     kernel += f"catalog.LFW_FUNNELED, catalog.LFW_LISTS = {remotes[0]}, ({remotes[1]},)"
     cells = nbformat.read(repository, as_version=4)
     cells.cells[1].source += f"\n{kernel}"

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from facelib import models, training
+from facelib import models, runtime, training
 from facelib.data.pairs import Pairs
 from facelib.metrics import Bootstrap
 from facelib.paper import teaching
@@ -17,7 +17,7 @@ DISTANCES = np.array([[0.1, 0.6, 0.5, 0.9], [0.2, 0.3, 0.7, 0.25]])
 @pytest.fixture
 def folders(tmp_path, monkeypatch):
     monkeypatch.setenv("FACELIB_OUTPUT", str(tmp_path / "out"))
-    monkeypatch.setattr(teaching.runtime, "ROOT", tmp_path / "root")
+    monkeypatch.setattr(runtime, "ROOT", tmp_path / "root")
     return tmp_path
 
 

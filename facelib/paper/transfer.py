@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from numpy import ndarray as Array
 
 from facelib import metrics
 from facelib.data import archives, catalog, pairs, protocols
@@ -25,18 +26,18 @@ PAPER = 9.0  # the paper's threshold of Euclidean distances (section 7.1)
 class Collection:
     """Features (n, d), identities (n,), pairs that choose a threshold (None: there are none), and pairs that judge."""
 
-    vectors: np.ndarray
-    labels: np.ndarray
+    vectors: Array
+    labels: Array
     choose: Pairs | None
     judge: Pairs
     role: str = "other"  # or "held out", "test"
 
-    def distances(self, some: Pairs, metric: str, centre: np.ndarray | float = 0) -> np.ndarray:
+    def distances(self, some: Pairs, metric: str, centre: Array | float = 0) -> Array:
         """Distances (m,) of pairs after subtracting one feature (d,) from all."""
         return metrics.distance(self.vectors[some.left] - centre, self.vectors[some.right] - centre, metric)
 
     @property
-    def mean(self) -> np.ndarray:
+    def mean(self) -> Array:
         """Mean feature (d,) of the photos that choose."""
         return self.vectors[self.choose.compact()[0]].mean(0) if self.choose else np.zeros(self.vectors.shape[1])
 
@@ -50,9 +51,7 @@ def collections(setting: Setting, judged: Judging, held_out: PackedFaces, others
     """
     found: dict[str, Collection] = {}
 
-    def put(
-        name: str, faces: PackedFaces, groups: np.ndarray | None, role: str = "other", vectors: np.ndarray | None = None
-    ):
+    def put(name: str, faces: PackedFaces, groups: Array | None, role: str = "other", vectors: Array | None = None):
         try:
             whole, relatives = _halves(setting, faces, groups, vectors, padded=name == "families")
         except ValueError:  # a half has no pairs of both kinds
@@ -100,13 +99,9 @@ def got(found: dict[str, Collection], metric: str, replicates: int, seed: int) -
 
 
 def _halves(
-    setting: Setting,
-    faces: PackedFaces,
-    groups: np.ndarray | None,
-    vectors: np.ndarray | None = None,
-    padded: bool = False,
+    setting: Setting, faces: PackedFaces, groups: Array | None, vectors: Array | None = None, padded: bool = False
 ) -> tuple[Collection, Collection | None]:
-    """People in halves, whole groups (n,) in one if there are groups; and relatives, where a group has several people."""
+    """People in halves, whole groups (n,) in one; and relatives, where a group has several people."""
     groups = np.array(faces.names)[faces.labels] if groups is None else groups
     first = np.isin(groups, np.unique(groups)[::2])
     count, seed = setting["validation_pairs"], setting["seed"]

@@ -72,12 +72,14 @@ class Outcomes:
     def row(self, name: str) -> dict[str, Estimate | float]:
         """Numbers of a setting, means over its trainings: intervals over people, ``over_seeds`` an SD."""
         n, runs = len(self.people.pairs), self.kept[name]
+        drawn = self.people.replicates, self.people.seed
+        held_out = [held_out_auc(run, *drawn) for run in runs]
         rows = self.plan[(self.plan["setting"] == name) & (self.plan["key"] != "")]
         return {
             "auc": metrics.estimate(self.auc[name].mean(0), n),
             "over_seeds": self.auc[name][:, 0].std(ddof=1) if len(runs) > 1 else np.nan,
             "tar_at_far_1e-2": metrics.estimate(self._over("tar_at_far", name, 0.01).mean(0), n),
-            "held_out_auc": float(np.mean([held_out_auc(run) for run in runs])),
+            "held_out_auc": metrics.estimate(np.mean(held_out, axis=0), len(runs[0]["held_out.cosine"])),
             "fisher": self.fisher(name),
             "images_per_s": float(rows["images_per_s"].median()),
             "trainings": len(runs),
@@ -116,7 +118,7 @@ class Outcomes:
 
     def settings(self, names: Sequence[str], bar: float) -> tuple[float, Array]:
         """Share of settings that train, to a held-out AUC above a bar, and the SD of their AUC (1 + replicates,)."""
-        trained = [np.mean([held_out_auc(run) for run in self.kept.get(name, [])] or [0]) > bar for name in names]
+        trained = [np.mean([held_out_auc(run)[0] for run in self.kept.get(name, [])] or [0]) > bar for name in names]
         return float(np.mean(trained)), np.std([self.mean(name) for name in names if name in self.kept], axis=0)
 
     def epochs_to(self, auc: float, names: Sequence[str]) -> tuple[str, float]:
@@ -164,8 +166,11 @@ def of(setting: Setting) -> Outcomes:
     return Outcomes(table, kept, Bootstrap(chosen, faces.labels, setting["replicates"], setting["seed"]))
 
 
-def held_out_auc(run: dict[str, Array]) -> float:
-    """AUC of the cosine on held-out pairs within a source, the mean over the sources."""
-    pairs, _ = benching.held_out_pairs(str(run["pairs"]))
-    distances, sources = run["held_out.cosine"].astype(float), np.unique(pairs.fold)
-    return float(np.mean([metrics.auc(distances[pairs.fold == k], pairs.genuine[pairs.fold == k]) for k in sources]))
+def held_out_auc(run: dict[str, Array], replicates: int = 0, seed: int = 0) -> Array:
+    """Mean over the sources of the AUC on held-out pairs within one; as it is and of each draw, (1 + replicates,)."""
+    pairs, people = benching.held_out_pairs(str(run["pairs"]))
+    found = []
+    for some in (pairs.fold == source for source in np.unique(pairs.fold)):
+        drawn = Bootstrap(pairs.select(some), people, replicates, seed)
+        found.append(drawn.values("auc", run["held_out.cosine"][some].astype(float)))
+    return np.mean(found, axis=0)

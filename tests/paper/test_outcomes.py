@@ -98,7 +98,7 @@ def test_a_trunk_without_information_is_beaten(found):
 
 
 def test_settings_that_do_not_train_are_counted(found, monkeypatch):
-    monkeypatch.setattr(outcomes, "held_out_auc", lambda run: run["history"][0, -1])
+    monkeypatch.setattr(outcomes, "held_out_auc", lambda run: run["history"][0, -1:])
     share, spread = found.settings(["good", "poor", "failed"], 0.78)
     assert share == pytest.approx(1 / 3)
     assert spread[0] == pytest.approx(np.std([np.mean(aucs(found, name)) for name in ("good", "poor")]))
@@ -116,7 +116,8 @@ def test_rank_correlation_of_means():
 
 def test_held_out_auc_is_the_mean_over_the_sources(monkeypatch):
     pairs = Pairs(np.arange(6), np.arange(6, 12), np.array([1, 0, 0, 1, 1, 0], bool), np.array([0, 0, 0, 1, 1, 1]))
-    monkeypatch.setattr(benching, "held_out_pairs", lambda key: (pairs, None))
-    distances = np.array([0.5, 0.4, 0.6, 0.1, 0.2, 0.9])
+    monkeypatch.setattr(benching, "held_out_pairs", lambda key: (pairs, people))
+    distances, people = np.array([0.5, 0.4, 0.6, 0.1, 0.2, 0.9]), np.array([1, 2, 3, 4, 5, 6, 1, 7, 8, 4, 5, 9])
     expected = [roc_auc_score(pairs.genuine[some], -distances[some]) for some in (slice(0, 3), slice(3, 6))]
-    assert outcomes.held_out_auc({"pairs": "x", "held_out.cosine": distances}) == pytest.approx(np.mean(expected))
+    found = outcomes.held_out_auc({"pairs": "x", "held_out.cosine": distances}, 20)
+    assert found.shape == (21,) and found[0] == pytest.approx(np.mean(expected))

@@ -1,7 +1,5 @@
 """How well a detector finds faces, beside another one's boxes and landmarks."""
 
-from __future__ import annotations
-
 import json
 import os
 import time

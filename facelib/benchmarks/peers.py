@@ -3,8 +3,6 @@
 PyTorch is the extra ``peers``, SFace's file that of the extra ``teacher``.
 """
 
-from __future__ import annotations
-
 import hashlib
 import io
 import json
@@ -123,7 +121,7 @@ def sface_features(
     Its own alignment by the landmarks that `detection` finds, the ``"box"`` alone as `framing.crop_box` takes it, or a
     fixed square; a photo without a face is a FaceError, but for the last.
     """
-    state = [] if frame == "aligned" else [frame, [*framing.BOX]]
+    state: list = [] if frame == "aligned" else [frame, [*framing.BOX]]
     state += [archives.fingerprint(source), hashlib.sha256(Path(file).read_bytes()).hexdigest(), _SFACE_VERSION]
     wanted, listing, found = sorted(paths), archives.members(source), {}
     for start in range(0, len(wanted), _STEP):
@@ -148,7 +146,7 @@ def _sface_features(file, listing: archives.Listing, paths: list[str], frame: st
         elif frame == "box":
             view = distillation.teacher_view(framing.crop_box(photo, face.box, _SIDE))
         else:
-            view = distillation.teacher_view(images.decode(content, _SIDE, frame).pixels)
+            view = distillation.teacher_view(images.decode(content, _SIDE, frame).pixels)  # type: ignore[arg-type]
         found[path] = recogniser.feature(view)[0].copy()
     return np.stack([found[path] for path in paths])
 

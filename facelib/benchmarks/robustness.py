@@ -1,7 +1,5 @@
 """Networks under worse photos, under attack and under updates."""
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -37,7 +35,7 @@ class Bench:
     pairs: Pairs
     numbers: np.ndarray
 
-    def first(self, count: int) -> Bench:
+    def first(self, count: int) -> "Bench":
         """The first pairs of each kind and their photos."""
         kinds = self.pairs.genuine, ~self.pairs.genuine
         chosen = np.sort(np.concatenate([np.flatnonzero(kind)[:count] for kind in kinds]))
@@ -67,8 +65,7 @@ class Bench:
 
 def bench(faces: PackedFaces, chosen: Pairs, name: str) -> Bench:
     """Pairs of a packed set of this name with their photos, cut as they were packed but with `SIDE` pixels."""
-    fold = np.arange(len(chosen)) % 10 if chosen.fold is None else chosen.fold
-    rows, pairs = Pairs(chosen.left, chosen.right, chosen.genuine, fold).compact()
+    rows, pairs = Pairs(chosen.left, chosen.right, chosen.genuine, chosen.folds).compact()
     faces = faces.select(rows)
     listing = archives.members(catalog.source(name))
     inside = {listing.root + path: row for row, path in enumerate(faces.paths)}
@@ -155,10 +152,9 @@ def attacks(
 
 
 def arrivals(vectors: np.ndarray, labels: np.ndarray, batches: int, seed: int) -> tuple[list[Batch], Batch]:
-    """A stream of photos in random order, and a control photo of each person that is never in it.
+    """A stream of photos in random order, and the first photo of each person, for control, which is never in it.
 
-    People have `LEAST` photos or more of the features (n, d), or as many as there are of anybody; the control photo is
-    the first one, whatever the seed.
+    People have `LEAST` photos or more of the features (n, d), or as many as there are of anybody.
     """
     names, places = np.array([str(label) for label in labels]), np.arange(len(labels))
     known = np.bincount(labels)[labels] >= min(LEAST, np.bincount(labels).max())
@@ -175,10 +171,7 @@ def poisoned(batch: Batch, seed: int) -> Batch:
 
 
 def releases(whole: Bench, embed: Embed, vectors: dict[str, np.ndarray], current: str) -> dict[str, np.ndarray]:
-    """Whether each pair is decided right, (m,) bool, by networks in place of the current one, and by ways to run that.
-
-    Each at the thresholds of its other folds; ``current`` itself is among them.
-    """
+    """Whether each pair is decided right (m,), by networks in place of the current one, and by ways to run that."""
     mirrored = np.concatenate([embed(part[:, :, ::-1]) for part in np.array_split(whole.photos, 16) if len(part)])
     ways = {
         "mirrored_photos": mirrored,

@@ -1,8 +1,5 @@
 """Faces of a set's photos as the detector frames them, found once and kept; and whether a set is framed already."""
 
-from __future__ import annotations
-
-import io
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -16,7 +13,7 @@ from PIL import Image
 
 from facelib import runtime
 from facelib.data import archives, detection, framing, images
-from facelib.files import write_atomically
+from facelib.files import whole
 
 LOOSE, SAMPLE = 0.8, 32  # share of a photo's shorter side below which the frame is loose; photos that are looked at
 AT_ONCE = 256  # photos in memory
@@ -35,18 +32,9 @@ def faces(
 ) -> dict[str, np.ndarray]:
     """Faces (size, size, 3) uint8 of some photos of a folder or archive, by path; without those where none is found.
 
-    Parameters
-    ----------
-    source, paths
-        As `archives.members` takes and lists them.
-    which
-        The face that is meant, as in `detection.choose`.
-    crop
-        A fixed square instead of the detector.
-    moved
-        Move each photo first as `framing.shaken` does, by this seed.
-    box
-        By the detector's box alone (`framing.crop_box`), without its landmarks.
+    Source and paths are as `archives.members` takes and lists them, ``which`` as in `detection.choose`; ``crop`` is a
+    fixed square instead of the detector, ``moved`` the seed by which each photo is first moved (`framing.shaken`). With
+    ``box`` the detector's box alone frames the face (`framing.crop_box`), without its landmarks.
     """
     wanted = sorted(paths)
     state = [archives.fingerprint(source), wanted, size, which, detection.DETECTOR_SHA256, ALIGNED_VERSION]
@@ -69,10 +57,9 @@ def faces(
                 return None
 
         found = dict(_framed(archives.members(source), wanted, frame, progress))
-        content = io.BytesIO()
         pixels = np.stack(list(found.values())) if found else np.empty((0, size, size, 3), np.uint8)
-        np.savez(content, number=list(found), pixels=pixels)
-        write_atomically(kept, content.getvalue())
+        with whole(kept) as temporary:
+            np.savez(temporary, number=list(found), pixels=pixels)
     return _read(kept, wanted)
 
 
@@ -81,8 +68,7 @@ def _framed(listing: archives.Listing, wanted: list[str], frame: Callable, progr
     from tqdm import tqdm
 
     numbers = {path: number for number, path in enumerate(wanted)}
-    bar = {"total": len(wanted), "desc": "finding faces", "disable": not progress, "file": sys.stdout}
-    photos = iter(tqdm(listing.read(wanted), **bar))
+    photos = iter(tqdm(listing.read(wanted), "finding faces", len(wanted), disable=not progress, file=sys.stdout))
     with ThreadPoolExecutor(runtime.cores()) as pool:
         while some := list(islice(photos, AT_ONCE)):
             rows, contents = [numbers[path] for path, _ in some], [content for _, content in some]
@@ -91,11 +77,7 @@ def _framed(listing: archives.Listing, wanted: list[str], frame: Callable, progr
 
 
 def is_loose(source: str | os.PathLike) -> bool:
-    """Whether a set's photos are yet to be framed: most show one face, in a frame smaller than the photo.
-
-    An even sample is looked at. False where faces fill their photos, as in the published sets of crops, or where the
-    detector finds too few of them.
-    """
+    """Whether photos are yet to be framed: most of an even sample show a face in a frame smaller than the photo."""
     return _is_loose(str(source), archives.fingerprint(source))
 
 

@@ -1,9 +1,4 @@
-"""The frame that faces are brought into: where the networks were trained to see eyes, nose and mouth.
-
-Places in a photo, (H, W, 3) uint8, are in pixels, x before y; 0 is the centre of the first pixel.
-"""
-
-from __future__ import annotations
+"""The frame that faces are brought into; places in a photo are in pixels, x before y, 0 the centre of the first."""
 
 import cv2
 import numpy as np

@@ -1,7 +1,5 @@
 """What of a face's picture makes comparing harder: blur, light, size."""
 
-from __future__ import annotations
-
 import cv2
 import numpy as np
 

@@ -1,9 +1,4 @@
-"""From a distance to a decision: the threshold for a false accept rate, and the probability of one person.
-
-How good probabilities are is measured by `judging`.
-"""
-
-from __future__ import annotations
+"""From a distance to a decision: the threshold for a false accept rate, and the probability of one person."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,8 +14,7 @@ class FarThreshold:
     """The largest threshold that keeps the false accept rate of some people within a target.
 
     Both intervals are 95 % over resampled people: of the threshold that would have been chosen, and of the rate that
-    other such people would have at `threshold`. Where the pairs are too few, all five numbers are None and `reason`
-    says so.
+    other such people would have at it. Where the pairs are too few, ``reason`` stands in the place of numbers.
     """
 
     far: float
@@ -35,17 +29,10 @@ class FarThreshold:
 def far_thresholds(
     distances: Array, people: Array, fars: Sequence[float], replicates: int = 1000, seed: int = 0
 ) -> list[FarThreshold]:
-    """Thresholds from every impostor pair of a collection.
+    """Thresholds for target rates from every impostor pair of a collection, by the distances (n, n) of its photos.
 
-    Parameters
-    ----------
-    distances
-        (n, n) distances between the collection's photos; pairs of one person are left out.
-    people
-        (n,) the photos' identities, which are drawn with replacement: an identity drawn c times counts c times in each
-        of its pairs (see `intervals.identity_weights`).
-    fars
-        Target rates.
+    ``people`` (n,) are the photos' identities, which are drawn with replacement: an identity drawn c times counts c
+    times in each of its pairs (see `intervals.identity_weights`).
     """
     _, person, photos = np.unique(people, return_inverse=True, return_counts=True)
     left, right = np.triu_indices(len(person), 1)
@@ -69,7 +56,7 @@ def far_thresholds(
             chosen[far].append(values[max(0, np.searchsorted(weights, far * total, side="right") - 1)])
             rates[far].append(weights[accepted[far] - 1] / total)
     return [
-        FarThreshold(far, float(values[accepted[far] - 1]), *_interval(chosen[far]), *_interval(rates[far]))
+        FarThreshold(far, float(values[accepted[far] - 1]), *_ends(chosen[far]), *_ends(rates[far]))
         if far in enough
         else FarThreshold(far, reason=f"not enough pairs: {far:g} of {count:,} different ones are under {FEWEST}")
         for far in fars
@@ -83,9 +70,8 @@ def _accepted(values: Array, most: int) -> int:
     return most
 
 
-def _interval(values: list[float]) -> tuple[float, float]:
-    low, high = np.quantile(values, [0.025, 0.975])
-    return float(low), float(high)
+def _ends(values: list[float]) -> tuple[float, float]:
+    return tuple(np.quantile(values, [0.025, 0.975]).tolist())
 
 
 class Calibration:

@@ -1,7 +1,5 @@
 """All pairs of a collection's photos, its people resampled: rates as low as so many pairs can show."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -11,29 +9,22 @@ from numpy import ndarray as Array
 from facelib.metrics.calibration import FEWEST
 from facelib.metrics.curves import ratio
 from facelib.metrics.distances import l2_normalise
-from facelib.metrics.intervals import Estimate
+from facelib.metrics.intervals import Estimate, estimate
 
 
 @dataclass(frozen=True, eq=False)
 class EveryPair:
     """Cosine distances of all genuine pairs, and of the closest impostor pairs, in ascending order.
 
-    Attributes
-    ----------
-    genuine, owner
-        (g,) and whose pair it is.
-    impostor, left, right
-        (k,) and the two people. Of some twice as many as the largest rate asks for resampling reaches no further.
-    photos
-        (p,) each person has; people are counted from 0.
+    The latter are some twice as many as the largest rate asks for: resampling reaches no further.
     """
 
-    genuine: Array
-    owner: Array
-    impostor: Array
-    left: Array
-    right: Array
-    photos: Array
+    genuine: Array  # (g,)
+    owner: Array  # (g,) whose pair it is; people are counted from 0
+    impostor: Array  # (k,)
+    left: Array  # (k,) its two people
+    right: Array  # (k,)
+    photos: Array  # (p,) each person has
 
     @property
     def impostors(self) -> int:
@@ -64,7 +55,7 @@ class EveryPair:
         low, high = np.nanquantile(values[1:], [0.025, 0.975], axis=0)
         n = self.impostors + len(self.genuine)
         ends = np.stack([values[0], low, high], axis=-1)
-        return {rate: [Estimate(*map(float, each), n) for each in ends[k]] for k, rate in enumerate(rates)}
+        return {rate: [Estimate(a, b, c, n) for a, b, c in row] for rate, row in zip(rates, ends.tolist(), strict=True)}
 
 
 def every_pair(vectors: Array, people: Array, fmr: float = 1e-3, block: int = 1024) -> EveryPair:
@@ -91,7 +82,8 @@ def every_pair(vectors: Array, people: Array, fmr: float = 1e-3, block: int = 10
         closest = np.argsort(near, kind="stable")[:most]
         near, at = near[closest], at[:, closest]
     order = np.argsort(np.concatenate(genuine))
-    return EveryPair(np.concatenate(genuine)[order], np.concatenate(owner)[order], near, *person[at], photos)
+    left, right = person[at]
+    return EveryPair(np.concatenate(genuine)[order], np.concatenate(owner)[order], near, left, right, photos)
 
 
 def fisher_ratio(vectors: Array, people: Array, replicates: int = 1000, seed: int = 0) -> Estimate:
@@ -108,5 +100,4 @@ def fisher_ratio(vectors: Array, people: Array, replicates: int = 1000, seed: in
     counts = np.vstack([np.ones(len(photos)), draws])
     between = counts @ centred - ((counts @ sums) ** 2).sum(1) / (counts @ photos)
     ratios = between / (counts @ (photos - centred))
-    low, high = np.quantile(ratios[1:], [0.025, 0.975])
-    return Estimate(float(ratios[0]), float(low), float(high), int(photos.sum()))
+    return estimate(ratios, int(photos.sum()))

@@ -7,8 +7,6 @@ recognised, (n, 1) float32 of 0 and 1. Its weights are no part of the embedding 
 Notation: x a feature, y its label, W_j the weight of class j, theta_j their angle, s a scale, m a margin.
 """
 
-from __future__ import annotations
-
 import math
 
 from facelib._paddle import paddle  # isort: skip  (first, so that its import is quiet)

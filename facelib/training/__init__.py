@@ -1,7 +1,4 @@
-"""From faces to weights.
-
-The table has the public names of each module; asking for one does not load the others.
-"""
+"""From faces to weights."""
 
 from facelib._rooms import hand_out
 

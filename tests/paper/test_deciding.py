@@ -164,7 +164,7 @@ def test_each_way_to_frame_is_judged_on_the_same_pairs_by_the_threshold_of_the_o
     found = deciding.by_frame(setting, deciding.judging(setting))
     assert asked == [(None, None, False), ((0, 0, 1, 1), 0, False), (None, None, True), (None, 0, False)]
     assert list(found) == ["aligned.", "aligned.perturbed_", "box.", "centre.", "centre.perturbed_"]
-    expected = ten_fold(cosine_distance(own[pairs.left], own[pairs.right]), pairs.genuine, pairs.fold).mean
+    expected = ten_fold(cosine_distance(own[pairs.left], own[pairs.right]), pairs.genuine, pairs.fold).accuracies.mean()
     for beyond in found.values():
         assert ((beyond <= 0) == pairs.genuine).mean() == pytest.approx(expected)
 

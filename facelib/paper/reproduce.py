@@ -12,6 +12,7 @@ from pathlib import Path
 import yaml
 
 from facelib import files, runtime
+from facelib.data import catalog
 from facelib.paper import inputs, profiles, release, standins
 from facelib.paper.origins import own_parameters
 from facelib.paper.profiles import ParameterError
@@ -112,6 +113,7 @@ def run(profile: str, only: list[str] | None = None, settings: dict | None = Non
     print(f"profile {setting.place}: {len(steps)} notebooks; figures and results go to figures/{setting.place}/")
     if setting.changed:
         print(f"  (not the profile's own folder, because of {', '.join(setting.changed)}; --set profile=NAME names it)")
+    _look_for_own_sets(setting)
     for number, step in enumerate(steps, 1):
         path = step.notebook
         title, target = f"[{number}/{len(steps)}] {path.stem}", _target(setting, path)
@@ -132,6 +134,16 @@ def run(profile: str, only: list[str] | None = None, settings: dict | None = Non
         files.write_atomically(_stamp(setting, path), _state(setting, step))
     if setting.place == release.PROFILE and not only and runtime.output_dir() == runtime.ROOT:
         release.publish()
+
+
+def _look_for_own_sets(setting: Setting) -> None:
+    """FileNotFoundError for a set of the user's that is not there; a word where rendered people stand beside one."""
+    sets = {name: catalog.parts_of(value) for name, value in setting.values.items() if standins.is_set(name)}
+    for part in {part for parts in sets.values() for part in parts} - {*catalog.SETS, *catalog.DEMO_SETS}:
+        catalog.find(part)
+    drawn = [name for name in ("train_set", "test_set") if not {*sets[name]}.isdisjoint(catalog.DEMO_SETS)]
+    if len(drawn) == 1:
+        print(f"  ({drawn[0]}={setting.values[drawn[0]]} are rendered people: --set {drawn[0]}=PATH names others)")
 
 
 def parse_setting(text: str) -> tuple[str, object]:

@@ -251,6 +251,23 @@ def test_relative_paths_mean_the_same_in_the_notebook(repository, quick, tree, m
     assert step.injected == {"overrides": {"test_set": str(faces)}}
 
 
+@pytest.mark.parametrize("name", ["lwf", "/nowhere/faces", "'faces'"])
+def test_a_set_that_is_not_there_is_told_before_anything_runs(repository, capsys, name):
+    assert cli.main(["reproduce", "--set", f'train_set="{name}"', "--set", "profile=mine"]) == 1
+    captured = capsys.readouterr()
+    assert f"'{name}' is neither an existing folder, archive or table nor one of the known sets" in captured.err
+    assert "running" not in captured.out and "Traceback" not in captured.err
+
+
+def test_rendered_people_beside_one_s_own_are_told(repository, quick, tree, capsys):
+    faces = tree(["ann/1.png", "bob/1.png"])
+    reproduce.run("demo", ["01"], {"train_set": str(faces), "profile": "mine"})
+    assert "(test_set=demo-test are rendered people: --set test_set=PATH names others)" in capsys.readouterr().out
+    reproduce.run("demo", ["01"], {"train_set": str(faces), "test_set": str(faces), "profile": "mine"})
+    reproduce.run("demo", ["01"])
+    assert "rendered people" not in capsys.readouterr().out
+
+
 def test_derived_values_in_the_parameters_cell_are_refused(repository):
     write(repository, "01_one", "pass", parameters="a = 1\nb = a + 1")
     with pytest.raises(ValueError, match="01_one.ipynb' must hold literals only"):

@@ -16,6 +16,7 @@ _said = io.StringIO()
 try:
     with contextlib.redirect_stderr(_said):
         paddle: Any = importlib.import_module("paddle")
+    paddle.disable_signal_handler()  # else a process that is told to end, as kernels are, prints a page of alarm
 finally:
     for _line in _said.getvalue().splitlines():
         if "OMP_NUM_THREADS" not in _line and "OpenBlas" not in _line:

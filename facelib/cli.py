@@ -22,7 +22,7 @@ def main(arguments: list[str] | None = None) -> int:
 
     Of ``compare`` 0 is the same person, 1 different people, 2 an error; of the other commands on photos see `commands`.
     """
-    options = _parser().parse_args(arguments)
+    options = _parser().parse_args((sys.argv[1:] if arguments is None else arguments) or ["--help"])
     try:
         return options.run(options) or 0
     except (ValueError, RuntimeError, OSError) as error:  # of the rooms: each says what to do
@@ -114,14 +114,15 @@ def compare_command(options: argparse.Namespace) -> int:
 
 def add_export(commands) -> None:
     """Add ``export`` to the subparsers of a command line."""
-    export = commands.add_parser("export", help="write a trained network as a file for other programs")
+    about = "write a trained network as a file for other programs"
+    export = commands.add_parser("export", help=about, description=f"{about}. Exit code: 0 done, 2 an error.")
     export.add_argument("name", metavar="NAME", help="a network of data/weights, or the path of its .npz file")
     export.add_argument("out", metavar="OUT", help="the .onnx file to write; of --to paddle a folder")
     about = "onnx (default; needs the extra `export`), or paddle, for Paddle's inference engine"
     export.add_argument("--to", choices=["onnx", "paddle"], default="onnx", help=about)
     about = "fp32 (default), or int8: 8-bit ONNX, its ranges taken from photos of celebfaces or LFW"
     export.add_argument("--precision", choices=["fp32", "int8"], default="fp32", help=about)
-    export.set_defaults(run=export_command)
+    export.set_defaults(run=export_command, error=ERROR)
 
 
 def export_command(options: argparse.Namespace) -> None:
@@ -135,6 +136,8 @@ def export_command(options: argparse.Namespace) -> None:
         raise FileNotFoundError(f"There is no network '{options.name}' to export. Known are: {known or 'none'}.")
     if options.precision == "int8" and options.to == "paddle":
         raise ValueError("--precision int8 is for --to onnx.")
+    if not Path(options.out).absolute().parent.is_dir():
+        raise FileNotFoundError(f"There is no folder '{Path(options.out).parent}' to write '{options.out}' to.")
     try:
         if options.to == "paddle":
             written = export.to_paddle(weights, options.out)
@@ -143,7 +146,7 @@ def export_command(options: argparse.Namespace) -> None:
         else:
             written = export.to_onnx(weights, options.out)
     except ModuleNotFoundError as error:
-        raise ValueError(f"{error.name} is missing: pip install 'facelib[export]'.") from error
+        raise ValueError(f"{error.name} is missing: pip install '.[export]' in the repository.") from error
     print(written)
 
 
@@ -182,12 +185,10 @@ def write_boxes(path: str, sources: tuple, faces: tuple, height: int = 480) -> N
     from PIL import Image
 
     from facelib.data import detection
+    from facelib.inference import interface
 
     sides = []
     for source, found in zip(sources, faces, strict=True):
         photo = Image.fromarray(detection.drawn(detection.read_photo(source), found))
         sides.append(np.asarray(photo.resize((max(1, round(photo.width * height / photo.height)), height))))
-    try:
-        Image.fromarray(np.hstack(sides)).save(path)
-    except ValueError:
-        raise ValueError(f"'{path}' cannot be written: choose a name that ends in .png or .jpg.") from None
+    interface.save(path, np.hstack(sides))

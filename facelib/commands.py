@@ -7,6 +7,7 @@ import json
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 DONE, NOT_ALL, ERROR = 0, 1, 2  # exit codes
@@ -50,6 +51,7 @@ def embed_command(options: argparse.Namespace) -> int:
 
 def enrol_command(options: argparse.Namespace) -> int:
     """Whom the gallery holds now."""
+    from facelib.data import photofiles
     from facelib.inference import gallery
 
     verifier, refused = _verifier(options), {}
@@ -61,6 +63,10 @@ def enrol_command(options: argparse.Namespace) -> int:
         known = gallery.update(options.gallery, verifier.card, lambda found: found.without(options.remove))
     elif options.name is None and len(options.photos) != 1:
         raise ValueError("Give one folder that has a folder per person, or --name and that person's photos.")
+    elif options.name is None and not Path(options.photos[0]).exists():
+        raise FileNotFoundError(f"There is no folder '{options.photos[0]}'.")
+    elif options.name is None and Path(options.photos[0]).suffix.lower() in photofiles.SUFFIXES:
+        raise ValueError(f"Whom does '{options.photos[0]}' show? Say it with --name, or give a folder of people.")
     else:
         photos = gallery.photos_of(options.photos[0]) if options.name is None else _read(options.photos, options.name)
         known, refused = gallery.enrol(options.gallery, photos, verifier, _which(options))
@@ -72,8 +78,6 @@ def enrol_command(options: argparse.Namespace) -> int:
 
 def identify_command(options: argparse.Namespace) -> int:
     """A line per face: who it is, and how sure."""
-    from PIL import Image
-
     from facelib.data.images import Unreadable
     from facelib.inference import gallery, interface, recognition
 
@@ -84,10 +88,7 @@ def identify_command(options: argparse.Namespace) -> int:
     except Unreadable as error:
         raise Unreadable(f"'{options.photo}': {error}") from error
     if options.boxes:
-        try:
-            Image.fromarray(interface.drawn(picture, seen)).save(options.boxes)
-        except ValueError:
-            raise ValueError(f"'{options.boxes}' cannot be written: choose a name that ends in .png or .jpg.") from None
+        interface.save(options.boxes, interface.drawn(picture, seen))
     if options.json:
         faces = [{"box": each.face.box.tolist(), "name": each.name, "nearest": each.nearest} for each in seen]
         facts = [asdict(each.decision) if each.decision else {"reason": each.reason} for each in seen]
@@ -96,12 +97,13 @@ def identify_command(options: argparse.Namespace) -> int:
         print("\n".join(map(interface.sentence, seen)) or "no face found")
         if any(each.name for each in seen):
             alarms = recognition.false_alarms(known, recognition.strict(verifier.card, options.far).far)
-            print(f"with {len(known)} photos in the gallery up to {alarms:.0%} of strangers would get a name")
+            print(f"with {len(known)} photos in the gallery up to {alarms:.1%} of strangers would get a name")
     return DONE if any(each.name for each in seen) else NOT_ALL
 
 
 def cluster_command(options: argparse.Namespace) -> int:
     """A line per group of faces: its number and the photos, the largest group first."""
+    from facelib.data import photofiles
     from facelib.inference import recognition
     from facelib.metrics import clustering
 
@@ -110,6 +112,8 @@ def cluster_command(options: argparse.Namespace) -> int:
         raise FileNotFoundError(f"There is no folder '{folder}'.")
     verifier = _verifier(options)
     files = [str(path) for path in sorted(folder.rglob("*")) if path.is_file() and not path.name.startswith(".")]
+    heads = {path: partial(photofiles.read_head, path) for path in files}
+    files = [path for path in files if photofiles.why_no_photo(path, heads[path]) != "not an image"]
     if not files:
         raise FileNotFoundError(f"There is no photo in '{folder}'.")
     photos, vectors, refused = recognition.everybody(files, verifier)

@@ -80,6 +80,12 @@ def test_an_interrupt_says_that_nothing_is_lost(monkeypatch, capsys):
     assert "goes on from there" in capsys.readouterr().err
 
 
+def test_without_a_command_all_of_them_are_shown(capsys):
+    with pytest.raises(SystemExit):
+        cli.main([])
+    assert {"reproduce", "compare", "enrol"} <= set(capsys.readouterr().out.split())
+
+
 def test_the_console_script_is_this_function():
     text = (runtime.ROOT / "pyproject.toml").read_text()
     assert 'facelib = "facelib.cli:main"' in text
@@ -91,10 +97,11 @@ def test_the_console_script_is_this_function():
         (["nobody", "out.onnx"], "no network 'nobody' to export. Known are: celebfaces-"),
         (["lost.npz", "out.onnx"], "no network 'lost.npz'"),
         (["celebfaces-cosface", "out", "--to", "paddle", "--precision", "int8"], "--precision int8 is for --to onnx"),
+        (["celebfaces-cosface", "no/where/out.onnx"], "There is no folder 'no/where'"),
     ],
 )
 def test_export_refuses_nonsense_in_one_line(capsys, arguments, complaint):
-    assert cli.main(["export", *arguments]) == 1
+    assert cli.main(["export", *arguments]) == 2
     said = capsys.readouterr().err
     assert complaint in said and len(said.splitlines()) == 1
 
@@ -126,5 +133,5 @@ def test_export_without_its_packages_says_what_to_install(monkeypatch, capsys):
         raise ModuleNotFoundError("No module named 'paddle2onnx'", name="paddle2onnx")
 
     monkeypatch.setattr(export, "to_onnx", missing)
-    assert cli.main(["export", "celebfaces-cosface", "a.onnx"]) == 1
-    assert capsys.readouterr().err == "paddle2onnx is missing: pip install 'facelib[export]'.\n"
+    assert cli.main(["export", "celebfaces-cosface", "a.onnx"]) == 2
+    assert capsys.readouterr().err == "paddle2onnx is missing: pip install '.[export]' in the repository.\n"

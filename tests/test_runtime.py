@@ -147,12 +147,19 @@ class TestImport:
         assert device in ("cpu", "gpu:0")
         assert len(notes) <= 1 and all("running on the CPU" in note for note in notes)
 
+    def test_a_process_that_is_told_to_end_ends_quietly(self):
+        told = "from facelib._paddle import paddle; import os, signal; os.kill(os.getpid(), signal.SIGTERM)"
+        code = f"import subprocess, sys; print(subprocess.run([sys.executable, '-c', {told!r}]).returncode)"
+        done = fresh(code)
+        assert (done.stdout, done.stderr) == ("-15\n", "")
+
     def test_only_the_known_advice_is_held_back(self, tmp_path):
         (tmp_path / "paddle.py").write_text(
             "import sys\n"
             "print('WARNING: OMP_NUM_THREADS set to 4, not 1. ...', file=sys.stderr)\n"
             "print('PLEASE USE OMP_NUM_THREADS WISELY.', file=sys.stderr)\n"
             "print('the library is damaged', file=sys.stderr)\n"
+            "def disable_signal_handler(): pass\n"
         )
         done = fresh("from facelib._paddle import paddle; print(paddle.__name__)", tmp_path)
         assert (done.stdout, done.stderr) == ("paddle\n", "the library is damaged\n")

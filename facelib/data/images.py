@@ -134,7 +134,7 @@ def _upright(data: bytes, wanted: int):
             width, height = image.size
             limit = MAX_PIXELS // 2 if image.format == "WEBP" else MAX_PIXELS  # its decoder needs 16 bytes a pixel
             if width * height > limit:
-                raise Unreadable(f"{width} x {height} pixels: over the limit of {limit:,}")
+                raise Unreadable(f"{width} x {height} pixels: over the limit of {limit:,}, make a smaller copy")
             if image.format == "JPEG":
                 image.draft(None, (wanted,) * 2)
             ImageOps.exif_transpose(image, in_place=True)

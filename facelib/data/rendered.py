@@ -12,12 +12,14 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import MappingProxyType
 
+import numpy as np
+from PIL import Image
 from tqdm import tqdm
 
 from facelib.data import drawing
 from facelib.data.drawing import RELATIVES, RENDERER_VERSION, render_face
 
-__all__ = ["RELATIVES", "RENDERER_VERSION", "render_face", "write_people"]
+__all__ = ["RELATIVES", "RENDERER_VERSION", "places", "render_face", "write_people"]
 
 MANIFEST = ".demo.json"
 
@@ -82,6 +84,19 @@ def write_people(
             if not _holds(root, asked, sum(map(len, photos.values()))):  # True where another process was faster
                 raise
     return root
+
+
+def places(identity: int, shot: int, seed: int = 0, size: int = 112) -> tuple[np.ndarray, np.ndarray]:
+    """Where `render_face` draws a face: its box (4,) from hairline to chin, and five landmarks (5, 2).
+
+    Box and landmarks as in `detection.Face`.
+    """
+    p, (s, _) = drawing._person(identity, seed), drawing._shot(identity, shot, seed)
+    easel = drawing._Easel(Image.new("RGB", (size, size)), s, p.width)
+    corner = p.mouth_w * (1 + 0.18 * s.smile)
+    marks = [-p.eye_gap, p.eye_gap, 0, -corner, corner], [p.eye_y] * 2 + [p.nose_y] + [p.mouth_y - 0.06 * s.smile] * 2
+    outline, marks = (np.reshape(easel.place(each, 0, False), (-1, 2)) - 0.5 for each in (drawing._face(p), marks))
+    return np.concatenate([outline.min(0), outline.max(0)]), marks
 
 
 def _name(identity: int) -> str:

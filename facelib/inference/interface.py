@@ -115,6 +115,15 @@ def panel(path: str | os.PathLike | None = None, network: str = decision.DEFAULT
     return ipywidgets.VBox([ipywidgets.HBox([name, photos]), picture, status, shown])
 
 
+def save(path: str | os.PathLike, picture: np.ndarray) -> None:
+    """Write a picture to a file; ValueError where its name or folder does not do."""
+    try:
+        Image.fromarray(picture).save(path)
+    except (ValueError, FileNotFoundError):
+        how = "choose a name that ends in .png or .jpg, in a folder that is there"
+        raise ValueError(f"'{path}' cannot be written: {how}.") from None
+
+
 def png(photo: np.ndarray) -> bytes:
     """A picture as a PNG file, at most `_WIDEST` pixels wide."""
     target, picture = io.BytesIO(), Image.fromarray(photo)

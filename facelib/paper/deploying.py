@@ -21,7 +21,7 @@ STARTS = {"light": "compare: ONNX Runtime", "dygraph": "Paddle", "inference": "P
 
 
 def candidates(setting: Setting) -> dict[str, Candidate]:
-    """By the begin of their keys: the network that `compare` uses, in the profile that judges it, and that of 02."""
+    """By the begin of their keys: the networks with a card, in the profile that judges them, and that of 02."""
     done = setting.run
     if not setting["shipped_card"]:
         validation = setting.split.validation
@@ -33,15 +33,17 @@ def candidates(setting: Setting) -> dict[str, Candidate]:
             )
         }
     view1 = pairs.match_lfw_pairs([*protocols.view1("train"), *protocols.view1("test")], setting.scored.paths)
-    card = decision.read_card(decision.DEFAULT)
-    setting.used["cards"] = {decision.DEFAULT: deciding.card_key(card)}
-    parts = [Compared(*deciding.framed_pairs(setting, chosen, card.size)[1:3]) for chosen in (view1, setting.pairs)]
-    weights = decision.weights_folder() / f"{decision.DEFAULT}.npz"
+    found = {"deploy": _shipped(setting, decision.DEFAULT, view1)}
+    found["distil.small"] = _shipped(setting, f"{decision.DEFAULT}-small", view1)
     whole = [Compared(setting.scored, chosen) for chosen in (view1, setting.pairs)]
-    return {
-        "deploy": Candidate(decision.DEFAULT, weights, card.mirror, *parts),
-        "deploy.paper": Candidate(done.row["name"], done.weights, False, *whole),
-    }
+    return found | {"deploy.paper": Candidate(done.row["name"], done.weights, False, *whole)}
+
+
+def _shipped(setting: Setting, name: str, view1: pairs.Pairs) -> Candidate:
+    card = decision.read_card(name)
+    setting.used.setdefault("cards", {})[name] = deciding.card_key(card)
+    parts = [Compared(*deciding.framed_pairs(setting, chosen, card.size)[1:3]) for chosen in (view1, setting.pairs)]
+    return Candidate(name, decision.weights_folder() / f"{name}.npz", card.mirror, *parts)
 
 
 def sface_folds(setting: Setting, file: Path) -> np.ndarray:
@@ -86,15 +88,16 @@ def by_network(times: pd.DataFrame, networks: dict[str, Candidate]) -> dict[tupl
     return {(keys.get(file, "peer"), engine): rows for (file, engine), rows in times.groupby(["weights", "engine"])}
 
 
-def over_peer(timed: dict[tuple[str, str], pd.DataFrame], key: str) -> pd.Series | None:
-    """PyTorch's milliseconds for one face over those of our best float32 backend, by round; None without PyTorch.
+def fastest(timed: dict[tuple[str, str], pd.DataFrame], key: str) -> pd.Series:
+    """Milliseconds for one face of our best float32 backend, the one with the smallest median, by round."""
+    ours = [rows["single_ms"] for (network, name), rows in timed.items() if network == key and name in EXACT]
+    return min(ours, key=pd.Series.median)
 
-    Of each side the one with the smallest median.
-    """
-    of_network = {name: rows["single_ms"] for (network, name), rows in timed.items() if network == key}
-    theirs = [times for name, times in of_network.items() if name.startswith("torch")]
-    ours = [times for name, times in of_network.items() if name in EXACT]
-    return min(theirs, key=pd.Series.median) / min(ours, key=pd.Series.median) if theirs else None
+
+def over_peer(timed: dict[tuple[str, str], pd.DataFrame], key: str) -> pd.Series | None:
+    """PyTorch's milliseconds for one face, in its better layout, over those of `fastest`; None without PyTorch."""
+    theirs = [rows["single_ms"] for (network, name), rows in timed.items() if network == key and "torch" in name]
+    return min(theirs, key=pd.Series.median) / fastest(timed, key) if theirs else None
 
 
 def overview(entries: dict[str, dict], networks: dict[str, Candidate], files: dict[str, list[Path]]) -> pd.DataFrame:
@@ -116,8 +119,8 @@ def overview(entries: dict[str, dict], networks: dict[str, Candidate], files: di
     return pd.DataFrame(rows, columns=columns).sort_values(["network", "1 face"]).set_index(["network", "engine"])
 
 
-def about_eight_bits(entries: dict[str, dict], networks: dict[str, Candidate]) -> str:
-    """What ONNX Runtime's 8 bits save and cost, in words."""
+def about_eight_bits(entries: dict[str, dict], networks: dict[str, Candidate], choices: pd.DataFrame) -> str:
+    """What ONNX Runtime's 8 bits save and cost, and whether rows of `rounding.as_choices` ask for more, in words."""
     told = []
     for key, each in networks.items():
         if (prefix := f"{key}.onnx_int8") + ".time_saved" in entries:
@@ -126,6 +129,10 @@ def about_eight_bits(entries: dict[str, dict], networks: dict[str, Candidate]) -
                 f"8 bits save **{saved['value']:.0%}** of the time for one face ({saved['low']:.0%} to "
                 f"{saved['high']:.0%}) and cost **{results.show(lost)}** of the accuracy of {each.name}"
             )
+    lost = choices.loc[choices["backend"].str.endswith("int8"), "lost"].max()  # NaN of none
+    if told:
+        so = "has to be tried" if lost > rounding.MARGIN else "is not needed"
+        told.append(f"On the pairs that choose they lose {lost:.4f} at most: fine-tuning with the rounding {so}")
     return ". ".join(told or ["8 bits were not measured here"]) + "."
 
 

@@ -14,6 +14,7 @@ import pandas as pd
 from PIL import Image
 
 from facelib import inference, metrics
+from facelib.benchmarks import peers
 from facelib.data import archives, catalog, detection, images
 from facelib.data.packed import PackedFaces
 from facelib.inference import decision, gallery, recognition
@@ -36,8 +37,8 @@ class Album:
         Of the network; shipped, or fitted as `deciding.judging` says.
     faces, vectors
         The photos, and their features (n, d).
-    choosing
-        Features and identities of people who judge no clustering.
+    choosing, choosers
+        Features and identities of people who judge no clustering, and their photos.
     judge
         (n,) bool: photos of people who did not choose.
     lost
@@ -50,6 +51,7 @@ class Album:
     choosing: tuple[np.ndarray, np.ndarray]
     judge: np.ndarray
     lost: int = 0
+    choosers: PackedFaces | None = None
 
     def many(self) -> np.ndarray:
         """Rows of the people who did not choose and have `MANY` photos or more."""
@@ -64,7 +66,8 @@ def album(setting: Setting) -> Album:
     if not setting["shipped_card"]:
         judged, validation = deciding.fitted(setting), setting.split.validation
         choosing = inference.features(validation, setting.run.weights, mirror=True), validation.labels
-        return Album(judged.card, judged.faces, judged.vectors, choosing, np.full(len(judged.faces), True))
+        judge = np.full(len(judged.faces), True)
+        return Album(judged.card, judged.faces, judged.vectors, choosing, judge, choosers=validation)
     faces, pairs = setting.scored, setting.pairs
     card = decision.read_card(decision.DEFAULT)
     setting.used["cards"] = {card.name: deciding.card_key(card)}
@@ -77,7 +80,8 @@ def album(setting: Setting) -> Album:
         vectors |= dict(zip(rows.tolist(), decision.load().embedder(pixels), strict=True))
         lost += missed
     found = np.stack([vectors[row] for row in range(len(faces))])
-    return Album(card, faces, found, (found[~judge], faces.labels[~judge]), judge, lost)
+    choosers = faces.select(np.flatnonzero(~judge))
+    return Album(card, faces, found, (found[~judge], faces.labels[~judge]), judge, lost, choosers)
 
 
 def search(album: Album) -> identification.Probes:
@@ -103,6 +107,31 @@ def thresholds(album: Album) -> pd.DataFrame:
         found = clustering.clusters(vectors, each.threshold, album.card.metric)
         rows.append({"far": each.far, "threshold": each.threshold} | clustering.agreement_of(found, labels))
     return pd.DataFrame(rows).set_index("far") if rows else pd.DataFrame()
+
+
+def likeness(setting: Setting, faces: PackedFaces) -> tuple[np.ndarray, np.ndarray]:
+    """`clustering.likeness` of the photos whose person has another one, and their labels, by `deciding.judging`'s."""
+    found = clustering.likeness(deciding.vectors(setting, faces), faces.labels)
+    return found[~np.isnan(found)], faces.labels[~np.isnan(found)]
+
+
+def by_patterns(album: Album) -> tuple[np.ndarray, float]:
+    """Clusters (n,) of the photos of `Album.many` by their local binary patterns, and the FAR of their threshold.
+
+    By Bhattacharyya's coefficient of the histograms. Of the thresholds that let so many of the choosing people's
+    impostor pairs pass as the card's FARs say, the one with the best pairwise F on those people.
+    """
+    from sklearn.metrics.pairwise import cosine_distances
+
+    def patterns(faces: PackedFaces) -> np.ndarray:
+        return np.sqrt(peers.lbp_histograms(faces.take(np.arange(len(faces)))))
+
+    vectors, labels = patterns(album.choosers), album.choosers.labels
+    far = cosine_distances(vectors)[labels[:, None] > labels]
+    limits = {each.far: float(np.quantile(far, each.far)) for each in album.card.thresholds}
+    tried = {key: clustering.clusters(vectors, limit) for key, limit in limits.items()}
+    best = max(tried, key=lambda key: np.nan_to_num(clustering.agreement_of(tried[key], labels)["pairwise_f"]))
+    return clustering.clusters(patterns(album.faces.select(album.many())), limits[best]), best
 
 
 def one_among_strangers(album: Album, threshold: float, strangers: int, seed: int = 0) -> pd.DataFrame:

@@ -70,3 +70,17 @@ def test_sface_sees_blue_first(teacher):
     face = np.asarray(rendered.render_face(104, 0, size=112))
     direct = cv2.FaceRecognizerSF.create(str(teacher), "").feature(cv2.cvtColor(face, cv2.COLOR_RGB2BGR))
     np.testing.assert_allclose(peers.sface(teacher)(face[None]), direct, rtol=1e-5)
+
+
+def test_local_binary_patterns_by_hand():
+    """A flat face has the pattern of eight ones everywhere; right of a vertical edge three neighbours are darker."""
+    flat, edge = np.full((18, 18, 3), 90, np.uint8), np.full((18, 18, 3), 90, np.uint8)
+    edge[:, :9] = 30
+    found = peers.lbp_histograms(np.stack([flat, edge]), 2).reshape(2, 4, 59)
+    np.testing.assert_allclose(found.sum(2), 1)
+    assert (found[0].max(1) == 1).all() and (found[0].argmax(1) == 57).all()  # 255 is the last uniform pattern
+    right = found[1, 1]  # 8 x 8 pixels, of which the first column lies at the edge
+    assert sorted(right[right > 0]) == pytest.approx([1 / 8, 7 / 8])
+    np.testing.assert_allclose(
+        peers.lbp_histograms(np.stack([edge // 2 + 20]), 2)[0], found[1].ravel()
+    )  # light is no matter

@@ -50,6 +50,19 @@ def test_faces_are_found_once(folder):
     assert len(asked) == 4  # another size is another framing
 
 
+def test_what_one_list_of_photos_has_shown_is_known_for_another(folder, tmp_path):
+    source, asked = folder
+    first = aligned.faces(source, ["ann/1.png"], 64, progress=False)
+    (tmp_path / "cache" / "aligned" / "0.npz").write_bytes(b"damaged")
+    both = aligned.faces(source, ["ann/1.png", "bob/1.png"], 64, progress=False)
+    assert len(asked) == 2 and np.array_equal(first["ann/1.png"], both["ann/1.png"]) and list(both) == ["ann/1.png"]
+    assert aligned.faces(source, ["bob/1.png"], 64, progress=False) == {} and len(asked) == 2
+    aligned.faces(source, ["bob/1.png"], 64, "largest", progress=False)
+    aligned.faces(source, ["ann/1.png"], 64, moved=1, progress=False)
+    aligned.faces(source, ["ann/1.png", "bob/1.png"], 64, moved=1, progress=False)
+    assert len(asked) == 6  # another face may be meant, and each list moves its photos by their places in it
+
+
 def test_a_set_without_faces_stays_empty(folder):
     source, _ = folder
     assert aligned.faces(source, ["bob/1.png"], progress=False) == {} == aligned.faces(source, ["bob/1.png"])

@@ -1,5 +1,3 @@
-import io
-import json
 import tarfile
 from concurrent.futures import ThreadPoolExecutor
 
@@ -9,7 +7,6 @@ import pytest
 from PIL import Image
 
 from facelib import runtime
-from facelib.benchmarks.detection import evaluate
 from facelib.data import detection, framing, images, rendered
 from facelib.data.detection import FaceError
 
@@ -171,47 +168,11 @@ def test_drawn_boxes_leave_the_photo_alone(portrait):
     np.testing.assert_array_equal(portrait, before)
 
 
-def test_recall_precision_and_landmark_error_by_hand(tmp_path, portrait):
-    """Two photos with three known faces: two are found, one is not, and one that is not known is found too."""
-    landmarks = np.array([[1.0, 3], [5, 3], [3, 5], [2, 7], [4, 7]])  # the eyes are 4 apart
-    moved = landmarks + [0, 0.8]
-
-    def face(left, top, score):
-        return detection.Face(np.array([left, top, left + 10.0, top + 10]), moved, score)
-
-    def known(left, top):
-        return {"box": [left, top, left + 10, top + 10], "score": 1, "landmarks": landmarks.tolist()}
-
-    found = {100: [face(0, 0, 0.9)], 50: [face(0, 0, 0.8), face(30, 30, 0.9)]}
-    truth = {"a.png": [known(0, 0), known(60, 60)], "b.png": [known(2, 0)]}  # the last overlaps by 80 of 120
-    archive = tmp_path / "press.tar"
-    with tarfile.open(archive, "w") as tar:
-        files = {"press/detections.json": json.dumps(truth).encode()}
-        for name, side in (("a.png", 100), ("b.png", 50)):
-            content = io.BytesIO()
-            Image.new("RGB", (side, side)).save(content, "PNG")
-            files[f"press/{name}"] = content.getvalue()
-        for name, content in files.items():
-            info = tarfile.TarInfo(name)
-            info.size = len(content)
-            tar.addfile(info, io.BytesIO(content))
-    numbers = evaluate(archive, find=lambda photo: found[photo.shape[0]])
-    assert numbers["faces"] == 3
-    assert numbers["recall"] == pytest.approx(2 / 3) and numbers["precision"] == pytest.approx(2 / 3)
-    assert numbers["landmark_error"] == pytest.approx(0.8 / 4)
-
-
 def _data(name):
     path = runtime.data_dir() / name
     if not path.exists():
         pytest.skip(f"needs {name} under FACELIB_DATA")
     return path
-
-
-def test_press_photos_find_nearly_every_face():
-    numbers = evaluate(_data("wild.tar"))
-    assert numbers["recall"] > 0.96 and numbers["precision"] > 0.96
-    assert numbers["refined_landmark_error"] < numbers["landmark_error"] < 0.13
 
 
 def test_the_frame_is_where_training_photos_have_their_landmarks():

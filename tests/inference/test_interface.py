@@ -1,5 +1,6 @@
 """What the interface says, and the interface itself in JupyterLab in a real browser."""
 
+import contextlib
 import os
 import secrets
 import shutil
@@ -98,9 +99,17 @@ def test_two_photos_are_uploaded_and_answered_in_a_browser(photos, tmp_path):
         browser = playing.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         page = browser.new_page(viewport={"width": 1100, "height": 900})
         page.goto(address, timeout=60_000)
-        page.locator(".jp-NotebookPanel .jp-CodeCell").first.click(timeout=60_000)
-        page.keyboard.press("Control+Enter")
-        page.wait_for_selector("pre[data-status=idle]", timeout=90_000)
+        page.wait_for_selector(".jp-Notebook-ExecutionIndicator[data-status=idle]", timeout=90_000)
+        cell = page.locator(".jp-NotebookPanel .jp-CodeCell").first
+        for _ in range(6):  # on a busy machine a cell is dropped, or its widget, that comes before all is loaded
+            if "*" not in cell.locator(".jp-InputArea-prompt").inner_text():
+                cell.locator(".jp-InputArea-editor").click()
+                page.keyboard.press("Control+Enter")
+            with contextlib.suppress(playwright.TimeoutError):
+                page.wait_for_selector("pre[data-status=idle]", timeout=20_000)
+                break
+        else:
+            pytest.fail(f"the cell shows no interface: {cell.inner_text()}")
         page.get_by_placeholder("name of the person").fill("Ann")
         page.keyboard.press("Tab")
         for button, name, expected in (
@@ -114,7 +123,10 @@ def test_two_photos_are_uploaded_and_answered_in_a_browser(photos, tmp_path):
         answer = page.locator("pre[data-status=idle]").inner_text()
         page.wait_for_function("[...document.images].some(each => each.naturalWidth > 500)")
         if target := os.environ.get("FACELIB_SCREENSHOT"):
-            page.locator(".jp-OutputArea-output .widget-vbox").first.screenshot(path=target)
+            mark = "box => box.insertAdjacentHTML('beforeend', '<b style=\"color: #b3261e\">DEMO: rendered faces</b>')"
+            box = page.locator(".jp-OutputArea-output .widget-vbox").first
+            box.evaluate(mark)
+            box.screenshot(path=target)
         browser.close()
     assert len(answer.splitlines()) == 2 and sum("Ann, probability" in line for line in answer.splitlines()) >= 1
 

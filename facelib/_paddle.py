@@ -1,10 +1,4 @@
-"""The one import of Paddle, which is quiet: ``from facelib._paddle import paddle``.
-
-Paddle prints advice about OMP_NUM_THREADS to stderr when it is imported with more than one thread; anything else it has
-to say is passed on.
-"""
-
-from __future__ import annotations
+"""The one import of Paddle, without its advice about OMP_NUM_THREADS: ``from facelib._paddle import paddle``."""
 
 import contextlib
 import importlib

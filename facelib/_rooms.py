@@ -1,7 +1,5 @@
 """How a room hands out its public names: each is imported from its module when it is first asked for."""
 
-from __future__ import annotations
-
 import importlib
 import sys
 from collections.abc import Callable

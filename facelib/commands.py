@@ -1,6 +1,4 @@
-"""The commands on people's photos: ``embed``, ``enrol``, ``identify`` and ``cluster``."""
-
-from __future__ import annotations
+"""The commands on people's photos, whose exit codes their help tells; 2 is an error."""
 
 import argparse
 import json
@@ -10,35 +8,70 @@ from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
-DONE, NOT_ALL, ERROR = 0, 1, 2  # exit codes
-CODES = f"Exit code: {DONE} done, {NOT_ALL} done but for some photos, {ERROR} an error."
+ERROR = 2
+CODES = f"0 done, 1 done but for some photos, {ERROR} an error"
+OPTIONS: dict[str, dict] = {  # of several commands
+    "--json": {"action": "store_true", "help": "print JSON"},
+    "--network": {"metavar": "NAME", "help": "a network of data/weights, or the path of a card (.json)"},
+    "--largest": {"action": "store_true", "help": "of several faces in a photo, take the largest"},
+    "--far": {"type": float, "metavar": "RATE", "help": "false accept rate of a pair of faces: 0.1, 0.01 or 0.001"},
+    "--prior": {
+        "type": float,
+        "default": 0.5,
+        "metavar": "SHARE",
+        "help": "share of pairs that show one person where you ask (default 0.5); moves the probability alone",
+    },
+    "--boxes": {"metavar": "OUT.png", "help": "also write the pictures with the faces found in them"},
+}
 
 
 def add(commands) -> None:
     """Add the commands to the subparsers of a command line."""
-    embed = _command(commands, embed_command, "print the features of photos", CODES)
-    embed.add_argument("photos", nargs="+", metavar="PHOTO")
-    enrol = _command(commands, enrol_command, "add known people to a gallery", CODES)
-    enrol.add_argument("gallery", metavar="GALLERY", help="its file, such as people.npz; made where there is none")
-    enrol.add_argument("photos", nargs="*", metavar="PHOTO", help="a folder of people's folders; with --name, photos")
-    enrol.add_argument("--name", help="whom the photos show")
-    enrol.add_argument("--remove", metavar="NAME", help="take this person out instead")
-    about = f"Exit code: {DONE} somebody is known, {NOT_ALL} nobody, {ERROR} an error."
-    identify = _command(commands, identify_command, "say who is in a picture", about)
-    identify.add_argument("gallery", metavar="GALLERY")
-    identify.add_argument("photo", metavar="PHOTO")
-    identify.add_argument("--boxes", metavar="OUT.png", help="also write the picture with boxes and names")
-    identify.add_argument("--prior", type=float, default=0.5, metavar="SHARE", help="see compare")
-    cluster = _command(commands, cluster_command, "sort a folder's faces by person, without names", CODES)
-    cluster.add_argument("folder", metavar="FOLDER", help="photos, also in folders, with any number of faces each")
-    for command in (identify, cluster):
-        about = "false accept rate of a pair of faces: 0.1, 0.01 or 0.001; by default the strictest of the network"
-        command.add_argument("--far", type=float, metavar="RATE", help=about)
-    for command in (embed, enrol):
-        command.add_argument("--largest", action="store_true", help="of several faces in a photo, take the largest")
+    codes = f"0 the same, 1 different, {ERROR} an error"
+    each = _command(commands, compare, "say whether two photos show one person", codes, "largest far prior boxes")
+    each.add_argument("a", metavar="A", help="a photo, in any usual format")
+    each.add_argument("b", metavar="B", help="another one")
+    each = _command(commands, embed, "print the features of photos", CODES, "largest")
+    each.add_argument("photos", nargs="+", metavar="PHOTO")
+    each = _command(commands, enrol, "add known people to a gallery", CODES, "largest")
+    each.add_argument("gallery", metavar="GALLERY", help="its file, such as people.npz; made where there is none")
+    each.add_argument("photos", nargs="*", metavar="PHOTO", help="a folder of people's folders; with --name, photos")
+    each.add_argument("--name", help="whom the photos show")
+    each.add_argument("--remove", metavar="NAME", help="take this person out instead")
+    codes = f"0 somebody is known, 1 nobody, {ERROR} an error"
+    each = _command(commands, identify, "say who is in a picture", codes, "far prior boxes")
+    each.add_argument("gallery", metavar="GALLERY")
+    each.add_argument("photo", metavar="PHOTO")
+    each = _command(commands, cluster, "sort a folder's faces by person, without names", CODES, "far")
+    each.add_argument("folder", metavar="FOLDER", help="photos, also in folders, with any number of faces each")
 
 
-def embed_command(options: argparse.Namespace) -> int:
+def _command(commands, run, about: str, codes: str, options: str):
+    command = commands.add_parser(run.__name__, help=about, description=f"{about}. Exit code: {codes}.")
+    for name in f"json network {options}".split():
+        command.add_argument(f"--{name}", **OPTIONS[f"--{name}"])
+    command.set_defaults(run=run, error=ERROR)
+    return command
+
+
+def compare(options: argparse.Namespace) -> int:
+    """What `facelib.compare` says of two photos."""
+    from facelib.inference import decision
+
+    if not 0 < options.prior < 1:
+        raise ValueError(f"--prior is a share between 0 and 1, such as 0.5; got {options.prior:g}.")
+    far = decision.FAR if options.far is None else options.far
+    verifier = _verifier(options)
+    found = verifier.compare(options.a, options.b, which=_which(options), far=far, prior=options.prior)
+    if options.boxes:
+        from facelib.inference import interface
+
+        interface.save(options.boxes, _side_by_side((options.a, options.b), found.faces))
+    print(json.dumps(_as_record(found)) if options.json else _as_text(found))
+    return int(not found.same)
+
+
+def embed(options: argparse.Namespace) -> int:
     """A line per photo: its path and the numbers of its face."""
     from facelib.inference import gallery
 
@@ -46,10 +79,10 @@ def embed_command(options: argparse.Namespace) -> int:
     for photo, vector in zip(photos, vectors, strict=True):
         record = {"photo": photo, "features": [float(f"{number:.7g}") for number in vector]}
         print(json.dumps(record) if options.json else "\t".join([photo, *map(str, record["features"])]))
-    return _left_out(refused) and (NOT_ALL if photos else ERROR)
+    return _left_out(refused) and (1 if photos else ERROR)
 
 
-def enrol_command(options: argparse.Namespace) -> int:
+def enrol(options: argparse.Namespace) -> int:
     """Whom the gallery holds now."""
     from facelib.data import photofiles
     from facelib.inference import gallery
@@ -73,10 +106,10 @@ def enrol_command(options: argparse.Namespace) -> int:
     people = {name: known.people.count(name) for name in sorted(set(known.people))}
     text = f"{options.gallery}: {len(known)} photos of {len(people)} people"
     print(json.dumps({"people": people, "left_out": refused}) if options.json else text)
-    return _left_out(refused) and NOT_ALL
+    return _left_out(refused)
 
 
-def identify_command(options: argparse.Namespace) -> int:
+def identify(options: argparse.Namespace) -> int:
     """A line per face: who it is, and how sure."""
     from facelib.data.images import Unreadable
     from facelib.inference import gallery, interface, recognition
@@ -89,19 +122,20 @@ def identify_command(options: argparse.Namespace) -> int:
         raise Unreadable(f"'{options.photo}': {error}") from error
     if options.boxes:
         interface.save(options.boxes, interface.drawn(picture, seen))
+    named = any(each.name for each in seen)
     if options.json:
         faces = [{"box": each.face.box.tolist(), "name": each.name, "nearest": each.nearest} for each in seen]
         facts = [asdict(each.decision) if each.decision else {"reason": each.reason} for each in seen]
         print(json.dumps([face | fact for face, fact in zip(faces, facts, strict=True)]))
     else:
         print("\n".join(map(interface.sentence, seen)) or "no face found")
-        if any(each.name for each in seen):
+        if named:
             alarms = recognition.false_alarms(known, recognition.strict(verifier.card, options.far).far)
             print(f"with {len(known)} photos in the gallery up to {alarms:.1%} of strangers would get a name")
-    return DONE if any(each.name for each in seen) else NOT_ALL
+    return int(not named)
 
 
-def cluster_command(options: argparse.Namespace) -> int:
+def cluster(options: argparse.Namespace) -> int:
     """A line per group of faces: its number and the photos, the largest group first."""
     from facelib.data import photofiles
     from facelib.inference import recognition
@@ -117,23 +151,14 @@ def cluster_command(options: argparse.Namespace) -> int:
     if not files:
         raise FileNotFoundError(f"There is no photo in '{folder}'.")
     photos, vectors, refused = recognition.everybody(files, verifier)
-    labels = clustering.clusters(
-        vectors, recognition.strict(verifier.card, options.far).threshold, verifier.card.metric
-    )
+    threshold = recognition.strict(verifier.card, options.far).threshold
+    labels = clustering.clusters(vectors, threshold, verifier.card.metric)
     groups = [[photo for photo, label in zip(photos, labels, strict=True) if label == k] for k in sorted(set(labels))]
     if options.json:
         print(json.dumps({"groups": groups, "left_out": refused}))
     else:
         print("".join(f"{number}\t{photo}\n" for number, group in enumerate(groups, 1) for photo in group), end="")
-    return _left_out(refused) and (NOT_ALL if photos else ERROR)
-
-
-def _command(commands, run, about: str, codes: str):
-    command = commands.add_parser(run.__name__.removesuffix("_command"), help=about, description=f"{about}. {codes}")
-    command.add_argument("--json", action="store_true", help="print JSON")
-    command.add_argument("--network", metavar="NAME", help="a network of data/weights, or the path of a card (.json)")
-    command.set_defaults(run=run, error=ERROR)
-    return command
+    return _left_out(refused) and (1 if photos else ERROR)
 
 
 def _verifier(options: argparse.Namespace):
@@ -157,3 +182,45 @@ def _left_out(refused: dict[str, str]) -> int:
     for photo, reason in refused.items():
         print(f"left out {photo}: {reason}", file=sys.stderr)
     return int(bool(refused))
+
+
+def _as_record(found) -> dict:
+    """A comparison as plain values, the faces as boxes, landmarks and scores."""
+    faces = [
+        [{"box": f.box.tolist(), "landmarks": f.landmarks.tolist(), "score": f.score} for f in faces]
+        for faces in found.faces
+    ]
+    return asdict(found) | {"faces": faces}
+
+
+def _as_text(found) -> str:
+    """A comparison in three lines; one more where the answers disagree, or other faces were left out."""
+    sign = "<=" if found.same else ">"
+    far, low, high = (f"{100 * rate:.3g}" for rate in (found.far, found.far_low, found.far_high))
+    lines = [
+        "same person" if found.same else "different people",
+        f"{found.metric} distance {found.distance:.3f} {sign} {found.threshold:.3f}, the threshold that takes {far} % "
+        f"[{low}, {high}] of pairs of two people for one",
+        f"probability of one person {found.probability:.1%} if {found.prior:.0%} of the pairs you ask about show one; "
+        f"network {found.network}",
+    ]
+    if found.same is not (found.probability > 0.5):
+        lines.append("the threshold and the probability disagree: take the pair for undecided, or compare other photos")
+    for name, faces in zip("AB", found.faces, strict=True):
+        if len(faces) > 1:
+            lines.append(f"{len(faces) - 1} other face(s) in {name} left out")
+    return "\n".join(lines)
+
+
+def _side_by_side(sources: tuple, faces: tuple, height: int = 480):
+    """Both photos as one picture, the compared faces in green, others in orange."""
+    import numpy as np
+    from PIL import Image
+
+    from facelib.data import detection
+
+    sides = []
+    for source, found in zip(sources, faces, strict=True):
+        photo = Image.fromarray(detection.drawn(detection.read_photo(source), found))
+        sides.append(np.asarray(photo.resize((max(1, round(photo.width * height / photo.height)), height))))
+    return np.hstack(sides)

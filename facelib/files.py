@@ -1,32 +1,57 @@
 """Files that several processes write: whole or not at all, one writer at a time."""
 
-from __future__ import annotations
-
+import glob
 import hashlib
 import io
 import os
+import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
 
 HASH = hashlib.sha256().digest_size
+FORSAKEN = 24 * 3600  # seconds after which nobody writes any more; machines that share a cache do not know each other's
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
-    """Put a file in place, or leave what was there: it is written under a name of its own and renamed."""
+    """Put a file in place, or leave what was there."""
+    with whole(path) as temporary:
+        temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+@contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """Where to write a file, or a folder, that then takes the place of ``path``; nothing happens there if that fails.
+
+    A folder takes the place of nothing or of an empty one: OSError where there is something.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-    try:
-        with open(handle, "wb") as file:
-            file.write(content.encode() if isinstance(content, str) else content)
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    with tempfile.TemporaryDirectory(prefix=f".{path.name}.", suffix=".part", dir=path.parent) as folder:
+        yield Path(folder, path.name)
+        if os.name == "nt" and path.is_dir():
+            path.rmdir()  # Windows does not do so itself
+        os.replace(Path(folder, path.name), path)
+
+
+def sweep(folder: Path, name: str = "", age: float = FORSAKEN) -> None:
+    """Remove what killed processes left of `whole`, by default all that nobody has written to for a day."""
+    for left in folder.glob(f".{glob.escape(name)}*.part"):
+        with suppress(OSError):  # another process was faster
+            if time.time() - max(each.stat().st_mtime for each in (left, *left.rglob("*"))) >= age:
+                shutil.rmtree(left)
+
+
+def checksum(path: str | os.PathLike, algorithm: str = "sha256") -> str:
+    """Hash of a file as hexadecimal digits; ``algorithm`` as in `hashlib`."""
+    hashed = hashlib.new(algorithm)
+    with open(path, "rb") as file:
+        while block := file.read(2**20):
+            hashed.update(block)
+    return hashed.hexdigest()
 
 
 def kept_array(path: Path, make: Callable[[], np.ndarray]) -> np.ndarray:
@@ -42,18 +67,9 @@ def kept_array(path: Path, make: Callable[[], np.ndarray]) -> np.ndarray:
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold the lock of a file that is read, changed and written again; other processes wait.
-
-    The lock is a file of the same name with ``.lock`` at its end, left behind on purpose: removing it would race.
-    """
+    """Hold the lock of a file, ``<path>.lock``, which is left behind: removing it would race. Other processes wait."""
     from filelock import FileLock
 
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{path}.lock"):
         yield
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

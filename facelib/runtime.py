@@ -1,7 +1,5 @@
 """The process around Paddle: paths, threads, CPU math path, quiet logs, device, seeds, hardware facts."""
 
-from __future__ import annotations
-
 import contextlib
 import logging
 import os
@@ -13,6 +11,15 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDERS = ("FACELIB_DATA", "FACELIB_CACHE", "FACELIB_OUTPUT")  # environment variables that hold a path
+# What Paddle's own import and save code prints tells the reader nothing that could be acted on.
+NOISE = (
+    "No ccache found",
+    "Setuptools is replacing distutils",
+    "pkg_resources is deprecated",
+    "To copy construct from a tensor",
+    "When training, we now always track global mean and variance",
+    "You are using GPU version Paddle, but your CUDA device is not set properly",
+)
 
 
 def data_dir() -> Path:
@@ -56,11 +63,7 @@ def cpu_flags() -> frozenset[str]:
 
 
 def mkl_cpu_type(vendor: str, flags: str) -> str | None:
-    """Value of ``MKL_DEBUG_CPU_TYPE`` that puts Paddle's MKL on a fast path, or None to leave it.
-
-    The MKL bundled with Paddle takes its slowest path on CPUs of another vendor than Intel:
-    7 selects AVX-512, 5 selects AVX2.
-    """
+    """``MKL_DEBUG_CPU_TYPE`` that puts Paddle's MKL on a fast path (7: AVX-512, 5: AVX2) where it takes the slowest."""
     if vendor != "AuthenticAMD":
         return None
     present = set(flags.split())
@@ -72,9 +75,8 @@ def mkl_cpu_type(vendor: str, flags: str) -> str | None:
 def prepare() -> None:
     """Set what Paddle reads at import, without overriding anything the user has set; make the folders' paths absolute.
 
-    Called when the package is imported. Where Paddle came first, it says so in one line, because
-    the settings then have no effect. A relative path is meant from here: a notebook or another process that is
-    started later stands elsewhere.
+    Where Paddle was imported first a warning says so, because the settings then have no effect. A relative path is
+    meant from here: a notebook or another process that is started later stands elsewhere.
     """
     for name in FOLDERS:
         if os.environ.get(name):
@@ -92,21 +94,15 @@ def prepare() -> None:
             stacklevel=3,
         )
     os.environ.update(missing)
-    _silence_known_noise()
+    for message in NOISE:
+        warnings.filterwarnings("ignore", message=message)
+    logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)
 
 
 def use_device(name: str | None = None) -> str:
-    """Select the device for Paddle and return its name, ``"cpu"`` or ``"gpu:0"``.
+    """Select the device for Paddle and return its name, by default the first GPU that works, else the CPU.
 
-    Parameters
-    ----------
-    name
-        ``"cpu"``, ``"gpu"`` or ``"gpu:N"``; by default the first GPU that works, else the CPU.
-
-    Raises
-    ------
-    RuntimeError
-        A GPU was asked for by name and none can be used.
+    ``name`` is ``"cpu"``, ``"gpu"`` or ``"gpu:N"``; RuntimeError where such a GPU cannot be used.
     """
     from facelib._paddle import paddle
 
@@ -150,10 +146,7 @@ def peak_memory(process: int | None = None) -> int:
 
 
 def hardware() -> dict[str, str]:
-    """Facts that a timing or a last digit depends on: CPU, cores, threads, memory, versions, device.
-
-    Paddle is asked for its device only where it is in use.
-    """
+    """Facts that a timing or a last digit depends on; Paddle is asked for its device only where it is in use."""
     from importlib import metadata
 
     import psutil
@@ -190,18 +183,3 @@ def _cpuinfo() -> dict[str, str]:
         return {}
     lines = (line.partition(":") for line in text.split("\n\n")[0].splitlines())
     return {name.strip(): value.strip() for name, _, value in lines}
-
-
-def _silence_known_noise() -> None:
-    # Each of these is printed by Paddle's own import or save code and tells the reader nothing
-    # that could be acted on.
-    for message in (
-        "No ccache found",
-        "Setuptools is replacing distutils",
-        "pkg_resources is deprecated",
-        "To copy construct from a tensor",
-        "When training, we now always track global mean and variance",
-        "You are using GPU version Paddle, but your CUDA device is not set properly",
-    ):
-        warnings.filterwarnings("ignore", message=message)
-    logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)

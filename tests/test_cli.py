@@ -42,6 +42,15 @@ def test_train_trains_what_02_would(trained, capsys):
     assert "Trained with processes=1: w.npz" in capsys.readouterr().out
 
 
+def test_train_trains_the_next_runs_of_the_bench(trained, monkeypatch):
+    from facelib.paper import benching
+
+    asked = []
+    monkeypatch.setattr(benching, "train_missing", lambda setting, most: asked.append((setting["train_set"], most)))
+    assert cli.main(["train", "--profile", "lfw", "--bench", "2"]) == 0
+    assert asked == [("celebfaces", 2)] and not trained
+
+
 @pytest.mark.parametrize("command", ["train", "reproduce"])
 @pytest.mark.parametrize(
     "setting", ["epohcs=3", "epochs=0", "batch_size=0", "learning_rate=0", "seed=-1", "max_images=abc"]

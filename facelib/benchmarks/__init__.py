@@ -1,7 +1,4 @@
-"""How fast and how large, in fresh processes; how well under worse photos, attacks and updates.
-
-The table has the public names of each module; asking for one does not load the others.
-"""
+"""How fast and how large, in fresh processes; how well under worse photos, attacks and updates."""
 
 from facelib._rooms import hand_out
 

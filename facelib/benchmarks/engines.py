@@ -1,18 +1,13 @@
 """Training speed of one network in several engines: fresh processes, alternated."""
 
-from __future__ import annotations
-
-import json
 import os
-import subprocess
-import sys
 import time
-from pathlib import Path
+from importlib.util import find_spec
 
 import pandas as pd
 
-# Run by its path and not as a module, so that the package does not touch the settings that stock Paddle starts with.
-SCRIPT = Path(__file__).with_name("step.py")
+from facelib.benchmarks import fresh
+
 ENGINES = {
     "stock": "Paddle as installed",
     "stock_threads": "Paddle, all threads",
@@ -35,60 +30,23 @@ def training_speed(
     rounds: int = 5,
     student: dict | None = None,
 ) -> pd.DataFrame:
-    """Images per second of training steps of ResNet-18 (forward, backward, Adam) on random images.
+    """Images per second of training steps of ResNet-18 (forward, backward, Adam) on random images of ``size`` pixels.
 
-    Parameters
-    ----------
-    engines
-        Names of `ENGINES`; those of PyTorch are left out where it is not installed.
-    batch_size, size, classes
-        Images per step, their side in pixels, outputs of the network.
-    steps
-        Timed steps of each process, after two that are not; the median step counts.
-    rounds
-        How often all engines take their turn.
-    student
-        Options of a `training.Recipe` that distils into a fine ResNet-18 by SGD, in the place of the paper's; not with
-        the engines of stock Paddle.
-
-    Returns
-    -------
-    One row per round and engine: ``round``, ``engine``, ``images_per_s``, ``peak_mib`` (largest resident memory
-    of the process; of several, of one).
-
-    Raises
-    ------
-    RuntimeError
-        A process failed; the message holds what it said last.
+    `ENGINES` take turns for some ``rounds``; those of PyTorch are left out where it is not installed. Of each process
+    the median of ``steps`` counts, after two that do not. One row per round and engine: ``round``, ``engine``,
+    ``images_per_s``, ``peak_mib`` (largest resident memory of the process; of several, of one). ``student`` are options
+    of a `training.Recipe` that distils into a fine ResNet-18 by SGD, which stock Paddle does not.
     """
-    present = [name for name in engines if not name.startswith("torch") or _torch_is_installed()]
-    job = {"batch_size": batch_size, "size": size, "classes": classes, "steps": steps, "student": student or {}}
+    present = [name for name in engines if not name.startswith("torch") or find_spec("torch")]
+    own = {"stock": {"OMP_NUM_THREADS", "MKL_DEBUG_CPU_TYPE"}, "stock_threads": {"MKL_DEBUG_CPU_TYPE"}}
+    job = batch_size, size, classes, steps, student or {}
     rows = []
     for number in range(rounds):
-        turn = present if number % 2 == 0 else present[::-1]
-        rows += [{"round": number, "engine": name, **_measure(name, job)} for name in turn]
+        for name in present if number % 2 == 0 else present[::-1]:
+            env = {key: value for key, value in os.environ.items() if key not in own.get(name, ())}
+            measured = fresh.run("training", name, *job, env=env)
+            rows.append({"round": number, "engine": name, **measured})
     return pd.DataFrame(rows)
-
-
-def _measure(engine: str, job: dict) -> dict:
-    environment = dict(os.environ)
-    if engine.startswith("stock"):
-        for name in ("OMP_NUM_THREADS", "MKL_DEBUG_CPU_TYPE"):
-            environment.pop(name, None)
-    if engine == "stock_threads":
-        environment["OMP_NUM_THREADS"] = os.environ["OMP_NUM_THREADS"]
-    command = [sys.executable, str(SCRIPT), engine, json.dumps(job)]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment)
-    if done.returncode:
-        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-        raise RuntimeError(f"The benchmark of '{engine}' failed: {last}")
-    return json.loads(done.stdout.strip().splitlines()[-1])
-
-
-def _torch_is_installed() -> bool:
-    from importlib.util import find_spec
-
-    return find_spec("torch") is not None
 
 
 def medians(speeds: pd.DataFrame) -> pd.Series:
@@ -106,8 +64,6 @@ def ratios(speeds: pd.DataFrame, engine: str, other: str) -> pd.Series:
 def layer_comparison(batch_size: int = 128, size: int = 64, repeats: int = 3, seed: int = 0) -> pd.DataFrame:
     """Every distinct convolution of ResNet-18 in stock Paddle and through oneDNN, forward and backward.
 
-    Returns
-    -------
     One row per layer shape: ``layer``, ``count`` in the network, ``difference`` (largest absolute difference of output
     and both gradients over the largest absolute value), ``stock_ms``, ``ours_ms`` (medians).
     """

@@ -1,7 +1,5 @@
 """How long a search in a large gallery takes, and what an approximate index misses, on synthetic features."""
 
-from __future__ import annotations
-
 import time
 
 import numpy as np
@@ -34,8 +32,6 @@ def features(faces: int, dimensions: int = 512, seed: int = 0) -> np.ndarray:
 def compare(faces: int, queries: int = 100, k: int = 5, seed: int = 0) -> dict[str, np.ndarray]:
     """Exact and approximate search for other photos of enrolled people, one at a time.
 
-    Returns
-    -------
     Of each query ``exact_ms``, ``approximate_ms`` and ``recall``, the share of the k nearest that the index finds (n,);
     ``exact_gib`` and ``approximate_gib`` of memory and ``build_s``, one each.
     """

@@ -3,9 +3,8 @@
 PyTorch is the extra ``peers``, SFace's file that of the extra ``teacher``.
 """
 
-from __future__ import annotations
-
 import hashlib
+import io
 import json
 import os
 from collections.abc import Callable, Sequence
@@ -16,12 +15,14 @@ import cv2
 import numpy as np
 
 from facelib import runtime
-from facelib.data import archives, detection, images
+from facelib.data import archives, detection, framing, images
 from facelib.data.packed import to_input
-from facelib.files import kept_array
+from facelib.files import kept_array, write_atomically
+from facelib.training import distillation
 
 LAYOUTS = ("contiguous_format", "channels_last")  # of PyTorch's memory
 _STEP = 500  # photos whose features are kept in one file
+_SIDE = 128  # of photos that SFace is shown as `distillation.teacher_view` puts them
 _SFACE_VERSION = 1  # raised when the same photos give other features than before
 
 
@@ -112,31 +113,41 @@ def sface(file: str | os.PathLike) -> Callable[[np.ndarray], np.ndarray]:
     return lambda faces: np.concatenate([recogniser.feature(np.ascontiguousarray(face[..., ::-1])) for face in faces])
 
 
-def sface_features(file: str | os.PathLike, source: str | os.PathLike, paths: Sequence[str]) -> np.ndarray:
+def sface_features(
+    file: str | os.PathLike, source: str | os.PathLike, paths: Sequence[str], frame: str | images.Crop = "aligned"
+) -> np.ndarray:
     """SFace's features (n, 128) float32 of some photos of a folder or archive, kept by the hundred in the cache.
 
-    Its own alignment by the landmarks that `detection` finds; a photo without a face is a FaceError.
+    Its own alignment by the landmarks that `detection` finds, the ``"box"`` alone as `framing.crop_box` takes it, or a
+    fixed square; a photo without a face is a FaceError, but for the last.
     """
-    state = [archives.fingerprint(source), hashlib.sha256(Path(file).read_bytes()).hexdigest(), _SFACE_VERSION]
+    state: list = [] if frame == "aligned" else [frame, [*framing.BOX]]
+    state += [archives.fingerprint(source), hashlib.sha256(Path(file).read_bytes()).hexdigest(), _SFACE_VERSION]
     wanted, listing, found = sorted(paths), archives.members(source), {}
     for start in range(0, len(wanted), _STEP):
         some = wanted[start : start + _STEP]
         kept = runtime.cache_dir() / "sface" / f"{archives.digest([*state, some, detection.DETECTOR_SHA256])}.npy"
-        found |= dict(zip(some, kept_array(kept, partial(_sface_features, file, listing, some)), strict=True))
+        found |= dict(zip(some, kept_array(kept, partial(_sface_features, file, listing, some, frame)), strict=True))
     return np.stack([found[path] for path in paths])
 
 
-def _sface_features(file, listing: archives.Listing, paths: list[str]) -> np.ndarray:
+def _sface_features(file, listing: archives.Listing, paths: list[str], frame: str | images.Crop) -> np.ndarray:
     recogniser, found = cv2.FaceRecognizerSF.create(str(file), ""), {}
     for path, content in listing.read(paths):
         if isinstance(content, str):  # the reason why it could not be read
             raise images.Unreadable(f"'{path}': {content}")
-        photo = images.decode_whole(content, detection.LONGEST)
-        face = detection.choose(photo, detection.find(photo), "central")
-        row = np.concatenate([face.box, face.landmarks.ravel(), [face.score]]).astype(np.float32)
-        row[2:4] -= row[:2]  # left, top, width, height
-        bgr = np.ascontiguousarray(photo[..., ::-1])
-        found[path] = recogniser.feature(recogniser.alignCrop(bgr, row[None]))[0].copy()
+        if isinstance(frame, str):
+            photo = images.decode_whole(content, detection.LONGEST)
+            face = detection.choose(photo, detection.find(photo), "central")
+        if frame == "aligned":
+            row = np.concatenate([face.box, face.landmarks.ravel(), [face.score]]).astype(np.float32)
+            row[2:4] -= row[:2]  # left, top, width, height
+            view = recogniser.alignCrop(np.ascontiguousarray(photo[..., ::-1]), row[None])
+        elif frame == "box":
+            view = distillation.teacher_view(framing.crop_box(photo, face.box, _SIDE))
+        else:
+            view = distillation.teacher_view(images.decode(content, _SIDE, frame).pixels)  # type: ignore[arg-type]
+        found[path] = recogniser.feature(view)[0].copy()
     return np.stack([found[path] for path in paths])
 
 
@@ -159,3 +170,16 @@ def lbp_histograms(faces: np.ndarray, cells: int = 8) -> np.ndarray:
     parts = [part for rows in np.array_split(patterns, cells, 1) for part in np.array_split(rows, cells, 2)]
     counts = [np.bincount(part.ravel(), minlength=59 * len(faces)).reshape(-1, 59) / part[0].size for part in parts]
     return np.concatenate(counts, axis=1).astype(np.float32)
+
+
+def kept_distances(name: str, make: Callable[[], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """Distances (m,) of pairs by some names, as ``data/scores`` has them in float16; made and put there if need be."""
+    file = f"data/scores/{name}.npz"
+    for path in (runtime.output_dir() / file, runtime.ROOT / file):
+        if path.exists():
+            with np.load(path) as kept:
+                return {each: kept[each].astype(float) for each in kept.files}
+    found, content = {each: values.astype(np.float16) for each, values in make().items()}, io.BytesIO()
+    np.savez_compressed(content, **found)
+    write_atomically(runtime.output_dir() / file, content.getvalue())
+    return {each: values.astype(float) for each, values in found.items()}

@@ -1,8 +1,5 @@
 """Networks under worse photos, under attack and under updates."""
 
-from __future__ import annotations
-
-import io
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -11,11 +8,11 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from facelib import inference, metrics, runtime
+from facelib import inference, metrics
+from facelib.benchmarks.peers import kept_distances
 from facelib.data import archives, catalog, corruptions, images
 from facelib.data.packed import PackedFaces
 from facelib.data.pairs import Pairs
-from facelib.files import write_atomically
 from facelib.inference import attack, updates
 from facelib.inference.updates import Batch
 from facelib.metrics import Bootstrap, Estimate, curves
@@ -38,11 +35,11 @@ class Bench:
     pairs: Pairs
     numbers: np.ndarray
 
-    def first(self, count: int) -> Bench:
+    def first(self, count: int) -> "Bench":
         """The first pairs of each kind and their photos."""
         kinds = self.pairs.genuine, ~self.pairs.genuine
         chosen = np.sort(np.concatenate([np.flatnonzero(kind)[:count] for kind in kinds]))
-        rows, pairs = _compact(self.pairs.select(chosen))
+        rows, pairs = self.pairs.select(chosen).compact()
         return Bench(self.photos[rows], self.labels[rows], pairs, self.numbers[chosen])
 
     def features(self, networks: dict[str, Embed], kind: str | None = None, severity=None) -> dict[str, np.ndarray]:
@@ -68,8 +65,7 @@ class Bench:
 
 def bench(faces: PackedFaces, chosen: Pairs, name: str) -> Bench:
     """Pairs of a packed set of this name with their photos, cut as they were packed but with `SIDE` pixels."""
-    fold = np.arange(len(chosen)) % 10 if chosen.fold is None else chosen.fold
-    rows, pairs = _compact(Pairs(chosen.left, chosen.right, chosen.genuine, fold))
+    rows, pairs = Pairs(chosen.left, chosen.right, chosen.genuine, chosen.folds).compact()
     faces = faces.select(rows)
     listing = archives.members(catalog.source(name))
     inside = {listing.root + path: row for row, path in enumerate(faces.paths)}
@@ -79,12 +75,6 @@ def bench(faces: PackedFaces, chosen: Pairs, name: str) -> Bench:
             raise images.Unreadable(f"'{path}' {content}: it was packed, restore it.")
         photos[inside[path]] = images.decode(content, SIDE, faces.manifest["crop"]).pixels
     return Bench(photos, faces.labels, pairs, np.arange(len(pairs)))
-
-
-def _compact(chosen: Pairs) -> tuple[np.ndarray, Pairs]:
-    rows, places = np.unique([chosen.left, chosen.right], return_inverse=True)
-    left, right = places.reshape(2, -1)
-    return rows, Pairs(left, right, chosen.genuine, chosen.fold)
 
 
 def embedders(weights: dict[str, Path], size: int) -> dict[str, Embed]:
@@ -119,22 +109,17 @@ def peer(judged: Bench, count: int, kinds: Iterable[str], key: str, rendered: bo
     named = {f"{kind}.{each}": (kind, each) for kind in kinds for each in corruptions.SEVERITIES[kind]}
     columns = [column.tolist() for column in (judged.pairs.left, judged.pairs.right)]
     parts = columns, count, sorted(named), corruptions.CORRUPTIONS_VERSION, distillation.TEACHER_SHA256
-    file = f"data/scores/sface-{archives.digest([key, *parts])}.npz"
-    for path in (runtime.output_dir() / file, runtime.ROOT / file):
-        if path.exists():
-            with np.load(path) as kept:
-                return {name: kept[name].astype(float) for name in ("clean", *named)}
-    if rendered:
-        raise FileNotFoundError("SFace was made for real faces; these are rendered.")
-    views = {PEER: lambda photos: distillation.teacher_sees(photos, len(photos))}
-    found = {"clean": judged.distances(judged.features(views))[PEER].astype(np.float16)}
-    part = judged.first(count)
-    for name, (kind, severity) in tqdm(named.items(), desc=PEER, file=sys.stdout):
-        found[name] = part.distances(part.features(views, kind, severity))[PEER].astype(np.float16)
-    content = io.BytesIO()
-    np.savez(content, **found)
-    write_atomically(runtime.output_dir() / file, content.getvalue())
-    return {name: each.astype(float) for name, each in found.items()}
+
+    def seen() -> dict[str, np.ndarray]:
+        if rendered:
+            raise FileNotFoundError("SFace was made for real faces; these are rendered.")
+        views = {PEER: lambda photos: distillation.teacher_sees(photos, len(photos))}
+        found, part = {"clean": judged.distances(judged.features(views))[PEER]}, judged.first(count)
+        for name, (kind, severity) in tqdm(named.items(), desc=PEER, file=sys.stdout):
+            found[name] = part.distances(part.features(views, kind, severity))[PEER]
+        return found
+
+    return kept_distances(f"sface-{archives.digest([key, *parts])}", seen)
 
 
 def attacks(
@@ -167,10 +152,9 @@ def attacks(
 
 
 def arrivals(vectors: np.ndarray, labels: np.ndarray, batches: int, seed: int) -> tuple[list[Batch], Batch]:
-    """A stream of photos in random order, and a control photo of each person that is never in it.
+    """A stream of photos in random order, and the first photo of each person, for control, which is never in it.
 
-    People have `LEAST` photos or more of the features (n, d), or as many as there are of anybody; the control photo is
-    the first one, whatever the seed.
+    People have `LEAST` photos or more of the features (n, d), or as many as there are of anybody.
     """
     names, places = np.array([str(label) for label in labels]), np.arange(len(labels))
     known = np.bincount(labels)[labels] >= min(LEAST, np.bincount(labels).max())
@@ -187,10 +171,7 @@ def poisoned(batch: Batch, seed: int) -> Batch:
 
 
 def releases(whole: Bench, embed: Embed, vectors: dict[str, np.ndarray], current: str) -> dict[str, np.ndarray]:
-    """Whether each pair is decided right, (m,) bool, by networks in place of the current one, and by ways to run that.
-
-    Each at the thresholds of its other folds; ``current`` itself is among them.
-    """
+    """Whether each pair is decided right (m,), by networks in place of the current one, and by ways to run that."""
     mirrored = np.concatenate([embed(part[:, :, ::-1]) for part in np.array_split(whole.photos, 16) if len(part)])
     ways = {
         "mirrored_photos": mirrored,

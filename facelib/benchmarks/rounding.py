@@ -1,8 +1,5 @@
 """What rounding costs a network: its features and accuracy in every backend, and which backends keep them."""
 
-from __future__ import annotations
-
-import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +11,7 @@ import pandas as pd
 from facelib import inference, metrics
 from facelib.data.packed import PackedFaces, to_input
 from facelib.data.pairs import Pairs
+from facelib.files import checksum
 from facelib.inference import backends, export
 
 MARGIN = 0.005  # accuracy that a backend may lose on the choosing pairs
@@ -55,10 +53,7 @@ def prepare(weights: Path, names: Sequence[str]) -> dict[str, str]:
 
 
 def differences(candidate: Candidate, names: Sequence[str], count: int = 256) -> pd.DataFrame:
-    """Largest difference of each backend's features from those of the network as trained, on faces of the judges.
-
-    Columns ``largest`` (absolute) and ``relative`` (over the largest feature).
-    """
+    """Largest difference of each backend's features from those of the network as trained, ``relative`` too."""
     faces = candidate.judging.faces
     batch = to_input(faces[:count] if isinstance(faces, np.ndarray) else faces.take(np.arange(min(count, len(faces)))))
     expected = backends.network(candidate.weights, "dygraph")(batch)
@@ -80,10 +75,7 @@ def by_backend(names: Sequence[str], measure: Callable[[str], Any]) -> dict[str,
 
 
 def chosen(candidate: Candidate, names: Sequence[str]) -> pd.DataFrame:
-    """Of each backend its accuracy on the choosing pairs at the threshold best for them, and what it loses by rounding.
-
-    ``keeps_accuracy`` is ``yes`` where that is not more than `MARGIN`.
-    """
+    """Accuracy of each backend on the choosing pairs at the threshold best for them, and whether it keeps enough."""
     part = candidate.choosing
 
     def accuracy(backend: str) -> float:
@@ -102,12 +94,11 @@ def judged(candidate: Candidate, names: Sequence[str]) -> dict[str, np.ndarray]:
 
 def folds(found: np.ndarray, of: Pairs) -> np.ndarray:
     """Accuracy (10,) on each fold at the threshold best for the others; of other lists every tenth pair is a fold."""
-    fold = np.arange(len(of)) % 10 if of.fold is None else of.fold
-    return metrics.ten_fold(found, of.genuine, fold).accuracies
+    return metrics.ten_fold(found, of.genuine, of.folds).accuracies
 
 
 def as_choices(candidate: Candidate, table: pd.DataFrame, single_ms: dict[str, float]) -> pd.DataFrame:
     """Rows of ``backends.csv``, which `backends.choose` reads, from `chosen` and the time for one face."""
-    key = hashlib.sha256(candidate.weights.read_bytes()).hexdigest()
+    key = checksum(candidate.weights)
     rows = table.assign(network=candidate.name, sha256=key, single_ms=pd.Series(single_ms)).rename_axis("backend")
     return rows.reset_index().sort_values("single_ms")[list(COLUMNS)].round(4)

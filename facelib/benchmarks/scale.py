@@ -1,11 +1,8 @@
 """A training set of the paper's size on a small machine: links to real photographs, packed and trained on."""
 
-from __future__ import annotations
-
 import json
 import os
 import subprocess
-import sys
 import tempfile
 import threading
 from contextlib import suppress
@@ -15,32 +12,21 @@ from statistics import median
 import psutil
 
 from facelib import runtime
-from facelib.benchmarks import serving
+from facelib.benchmarks import fresh, serving
 from facelib.data import catalog
 
 WATCHED = 0.2  # seconds between two looks at the memory; a look takes some milliseconds of a core
 LOOPS = 3  # the short measurement is made so often, and the median taken
-STEP = (sys.executable, "-m", f"{__package__}.scale_step")
 
 
 def paper_scale(source: str, people: int, images: int, steps: int, batch_size: int, sample: int = 2000) -> dict:
     """Pack, open and train on ``images`` files in ``people`` folders, in a temporary folder of the cache.
 
-    Parameters
-    ----------
-    source
-        Name of the set whose first photographs (up to ``sample``) the files are links to.
-    people, images
-        Folders, and files in all.
-    steps, batch_size
-        Training steps of ResNet-18, and images in each.
-
-    Returns
-    -------
-    Per name a value and its unit: ``pack_images_per_s``; ``pack_ratio`` to the paper's loop over ``sample`` of the
-    files, the median of `LOOPS` runs; ``pack_peak_mib`` and ``train_peak_mib``, the largest resident memory of each
-    process, summed over those that share the work (pages that they have in common count in each);
-    ``first_batch_s`` from finding the packed set to its first batch.
+    The files are links to the first photographs (up to ``sample``) of the set ``source``; the network is ResNet-18. Per
+    name a value and its unit: ``pack_images_per_s``; ``pack_ratio`` to the paper's loop over ``sample`` of the files,
+    the median of `LOOPS` runs; ``pack_peak_mib`` and ``train_peak_mib``, the largest resident memory of each process,
+    summed over those that share the work (pages that they have in common count in each); ``first_batch_s`` from finding
+    the packed set to its first batch.
     """
     place = runtime.cache_dir() / "scale"
     place.mkdir(parents=True, exist_ok=True)
@@ -52,9 +38,9 @@ def paper_scale(source: str, people: int, images: int, steps: int, batch_size: i
         link_tree(photos, part, max(1, people * sample // images), min(sample, images))
         os.environ["FACELIB_CACHE"], before = str(Path(folder) / "cache"), os.environ.get("FACELIB_CACHE")
         try:
-            loops = [_watched(*STEP, "paper", str(part)) for _ in range(LOOPS)]
-            packed = _watched(*STEP, "pack", str(tree))
-            trained = _watched(*STEP, "train", str(tree), str(steps), str(batch_size))
+            loops = [_watched(*fresh.command("loading", "paper", str(part))) for _ in range(LOOPS)]
+            packed = _watched(*fresh.command("loading", "packed", str(tree)))
+            trained = _watched(*fresh.command("first_batch", str(tree), steps, batch_size))
         finally:
             os.environ.pop("FACELIB_CACHE")
             if before is not None:

@@ -1,11 +1,6 @@
 """Timings in fresh processes and after warm-up: loading, start-up, inference."""
 
-from __future__ import annotations
-
-import json
 import os
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -14,12 +9,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from facelib.benchmarks import fresh
 from facelib.data import archives, images
 from facelib.inference.embedder import Embedder
 from facelib.metrics.distances import euclidean_distance
 
-# Run by its path: a timed process imports nothing before its clock tells.
-SCRIPT = Path(__file__).with_name("fresh.py")
 SERVED = {
     "dygraph": "Paddle as trained",
     "inference": "Paddle's inference engine",
@@ -35,36 +29,22 @@ SERVED = {
 
 
 def startup(weights: str | Path, backend: str = "dygraph", runs: int = 5) -> pd.DataFrame:
-    """Time from launching Python to the first feature vector, in fresh processes.
-
-    Returns
-    -------
-    One row per run, in seconds: ``import`` (interpreter, NumPy, Paddle), ``model`` (network and
-    weights), ``first`` (first inference), ``total``.
-    """
-    table = pd.DataFrame([_fresh("startup", time.time(), str(weights), backend) for _ in range(runs)])
+    """Seconds from launching Python to the first feature vector, in fresh processes, by part: a row each."""
+    table = pd.DataFrame([fresh.run("startup", time.time(), str(weights), backend) for _ in range(runs)])
     return table.assign(total=table.sum(axis=1))
 
 
 def deciding(engines: Sequence[str], photos: Sequence[str | Path], runs: dict[str, int]) -> pd.DataFrame:
     """Seconds of processes that decide on two photos, from their launch to their end, engines in turns.
 
-    Parameters
-    ----------
-    engines
-        ``"light"`` (`facelib.compare`), backends, or ``"torch"``.
-    runs
-        How many processes of each engine.
-
-    Returns
-    -------
-    One row per process: ``engine``, its parts (see `fresh.deciding`; ``end`` is the rest), ``total``.
+    Engines are ``"light"`` (`facelib.compare`), backends, or ``"torch"``, each with its number of ``runs``. One row per
+    process: ``engine``, its parts (see `fresh.deciding`; ``end`` is the rest), ``total``.
     """
     rows = []
     for number in range(max(runs[engine] for engine in engines)):
         for engine in (engine for engine in engines if number < runs[engine]):
             begin = time.time()
-            parts = _fresh("deciding", begin, engine, [str(photo) for photo in photos])
+            parts = fresh.run("deciding", begin, engine, [str(photo) for photo in photos])
             total = time.time() - begin
             rows.append({"engine": engine, **parts, "end": total - sum(parts.values()), "total": total})
     table = pd.DataFrame(rows)  # what one engine alone imports stands last: back to the other imports
@@ -77,37 +57,20 @@ def latency(
 ) -> pd.DataFrame:
     """Milliseconds for one face, a pair and a batch, in fresh processes that take turns.
 
-    Parameters
-    ----------
-    jobs
-        Files of weights under the names of `SERVED`; of ``"sface"`` its own file.
-
-    Returns
-    -------
-    One row per round, engine and file: ``round``, ``engine``, ``weights`` (the file), and the process's medians
-    ``single_ms``, ``pair_ms``, ``batch_ms``.
+    ``jobs`` are files of weights under the names of `SERVED`; of ``"sface"`` its own file. One row per round, engine
+    and file: ``round``, ``engine``, ``weights`` (the file), and the medians ``single_ms``, ``pair_ms``, ``batch_ms``.
     """
     rows = []
     for number in range(rounds):
         for engine in list(jobs) if number % 2 == 0 else list(jobs)[::-1]:
             files = [str(file) for file in jobs[engine]]
-            found = _fresh("latency", engine, files, batch, repeats, warm_up)
+            found = fresh.run("latency", engine, files, batch, repeats, warm_up)
             rows += [{"round": number, "engine": engine, **each} for each in found]
     return pd.DataFrame(rows)
 
 
 def inference(embedder: Embedder, faces: np.ndarray, repeats: int = 100, warm_up: int = 10) -> pd.DataFrame:
-    """Milliseconds per call for one face, for the comparison of a pair, and for all of ``faces``.
-
-    Parameters
-    ----------
-    faces
-        (n, H, W, 3) uint8, n at least 2.
-
-    Returns
-    -------
-    One row per repetition with the columns ``single``, ``pair``, ``batch``.
-    """
+    """Milliseconds of each call for one of some faces (n, H, W, 3) uint8, for a ``pair``, and for all (``batch``)."""
 
     def compare_pair():
         features = embedder(faces[:2])
@@ -118,33 +81,19 @@ def inference(embedder: Embedder, faces: np.ndarray, repeats: int = 100, warm_up
 
 
 def loading(folder: str | Path, runs: int = 3) -> pd.DataFrame:
-    """The paper's way of loading against packing, alternated in fresh processes.
-
-    Every run packs anew, because each gets a cache folder of its own.
-
-    Returns
-    -------
-    One row per run: ``way`` (``paper`` or ``packed``), ``images``, ``seconds``, ``memory_mib`` (growth of the
-    peak resident memory), ``images_per_s``.
-    """
+    """The paper's way of loading against packing, which starts anew each time, alternated in fresh processes."""
     rows = []
     for _ in range(runs):
         for way in ("paper", "packed"):
             with tempfile.TemporaryDirectory() as cache:
                 environment = {**os.environ, "FACELIB_CACHE": cache}
-                rows.append({"way": way, **_fresh("loading", way, str(folder), env=environment)})
-    return pd.DataFrame(rows).assign(images_per_s=lambda table: table["images"] / table["seconds"])
+                rows.append({"way": way, **fresh.run("loading", way, str(folder), env=environment)})
+    table = pd.DataFrame(rows).drop(columns="peak_mib")
+    return table.assign(images_per_s=table["images"] / table["seconds"])
 
 
 def load_as_lists(folder: str | Path, size: int = 64) -> list[np.ndarray]:
-    """Load as the paper's section 3 describes it: each image opened, resized, channel first, into a list.
-
-    What cannot be opened is passed over; packing lists it with its reason.
-
-    Returns
-    -------
-    A list of (3, size, size) float32 arrays in [0, 255].
-    """
+    """Load what can be opened as the paper's section 3 has it: resized, (3, size, size) float32, into a list."""
     from PIL import Image
 
     faces = []
@@ -182,12 +131,3 @@ def milliseconds(call: Callable, repeats: int, warm_up: int) -> list[float]:
         call()
         times.append(1000 * (time.perf_counter() - start))
     return times
-
-
-def _fresh(program: str, *arguments, env: dict | None = None):
-    """What a program of `fresh` prints, run in a new interpreter; RuntimeError with the process's own error."""
-    command = [sys.executable, str(SCRIPT), program, json.dumps(arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, env=env)
-    if done.returncode:
-        raise RuntimeError(f"The timed process failed:\n{done.stderr[-2000:]}")
-    return json.loads(done.stdout.splitlines()[-1])

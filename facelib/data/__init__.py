@@ -1,7 +1,4 @@
-"""Photos in, packed faces and pairs out.
-
-The table has the public names of each module; asking for one does not load the others.
-"""
+"""Photos in, packed faces and pairs out."""
 
 from facelib._rooms import hand_out
 
@@ -10,15 +7,14 @@ __getattr__, __dir__, __all__ = hand_out(
     {
         "images": "decode decode_whole Unreadable",
         "archives": "DatasetError DamagedArchive members fingerprint digest",
-        "layouts": "read_table write_table folder_of_archives vggface2_names",
+        "layouts": "read_table write_table folder_of_archives",
         "packed": "PackedFaces to_input",
         "packing": "pack join",
         "fetching": "Remote fetch",
         "catalog": "load source find missing lfw_variant lfw_pairs_file parts_of SETS DEMO_SETS",
-        "copies": "without_copies",
         "splits": "Experiment experiment split_people hold_out pairs_of two_photos",
         "pairs": "Pairs draw_pairs draw_by_source existing at_most read_lfw_pairs match_lfw_pairs",
-        "leaks": "check_disjoint check_sets check_people near_duplicates",
+        "leaks": "check_disjoint check_sets check_people near_duplicates without_copies",
         "protocols": "PhotoPair view1 view2_outside_view1 outside_view2",
         "bins": "read_bin",
         "framing": "FRAME similarity crop",

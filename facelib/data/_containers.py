@@ -1,15 +1,12 @@
 """Archives of identity folders, read without unpacking: tar, compressed or not, and zip."""
 
-from __future__ import annotations
-
-import bz2
 import errno
 import gzip
-import lzma
 import tarfile
 import zipfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
@@ -18,11 +15,6 @@ from facelib.data import images, photofiles
 Contents = Iterator[tuple[str, bytes | str]]  # path, and the file's bytes or why it cannot be read
 GROWTH = 200  # photos are compressed already: an archive that unpacks to so many times its size is none of photos
 FREE_GROWTH = 2**30  # bytes that any archive may unpack to
-OPENERS: dict[bytes, Callable] = {
-    b"\x1f\x8b": gzip.open,
-    b"BZ": bz2.open,
-    b"\xfd7": lzma.open,
-}  # by the first two bytes
 METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # Python unpacks the others without a limit
 INSTEAD = "Unpack it and give its folder instead."
 
@@ -67,8 +59,6 @@ class _Bounded:
         self.file, self.limit, self.tell, self.close = file, limit, file.tell, file.close
 
     def read(self, size: int) -> bytes:
-        if size > 2 * images.MAX_BYTES:
-            raise tarfile.ReadError(f"one of its headers is said to have {size:,} bytes")
         self._check(self.tell() + size)
         return self.file.read(size)
 
@@ -83,14 +73,17 @@ class _Bounded:
 
 @contextmanager
 def _opened(archive: Path):
-    limit = FREE_GROWTH + GROWTH * archive.stat().st_size
     with open(archive, "rb") as file:
-        opener = OPENERS.get(file.read(2), nullcontext)
+        opener = gzip.open if file.read(2) == b"\x1f\x8b" else nullcontext
         file.seek(0)
         with opener(file) as content:
-            bounded: Any = _Bounded(content, limit)  # tarfile reads, seeks and tells, no more
+            bounded: Any = _Bounded(content, _limit(archive))  # tarfile reads, seeks and tells, no more
             with tarfile.open(fileobj=bounded, mode="r:") as tar:
                 yield tar
+
+
+def _limit(archive: Path) -> int:
+    return FREE_GROWTH + GROWTH * archive.stat().st_size
 
 
 def _tar_reason(tar: tarfile.TarFile, member: tarfile.TarInfo) -> str:
@@ -128,8 +121,17 @@ def list_zip(archive: Path):
     with _damage_told(archive), zipfile.ZipFile(archive) as zipped:
         # Some programs for Windows write backslashes.
         infos = {_safe(archive, i.filename).replace("\\", "/"): i for i in zipped.infolist() if not i.is_dir()}
-        _check_zip(archive, list(infos.values()))
-        found = {name: _zip_reason(zipped, name, info) for name, info in infos.items()}
+        unreadable = set(map(_zip_method, infos.values()))
+        if len(unreadable) == 1 and (method := unreadable.pop()):
+            raise DatasetError(f"'{archive}' is {method}. {INSTEAD}")
+        unpacked = sum(info.file_size for info in infos.values())
+        if unpacked > _limit(archive):
+            raise zipfile.BadZipFile(f"it unpacks to {unpacked / 2**30:,.1f} GiB, as no photos do")
+        found = {}
+        for name, info in infos.items():
+            head = partial(_zip_content, zipped, info, photofiles.HEAD)
+            reason = _zip_method(info) or images.too_large(info.file_size)
+            found[name] = reason or photofiles.why_no_photo(name, head)
 
     def read(wanted: Iterable[str]) -> Contents:
         with _damage_told(archive), zipfile.ZipFile(archive) as zipped:
@@ -139,24 +141,10 @@ def list_zip(archive: Path):
     return found, read
 
 
-def _check_zip(archive: Path, infos: list[zipfile.ZipInfo]) -> None:
-    unreadable = {reason for info in infos if (reason := _zip_method(info))}
-    if len(unreadable) == 1 and all(map(_zip_method, infos)):
-        raise DatasetError(f"'{archive}' is {unreadable.pop()}. {INSTEAD}")
-    unpacked, limit = sum(info.file_size for info in infos), FREE_GROWTH + GROWTH * archive.stat().st_size
-    if unpacked > limit:
-        raise zipfile.BadZipFile(f"it unpacks to {unpacked / 2**30:,.1f} GiB, as no photos do")
-
-
 def _zip_method(info: zipfile.ZipInfo) -> str:
     if info.flag_bits & 1:
         return "encrypted"
     return "" if info.compress_type in METHODS else f"compressed by method {info.compress_type}, which is not read here"
-
-
-def _zip_reason(zipped: zipfile.ZipFile, name: str, info: zipfile.ZipInfo) -> str:
-    reason = _zip_method(info) or images.too_large(info.file_size)
-    return reason or photofiles.why_no_photo(name, lambda: _zip_content(zipped, info, photofiles.HEAD))
 
 
 def _zip_content(zipped: zipfile.ZipFile, info: zipfile.ZipInfo, size: int) -> bytes | str:

@@ -1,7 +1,5 @@
 """Image files to the rows of one file of pixels: in this process, or in several where that is worth their start."""
 
-from __future__ import annotations
-
 import hashlib
 import os
 import signal
@@ -47,31 +45,10 @@ class Chunk(NamedTuple):
 def write_faces(
     job: Job, files: Iterable[File], count: int, workers: int, told: Callable[[int], object]
 ) -> list[tuple[str, Result]]:
-    """Decode files and write their faces to ``job.target``, one row each, in order; a file without a face gets none.
+    """Decode ``count`` files and write their faces to ``job.target``, in order; a file without a face gets no row.
 
-    Parameters
-    ----------
-    job
-        What is the same for all files.
-    files
-        Path and bytes of each.
-    count
-        How many there are.
-    workers
-        Processes to share the work if it takes longer than `WORTHWHILE`; they end with this one, however it ends.
-    told
-        Called with the number of further files that are done.
-
-    Returns
-    -------
-    Path and result of each file, in order.
-
-    Raises
-    ------
-    RuntimeError
-        One of the processes was ended; the others are stopped.
-    OSError
-        The target cannot be written.
+    So many ``workers`` share the work if it takes longer than `WORTHWHILE`; they end with this process, however it
+    ends. ``told`` is called with the number of further files that are done. Returns path and result of each file.
     """
     Path(job.target).touch()
     chunks = _chunks(files)
@@ -98,7 +75,7 @@ def _write_alone(job: Job, chunks: Iterator[Chunk], count: int, workers: int, to
     """Write in this process until nothing is left, or so much that more processes are worth their start."""
     results, start = [], None
     for chunk in chunks:
-        results += _named(chunk, _write_rows(job, chunk))
+        results += _write_rows(job, chunk)
         told(len(chunk.files))
         now = time.thread_time(), len(results)
         start = start or now  # the first chunk is slower
@@ -116,7 +93,7 @@ def _write_together(job: Job, chunks: Iterator[Chunk], workers: int, told: Calla
     pool = ProcessPoolExecutor(workers, initializer=_prepare, initargs=(os.getpid(),), env={"OMP_NUM_THREADS": "1"})
 
     def take():
-        results.extend(_named(waiting[0][0], waiting[0][1].result()))
+        results.extend(waiting[0][1].result())
         told(len(waiting.popleft()[0].files))
 
     try:
@@ -150,47 +127,40 @@ def _prepare(parent: int) -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def _named(chunk: Chunk, results: list[Result]) -> list[tuple[str, Result]]:
-    return [(path, result) for (path, _), result in zip(chunk.files, results, strict=True)]
-
-
-def _write_rows(job: Job, chunk: Chunk) -> list[Result]:
-    results: list[Result] = []
+def _write_rows(job: Job, chunk: Chunk) -> list[tuple[str, Result]]:
+    results: list[tuple[str, Result]] = []
     faces = np.zeros((len(chunk.files), job.size, job.size, 3), np.uint8)
     with images.quiet_about_size():
         for row, (path, data) in enumerate(chunk.files):
             data = images.read_file(job.folder + path) if data is None else data
-            face = data if isinstance(data, str) else _decode(job, data)
-            if isinstance(face, str):
-                results.append(face)
+            try:
+                face = _decode(job, data)
+            except ValueError as reason:  # `images.Unreadable` or `detection.FaceError`
+                results.append((path, str(reason)))
             else:
                 faces[row] = face.pixels
                 digest = hashlib.sha256(data).hexdigest()  # type: ignore[arg-type]  # only bytes have a face
-                results.append((digest, face.width))
+                results.append((path, (digest, face.width)))
     with open(job.target, "r+b") as pixels:
         pixels.seek(chunk.row * faces[0].nbytes)
         pixels.write(faces)
     return results
 
 
-def _decode(job: Job, data: bytes) -> images.Decoded | str:
-    try:
-        return (_detected(job, data) if job.detect else None) or images.decode(data, job.size, job.crop)
-    except ValueError as reason:  # `images.Unreadable` or `detection.FaceError`
-        return str(reason)
+def _decode(job: Job, data: bytes | str) -> images.Decoded:
+    """The face as the detector frames it, if it is asked and finds one, else as the crop does."""
+    if isinstance(data, str):
+        raise images.Unreadable(data)
+    if job.detect:
+        from facelib.data import detection
 
-
-def _detected(job: Job, data: bytes) -> images.Decoded | None:
-    """The face as the detector frames it; where there is none, None if a crop stands in for it, else FaceError."""
-    from facelib.data import detection
-
-    photo = images.decode_whole(data, detection.LONGEST)
-    try:
-        return images.Decoded(detection.align(photo, job.size, job.detect), photo.shape[1], photo.shape[0])
-    except detection.FaceError:
-        if job.crop is None:
-            raise
-        return None
+        photo = images.decode_whole(data, detection.LONGEST)
+        try:
+            return images.Decoded(detection.align(photo, job.size, job.detect), photo.shape[1], photo.shape[0])
+        except detection.FaceError:
+            if job.crop is None:
+                raise
+    return images.decode(data, job.size, job.crop)
 
 
 def _close_gaps(job: Job, kept: np.ndarray) -> None:

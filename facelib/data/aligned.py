@@ -1,8 +1,5 @@
 """Faces of a set's photos as the detector frames them, found once and kept; and whether a set is framed already."""
 
-from __future__ import annotations
-
-import io
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -17,7 +14,7 @@ from PIL import Image
 
 from facelib import runtime
 from facelib.data import archives, detection, framing, images
-from facelib.files import write_atomically
+from facelib.files import whole
 
 LOOSE, SAMPLE = 0.8, 32  # share of a photo's shorter side below which the frame is loose; photos that are looked at
 AT_ONCE = 256  # photos in memory
@@ -32,24 +29,19 @@ def faces(
     progress: bool = True,
     crop: images.Crop | None = None,
     moved: int | None = None,
+    box: bool = False,
 ) -> dict[str, np.ndarray]:
     """Faces (size, size, 3) uint8 of some photos of a folder or archive, by path; without those where none is found.
 
-    Parameters
-    ----------
-    source, paths
-        As `archives.members` takes and lists them.
-    which
-        The face that is meant, as in `detection.choose`.
-    crop
-        A fixed square instead of the detector.
-    moved
-        Move each photo first as `framing.shaken` does, by this seed.
+    Source and paths are as `archives.members` takes and lists them, ``which`` as in `detection.choose`; ``crop`` is a
+    fixed square instead of the detector, ``moved`` the seed by which each photo is first moved (`framing.shaken`). With
+    ``box`` the detector's box alone frames the face (`framing.crop_box`), without its landmarks.
     """
     wanted = sorted(paths)
     folder = runtime.cache_dir() / "aligned"
     state = [archives.fingerprint(source), wanted, size, which, detection.DETECTOR_SHA256, ALIGNED_VERSION]
     state += [[crop, moved]] if crop or moved is not None else []
+    state += [[*framing.BOX]] if box else []
     kept = folder / f"{archives.digest(state)}.npz"
     if not kept.exists():
 
@@ -60,6 +52,8 @@ def faces(
             try:
                 if crop:
                     return images.resized(Image.fromarray(photo), size, crop)
+                if box:
+                    return framing.crop_box(photo, detection.choose(photo, detection.find(photo), which).box, size)
                 return detection.align(photo, size, which)
             except detection.FaceError:
                 return None
@@ -70,9 +64,8 @@ def faces(
         found |= _framed(archives.members(source), rest, frame, progress)
         number = [k for k, path in enumerate(wanted) if found[path] is not None]
         pixels = np.array([found[wanted[k]] for k in number], np.uint8).reshape(-1, size, size, 3)
-        content = io.BytesIO()
-        np.savez(content, number=number, pixels=pixels, what=what, paths=wanted)
-        write_atomically(kept, content.getvalue())
+        with whole(kept) as temporary:
+            np.savez(temporary, number=number, pixels=pixels, what=what, paths=wanted)
     return _read(kept, wanted)
 
 
@@ -92,8 +85,7 @@ def _framed(listing: archives.Listing, wanted: list[str], frame: Callable, progr
     from tqdm import tqdm
 
     numbers = {path: number for number, path in enumerate(wanted)}
-    bar = {"total": len(wanted), "desc": "finding faces", "disable": not progress, "file": sys.stdout}
-    photos = iter(tqdm(listing.read(wanted), **bar))
+    photos = iter(tqdm(listing.read(wanted), "finding faces", len(wanted), disable=not progress, file=sys.stdout))
     with ThreadPoolExecutor(runtime.cores()) as pool:
         while some := list(islice(photos, AT_ONCE)):
             paths, contents = zip(*some, strict=True)
@@ -101,11 +93,7 @@ def _framed(listing: archives.Listing, wanted: list[str], frame: Callable, progr
 
 
 def is_loose(source: str | os.PathLike) -> bool:
-    """Whether a set's photos are yet to be framed: most show one face, in a frame smaller than the photo.
-
-    An even sample is looked at. False where faces fill their photos, as in the published sets of crops, or where the
-    detector finds too few of them.
-    """
+    """Whether photos are yet to be framed: most of an even sample show a face in a frame smaller than the photo."""
     return _is_loose(str(source), archives.fingerprint(source))
 
 

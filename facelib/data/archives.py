@@ -1,7 +1,5 @@
 """Folders and archives of identity folders: listed, checked, and read without unpacking."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os
@@ -20,39 +18,20 @@ __all__ = ["DamagedArchive", "DatasetError", "Listing", "digest", "fingerprint",
 
 @dataclass(frozen=True)
 class Listing:
-    """What a source holds.
+    """What a source holds; ``read`` yields (path, bytes) of wanted images, or a reason in place of the bytes."""
 
-    Attributes
-    ----------
-    images
-        Paths of the candidate images, as in the source.
-    skipped
-        Paths of the other files, with reasons; names of the system's folders, with their number of files.
-    root
-        The folder above all identities, with its slash: ``"lfw/"`` of ``lfw/Ann/1.jpg``.
-    read
-        Yields (path, bytes) of the wanted images, in the source's order; a reason in place of the
-        bytes where a file cannot be read.
-    folder
-        Where the paths begin, if they are files of their own; None for an archive.
-    """
-
-    images: frozenset[str]
-    skipped: dict[str, str]
-    root: str
+    images: frozenset[str]  # paths of the candidates, as in the source
+    skipped: dict[str, str]  # paths of other files, with reasons; the system's folders, with their number of files
+    root: str  # the folder above all identities, with its slash: "lfw/" of "lfw/Ann/1.jpg"
     read: Callable[[Iterable[str]], Contents]
-    folder: Path | None
+    folder: Path | None  # where the paths begin, if they are files of their own; None for an archive
 
 
 def members(source: str | os.PathLike) -> Listing:
     """List the images of a folder or archive, check its paths, and say what is skipped and why.
 
-    A file with an image's suffix is a candidate, one with another or none if it begins as an image does.
-
-    Raises
-    ------
-    DatasetError
-        The archive is damaged, unsafe, encrypted or of another kind, or there is no image inside a folder.
+    A file with an image's suffix is a candidate, one with another or none if it begins as an image does. DatasetError
+    where an archive is damaged, unsafe, encrypted or of another kind, or no image lies inside a folder.
     """
     source = Path(source)
     found, read = _lister(source)(source)
@@ -69,13 +48,7 @@ def members(source: str | os.PathLike) -> Listing:
 
 
 def fingerprint(source: str | os.PathLike) -> str:
-    """Hash of the names, sizes and times of a source's files, to tell whether anything changed.
-
-    Raises
-    ------
-    FileNotFoundError
-        The source does not exist.
-    """
+    """Hash of the names, sizes and times of a source's files, to tell whether anything changed."""
     source = Path(source)
     if not source.exists():
         raise FileNotFoundError(f"'{source}' does not exist: expected a folder or an archive of identity folders.")
@@ -109,11 +82,7 @@ def _lister(source: Path):
 
 
 def _identity_images(paths: set[str]) -> tuple[str, set[str]]:
-    """The folder above all identity folders, and the images below it.
-
-    Images directly in that folder belong to nobody. It is searched from the images and not taken
-    from the source, because an archive mostly wraps the folders into another one.
-    """
+    """The folder above all identity folders, which an archive mostly wraps into another one; the images below it."""
     folders = {path.rpartition("/")[0] for path in paths}
     while folders:
         root = posixpath.commonpath(folders) if len(folders) > 1 else posixpath.dirname(*folders)

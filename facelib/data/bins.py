@@ -1,7 +1,5 @@
 """Test sets as ``.bin`` files: pickles of encoded photos and of whether each two show one person, read safely."""
 
-from __future__ import annotations
-
 import pickle
 from pathlib import Path
 
@@ -26,16 +24,8 @@ def read_bin(path: Path, size: int = 64, crop: Crop | None = None) -> tuple[np.n
     """Faces and pairs of a ``.bin`` file, as face-recognition projects pass LFW, CFP-FP, AgeDB-30, CALFW, CPLFW on.
 
     The file is a pickle of two lists: of encoded images, two after another for each pair, and of booleans. It does not
-    say who is on them, so that intervals can be over pairs alone; the pairs are dealt in order to ten folds.
-
-    Returns
-    -------
-    (2n, size, size, 3) uint8 faces, framed by ``crop`` as in `images.decode`, and the n pairs.
-
-    Raises
-    ------
-    DatasetError
-        It holds anything but lists, bytes and booleans, or an image that cannot be read.
+    say who is on them, so that intervals can be over pairs alone. Returns faces (2n, size, size, 3) uint8, framed by
+    ``crop`` as in `images.decode`, and the n pairs, dealt in order to ten folds.
     """
     photos, genuine = _lists(path)
     faces = np.empty((len(photos), size, size, 3), np.uint8)

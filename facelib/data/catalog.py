@@ -1,13 +1,11 @@
 """The data sets this project knows: where each is found, how it frames faces, how it is split."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from facelib import runtime
-from facelib.data import aligned, archives, celeba, copies, layouts, packing, rendered
+from facelib.data import aligned, archives, celeba, layouts, leaks, packing, rendered
 from facelib.data.fetching import Remote, fetch
 from facelib.data.images import Crop
 from facelib.data.packed import PackedFaces
@@ -123,18 +121,11 @@ def load(name: str, progress: bool = True, apart: bool = True, frame: str | None
 
     Names of known sets with ``+`` between them are joined to one (see `packing.join`). Unless ``apart`` is false, a set
     that is made for another one's test (``celeba`` for ``lfw``) is without the people of whom that one has a
-    photograph, too (see `copies.without_copies`).
+    photograph, too (see `leaks.without_copies`).
 
     ``frame`` is for LFW and one's own photos; published crops stay as they are. ``"detect"`` is that of `packing.pack`,
     with the face in the middle (LFW) or the only one, ``"crop"`` a fixed square (LFW), ``"none"`` the whole photo. Else
     LFW is cropped, and faces are detected in photos that they do not fill (`aligned.is_loose`).
-
-    Raises
-    ------
-    FileNotFoundError
-        The set is not there; the message says where it comes from and which layout is expected.
-    DatasetError
-        What is there is not as it was published, or cannot be read.
     """
     if len(parts := parts_of(name)) > 1:
         return packing.join({part: load(part, progress, apart, frame) for part in parts})
@@ -148,7 +139,7 @@ def load(name: str, progress: bool = True, apart: bool = True, frame: str | None
         again = "Fetch it again and compare its sha256 with data/README.md."
         raise archives.DatasetError(f"{error.what} {again}") from error
     if apart and name in SETS and (other := SETS[name].apart_from):
-        kept = copies.without_copies(faces, load(other, progress))
+        kept = leaks.without_copies(faces, load(other, progress))
         if progress:
             left, photos = len(faces.names) - len(kept.names), len(faces) - len(kept)
             print(f"{name}: {left} people with {photos} photos are left out, because {other} has a photo of them, too.")
@@ -165,18 +156,14 @@ def parts_of(name: str) -> list[str]:
 def source(name: str, progress: bool = True) -> Path:
     """Folder, archive or table of a set by its name or own path; demo people are drawn, LFW is fetched if need be."""
     if name in DEMO_SETS:
-        return rendered.write_people(_demo_folder(name), *DEMO_SETS[name], progress=progress)
+        # Other people, or people drawn otherwise, get another folder; its own name says what it holds.
+        drawn = archives.digest(f"{DEMO_SETS[name]} {rendered.RENDERER_VERSION}")
+        return rendered.write_people(runtime.cache_dir() / "demo" / drawn / name, *DEMO_SETS[name], progress=progress)
     if name == "lfw" and lfw_variant() == "lfw-funneled":
         name = "lfw-funneled"
     if name == "lfw-funneled" and not _place(name):
         return fetch(LFW_FUNNELED, progress)
     return find(name, progress)
-
-
-def _demo_folder(name: str) -> Path:
-    # Other people, or people drawn otherwise, get another folder; its own name says what it holds.
-    drawn = f"{DEMO_SETS[name]} {rendered.RENDERER_VERSION}"
-    return runtime.cache_dir() / "demo" / archives.digest(drawn) / name
 
 
 def _framing(name: str, place: Path, frame: str | None) -> tuple[Crop | None, str | None]:
@@ -192,30 +179,18 @@ def _framing(name: str, place: Path, frame: str | None) -> tuple[Crop | None, st
 
 
 def lfw_variant() -> str:
-    """``"lfw"`` where the deep-funneled images are at hand, else ``"lfw-funneled"``, which can be fetched.
-
-    The two are aligned differently and give different numbers, so results name the variant.
-    """
+    """``"lfw"`` where the deep-funneled images are at hand, else ``"lfw-funneled"``, aligned otherwise and fetched."""
     return "lfw" if _place("lfw") else "lfw-funneled"
 
 
 def lfw_pairs_file(name: str = "pairs.txt") -> Path:
-    """One of LFW's pair lists: in the data folder or its folder ``lfw``, else fetched.
-
-    ``pairs.txt`` is View 2; ``pairsDevTrain.txt`` and ``pairsDevTest.txt`` are View 1.
-    """
+    """One of `LFW_LISTS` by the name of its file: in the data folder or its folder ``lfw``, else fetched."""
     remote = next(remote for remote in LFW_LISTS if remote.name == name)
     return _first((f"lfw/{name}", name)) or fetch(remote)
 
 
 def find(name: str, progress: bool = False) -> Path:
-    """Folder, archive or table of a set, by its name or its own path; made, if it can be of what is there.
-
-    Raises
-    ------
-    FileNotFoundError
-        It is not there; the message says where it comes from and which layout is expected.
-    """
+    """Folder, archive or table of a set by its name or path, made if it can be; else FileNotFoundError."""
     if name in SETS:
         known = SETS[name]
         if place := known.made(progress) if known.made else _place(name):

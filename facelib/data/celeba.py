@@ -1,34 +1,25 @@
 """CelebA as its authors publish it (Liu et al. 2015), and `celebfaces`, the part of it that is trained on here."""
 
-from __future__ import annotations
-
 import csv
 import hashlib
 import io
-import os
 import re
 import sys
 import tarfile
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 from facelib import runtime
 from facelib.data import archives, images, layouts
 from facelib.data.archives import DatasetError
-from facelib.data.fetching import checksum
+from facelib.files import checksum, whole
 
 PHOTOS = 202_599
 PHOTOS_MD5 = "00d2c5bc6d35e252742224ab0c1e8fcb"  # of img_align_celeba.zip
 IDENTITIES_MD5 = "32bd1bd63d3c78cd57e08160ec5ed1e2"  # of identity_CelebA.txt
 FOLDERS = ("", *(f"{name}{part}" for name in ("celeba", "CelebA") for part in ("", "/Img", "/Anno")))
 WIDTH, HEIGHT = 178, 218  # of the aligned photos, in pixels
-EYES = (
-    69.5,
-    111.0,
-    108.0,
-    111.0,
-)  # where they lie there on average: x and y of the left one in the photo, and the right
+EYES = (69.5, 111.0, 108.0, 111.0)  # their mean places there: x and y of the left one in the photo, and the right
 FRAMED_EYES = (0.335, 0.665, 0.365)  # and are to lie in a framed face: x, x and y as shares of its side
 # What a celebfaces photo shows of the aligned one, by the width of its file: left, top, right and bottom in pixels. For
 # 64 found by registering 32 photos (median correlation .994, each edge within .1 pixel), for 112 from the mean face and
@@ -48,13 +39,7 @@ def celebfaces(progress: bool = True) -> Path | None:
     """Archive of the photos that ``data/celebfaces.csv`` lists, cut from CelebA once; None where CelebA is not there.
 
     Its folders are CelebA's numbers of identities and its files those of images, and the files are as wide as the ones
-    that the shipped weights were trained on, so that splits are of the same people. The pixels went through one more
-    resampling.
-
-    Raises
-    ------
-    DatasetError
-        CelebA is incomplete, or not as published.
+    that the shipped weights were trained on, so that splits are of the same people.
     """
     if lacking():
         return None
@@ -86,10 +71,7 @@ def lacking() -> str:
 
 
 def crop() -> images.Crop:
-    """The square of an aligned photo that frames it like the other sets: left, top, right, bottom as fractions.
-
-    It lies around the eyes' mean positions: those of ``list_landmarks_align_celeba.txt`` where that is there.
-    """
+    """The square of an aligned photo, as fractions, around the eyes' mean places, of the published list if there."""
     file = _place("list_landmarks_align_celeba.txt", "list_landmarks_align_celeba.csv")
     left, left_y, right, right_y = mean_eyes(file) if file else EYES
     side = (right - left) / (FRAMED_EYES[1] - FRAMED_EYES[0])
@@ -98,13 +80,7 @@ def crop() -> images.Crop:
 
 
 def mean_eyes(file: Path) -> list[float]:
-    """Mean x and y of the left and the right eye, in pixels, in a list of CelebA's landmarks (.txt, or Kaggle's .csv).
-
-    Raises
-    ------
-    DatasetError
-        No line of it has a photo's name and ten numbers.
-    """
+    """Mean x and y of the left and the right eye, in pixels, in CelebA's list of landmarks (.txt, or Kaggle's .csv)."""
     lines = (re.split(r"[\s,]+", line.strip()) for line in file.read_text().splitlines())
     rows = [list(map(int, parts[1:5])) for parts in lines if len(parts) == 11 and parts[0][:6].isdigit()]
     if not rows:
@@ -113,13 +89,7 @@ def mean_eyes(file: Path) -> list[float]:
 
 
 def read_identities(file: Path) -> dict[int, int]:
-    """Number of the identity by number of the photo, from ``identity_CelebA.txt`` (or Kaggle's table of the same).
-
-    Raises
-    ------
-    DatasetError
-        It is not the published list; ends of lines and a first line with names do not matter.
-    """
+    """Number of the identity by number of the photo, from ``identity_CelebA.txt`` or Kaggle's table of the same."""
     rows = re.findall(r"^(\d{6})\.jpg[ \t,]+(\d+)\s*$", file.read_text(), re.M)
     found = hashlib.md5("".join(f"{name}.jpg {identity}\r\n" for name, identity in rows).encode()).hexdigest()
     if found != IDENTITIES_MD5:
@@ -146,22 +116,13 @@ def _write_celebfaces(target: Path, progress: bool) -> None:
             f"{missing[0]:06}.jpg. Unpack or fetch it again."
         )
     wanted = {found[number]: number for number in widths}
-    target.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=target.parent)
-    try:
-        bar = tqdm(
-            read(wanted), "cutting celebfaces", len(wanted), unit=" images", disable=not progress, file=sys.stdout
-        )
-        with open(handle, "wb") as file, tarfile.open(fileobj=file, mode="w") as tar:
-            for path, data in bar:
-                face = _cut(path, data, widths[wanted[path]])
-                info = tarfile.TarInfo(f"celebfaces/{_folder(people[wanted[path]])}/{wanted[path]:06}.jpg")
-                info.size = len(face)
-                tar.addfile(info, io.BytesIO(face))
-        os.replace(temporary, target)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    bar = tqdm(read(wanted), "cutting celebfaces", len(wanted), unit=" images", disable=not progress, file=sys.stdout)
+    with whole(target) as temporary, tarfile.open(temporary, "w") as tar:
+        for path, data in bar:
+            face = _cut(path, data, widths[wanted[path]])
+            info = tarfile.TarInfo(f"celebfaces/{_folder(people[wanted[path]])}/{wanted[path]:06}.jpg")
+            info.size = len(face)
+            tar.addfile(info, io.BytesIO(face))
 
 
 def _cut(path: str, data: bytes | str, width: int) -> bytes:

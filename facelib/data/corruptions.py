@@ -3,8 +3,6 @@
 Each function takes one face and how much of it is done, and returns another face of the same size.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 
 import cv2

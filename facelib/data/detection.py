@@ -1,9 +1,4 @@
-"""Any photo in, aligned faces out: boxes and landmarks by YuNet.
-
-A photo is (H, W, 3) uint8 RGB, upright. Places in it are in pixels, x before y; 0 is the centre of the first pixel.
-"""
-
-from __future__ import annotations
+"""Any photo in, aligned faces out, by YuNet; places are in pixels, x before y, 0 the centre of the first pixel."""
 
 import hashlib
 import math
@@ -58,15 +53,7 @@ class Face:
 
 
 def read_photo(source: str | os.PathLike | bytes | np.ndarray) -> np.ndarray:
-    """A photo by its path or the bytes of its file, upright; an array is taken for a photo that is.
-
-    Raises
-    ------
-    FileNotFoundError
-        There is no such file.
-    images.Unreadable
-        With the reason: empty, not an image, truncated, or too large.
-    """
+    """A photo by its path or the bytes of its file, upright; an array is taken for a photo that is."""
     if isinstance(source, np.ndarray):
         if source.ndim != 3 or source.shape[-1] != 3 or source.dtype != np.uint8 or not source.size:
             raise ValueError(f"Expected a uint8 photo of shape (H, W, 3), got {source.dtype} {source.shape}.")
@@ -93,10 +80,7 @@ def find(photo: np.ndarray) -> list[Face]:
 
 
 def refine(photo: np.ndarray, face: Face) -> Face:
-    """The face with landmarks from a closer look at it: upright, in one size whatever the photo's, and mirrored too.
-
-    The mean with the mirror image takes away what the detector errs to one side.
-    """
+    """The face with the mean of landmarks from closer looks at it: upright, in one size, and mirrored too."""
     goal = framing.FRAME * _FRAME_SIDE + (_LOOK_SIDE - _FRAME_SIDE - 1) / 2
     for _ in range(_LOOKS):
         move = framing.similarity(face.landmarks, goal)
@@ -114,20 +98,10 @@ def refine(photo: np.ndarray, face: Face) -> Face:
 
 
 def choose(photo: np.ndarray, faces: list[Face], which: str = "only") -> Face:
-    """The face that is meant, refined.
+    """The face that is meant of those that `find` found, refined; FaceError where it is missing, too small or cut off.
 
-    Parameters
-    ----------
-    photo, faces
-        As given to and by `find`.
-    which
-        ``"only"``: a photo may show one face; those less than half as large as the largest one count as bystanders.
-        ``"largest"``, or ``"central"``, which is nearest to the middle, as in LFW's photos.
-
-    Raises
-    ------
-    FaceError
-        There is none, there are several, or it is too small or cut off.
+    ``which`` is ``"only"``: a photo may show one face, beside bystanders less than half as large; ``"largest"``; or
+    ``"central"``, which is nearest to the middle, as in LFW's photos.
     """
     if which not in CHOICES:
         raise ValueError(f"Unknown choice '{which}': expected one of {', '.join(CHOICES)}.")
@@ -154,10 +128,7 @@ def usable(photo: np.ndarray, face: Face) -> Face:
 
 
 def align(photo: np.ndarray, size: int = 64, which: str = "only") -> np.ndarray:
-    """The one face of a photo, framed as the networks were trained: (size, size, 3) uint8; `which` as in `choose`.
-
-    FaceError as there.
-    """
+    """The one face of a photo, framed as the networks were trained: (size, size, 3) uint8; see `choose`."""
     return framing.crop(photo, choose(photo, find(photo), which).landmarks, size)
 
 

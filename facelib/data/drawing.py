@@ -1,11 +1,8 @@
 """Portraits of people who do not exist: stable traits per identity, changing conditions per shot, always the same.
 
-A head is drawn in *face coordinates*: x to
-the right, y down, z towards the viewer, origin in the middle of the face, unit half its height.
-Each outline is laid on a curved face, turned by the pose and projected: features foreshorten.
+A head is drawn in *face coordinates*: x to the right, y down, z towards the viewer, origin in the middle of the face,
+unit half its height. Each outline is laid on a curved face, turned by the pose and projected: features foreshorten.
 """
-
-from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
@@ -380,20 +377,9 @@ def _light(e: _Easel, p: SimpleNamespace, s: SimpleNamespace, solid: np.ndarray)
 
 
 def render_face(identity: int, shot: int, seed: int = 0, size: int = 112) -> Image.Image:
-    """Draw one photograph of one person.
+    """Draw one photograph of one person: RGB, (size, size) pixels; the face takes about 0.6 of the height.
 
-    Parameters
-    ----------
-    identity, shot, seed : int
-        Not negative. Traits depend on (identity, seed), conditions on all three, and neither on
-        `size` nor on what was drawn before.
-    size : int
-        Width and height in pixels.
-
-    Returns
-    -------
-    PIL.Image.Image
-        RGB, (size, size); the face takes about 0.6 of the height.
+    Traits depend on (identity, seed), conditions on all three numbers, which are not negative, and neither on ``size``.
     """
     p = _person(identity, seed)
     s, rng = _shot(identity, shot, seed)

@@ -1,8 +1,5 @@
 """Files from the web: fetched once, resumed where a download broke off, and checked."""
 
-from __future__ import annotations
-
-import hashlib
 import os
 import sys
 import time
@@ -11,7 +8,7 @@ from typing import NamedTuple
 
 from facelib import runtime
 from facelib.data.archives import DatasetError
-from facelib.files import locked
+from facelib.files import checksum, locked
 
 TRIES = 3  # in a row that bring nothing further, before a download is given up
 PAUSE = 1.0  # seconds between them
@@ -28,15 +25,10 @@ class Remote(NamedTuple):
 
 
 def fetch(remote: Remote, progress: bool = True) -> Path:
-    """Download a file once into the cache, and check its hash.
+    """Download a file once into the cache, and check its hash; a DatasetError says how to do it by hand.
 
     What has arrived when a download breaks off stays beside the target as ``<name>.part``; the next try asks for the
     rest alone (RFC 9110, section 14). Processes that want the same file wait for one another.
-
-    Raises
-    ------
-    DatasetError
-        The download failed, or is not the expected file; the message says how to do it by hand.
     """
     target = runtime.cache_dir() / "downloads" / remote.name
     if _is(target, remote):
@@ -47,17 +39,8 @@ def fetch(remote: Remote, progress: bool = True) -> Path:
     return target
 
 
-def checksum(path: Path, algorithm: str) -> str:
-    """Hash of a file as hexadecimal digits; ``algorithm`` as in `hashlib`."""
-    hashed = hashlib.new(algorithm)
-    with open(path, "rb") as file:
-        while block := file.read(2**20):
-            hashed.update(block)
-    return hashed.hexdigest()
-
-
 def _is(path: Path, remote: Remote) -> bool:
-    return path.exists() and checksum(path, "sha256") == remote.sha256
+    return path.exists() and checksum(path) == remote.sha256
 
 
 def _download(remote: Remote, target: Path, progress: bool) -> None:
@@ -68,23 +51,21 @@ def _download(remote: Remote, target: Path, progress: bool) -> None:
         before = _size(part)
         try:
             resumed = _receive(remote, part, progress)
-        except (requests.RequestException, OSError) as error:
+        except OSError as error:  # those of requests, too
             reason = (str(error) or type(error).__name__).splitlines()[0]
-            refused = isinstance(error, requests.HTTPError) and error.response.status_code < 500
+            refused = getattr(getattr(error, "response", None), "status_code", 500) < 500
             if refused or not isinstance(error, requests.RequestException):  # no such file; or a full disk
                 break
             failures = 0 if _size(part) > before else failures + 1
             time.sleep(PAUSE)
-            continue
-        found = checksum(part, "sha256")
-        if found == remote.sha256:
-            os.replace(part, target)
-            return
-        part.unlink()
-        reason = f"what arrived has another sha256: {found}"
-        if not resumed:
-            break
-        failures += 1  # what was there before may be of another file: once more from its start
+        else:
+            found = checksum(part)
+            if found == remote.sha256:
+                os.replace(part, target)
+                return
+            part.unlink()
+            reason = f"what arrived has another sha256: {found}"
+            failures = failures + 1 if resumed else TRIES  # what was there may be of another file: from its start
     raise DatasetError(
         f"'{remote.name}' could not be fetched ({reason}). Run again"
         + (f", it goes on after the {_size(part):,} bytes that are there" if _size(part) else "")
@@ -107,15 +88,8 @@ def _receive(remote: Remote, part: Path, progress: bool) -> bool:
         if answer.status_code != 206:  # the server sends all of it
             start = 0
         total = start + int(answer.headers.get("Content-Length", 0))
-        bar = tqdm(
-            total=total or None,
-            initial=start,
-            desc=f"fetching {remote.name}",
-            unit="B",
-            unit_scale=True,
-            disable=not progress,
-            file=sys.stdout,  # a notebook shows stderr as an alarm
-        )
+        about = {"desc": f"fetching {remote.name}", "unit": "B", "unit_scale": True, "disable": not progress}
+        bar = tqdm(total=total or None, initial=start, file=sys.stdout, **about)
         with bar, open(part, "ab" if start else "wb") as file:
             for block in answer.iter_content(BLOCK):
                 bar.update(file.write(block))

@@ -4,8 +4,6 @@ A table is a source like a folder or an archive: `archives.members` lists its ph
 that packing, fingerprints and splits need to know nothing of other layouts. A reader of a layout writes a table.
 """
 
-from __future__ import annotations
-
 import csv
 import io
 import os
@@ -13,6 +11,7 @@ import posixpath
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from functools import cache
 from pathlib import Path
 
 from facelib.data import archives
@@ -35,16 +34,8 @@ def read_table(table: Path) -> dict[str, str]:
     """Photos of a CSV table with the columns ``path`` and ``identity`` (others are ignored) in its first line.
 
     Paths are relative to the table's folder, or absolute; they may lead into an archive (``photos.zip/a/1.jpg``).
-
-    Returns
-    -------
-    ``<identity>/<file name>`` of each photo, and its path as in the table. Where an identity has two files of one
-    name, their folders below the common one of all photos, joined by ``_``, stand before the name.
-
-    Raises
-    ------
-    DatasetError
-        A column, a path or an identity is missing, or a path stands there twice; the message names the line.
+    Returns ``<identity>/<file name>`` of each photo, and its path as in the table. Where an identity has two files of
+    one name, their folders below the common one of all photos, joined by ``_``, stand before the name.
     """
     rows = dict(_rows(table))
     plain = Counter(f"{identity}/{_name(path)}" for path, identity in rows.items())
@@ -90,55 +81,28 @@ def list_table(table: Path) -> tuple[dict[str, str], Callable[[Iterable[str]], a
 
 def table_states(table: Path) -> Iterator[tuple[str, str, str]]:
     """Size and time of a table; and of each of its photos by name, or of the archive that it is in."""
-    states = {table: _state(table)}
-    yield "", "", states[table]
+    state = cache(archives.state)
+    yield "", "", state(table)[0]
     for name, path in read_table(table).items():
         place, inner = _split(table.parent / path)
-        if place not in states:
-            states[place] = _state(place)
-        yield name, inner, states[place]
+        yield name, inner, state(place)[0]
 
 
 def folder_of_archives(folder: Path, table: Path) -> Path:
-    """Table of a folder that holds archives of ``<identity>/<photo>``, as DigiFace-1M is published.
-
-    Raises
-    ------
-    DatasetError
-        There is no archive in the folder, or one of them is damaged or holds no identities.
-    """
+    """Table of a folder that holds archives of ``<identity>/<photo>``, as DigiFace-1M is published."""
     parts = archives_in(folder)
     if not parts:
         raise archives.DatasetError(f"'{folder}' holds no archive: expected .zip or .tar files of <identity>/<photo>.")
-    listings = ((part, archives.members(part)) for part in parts)
-    rows = (
-        (part.absolute() / path, path.removeprefix(listing.root).rpartition("/")[0])
-        for part, listing in listings
-        for path in sorted(listing.images)
-    )
+    rows = []
+    for part, listing in zip(parts, map(archives.members, parts), strict=True):
+        names = ((path, path.removeprefix(listing.root).rpartition("/")[0]) for path in sorted(listing.images))
+        rows += [(part.absolute() / path, person) for path, person in names]
     return write_table(rows, table)
 
 
 def archives_in(folder: Path) -> list[Path]:
     """The archives that lie in a folder, in the order of their names."""
     return sorted(path for path in folder.glob("*") if _IN_ARCHIVE.fullmatch(f"{path.name}/x"))
-
-
-def vggface2_names(meta: Path) -> dict[str, str]:
-    """Names of VGGFace2's people by their folders (``n000001``), from its ``meta/identity_meta.csv``.
-
-    They tell who is in LFW, too (see `leaks.check_disjoint`): the folders are numbered.
-
-    Raises
-    ------
-    DatasetError
-        The file has no columns ``Class_ID`` and ``Name``.
-    """
-    with open(meta, encoding="utf-8-sig", newline="") as file:
-        rows = list(csv.DictReader(file, skipinitialspace=True))
-    if not rows or not {"Class_ID", "Name"} <= rows[0].keys():
-        raise archives.DatasetError(f"'{meta}': expected a first line 'Class_ID, Name, Sample_Num, Flag, Gender'.")
-    return {row["Class_ID"].strip(): row["Name"].strip() for row in rows}
 
 
 def _rows(table: Path) -> Iterator[tuple[str, str]]:
@@ -173,14 +137,6 @@ def _common(paths: Iterable[str]) -> str:
 
 def _name(path: str) -> str:
     return path.rpartition("/")[2]
-
-
-def _state(path: Path) -> str:
-    try:
-        found = path.stat()
-    except OSError as error:  # reading it tells the reason
-        return type(error).__name__
-    return f"{found.st_size} {found.st_mtime_ns}"
 
 
 def _split(path: Path) -> tuple[Path, str]:

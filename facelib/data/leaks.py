@@ -1,7 +1,6 @@
 """Leaks between two sets: people of one name, and photographs that both hold."""
 
-from __future__ import annotations
-
+import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import product
@@ -9,11 +8,14 @@ from itertools import product
 import numpy as np
 from numpy import ndarray as Array
 
-from facelib.data.archives import DatasetError
+from facelib import runtime
+from facelib.data.archives import DatasetError, digest
 from facelib.data.packed import PackedFaces
 from facelib.data.people import is_number, plain
+from facelib.files import write_atomically
 
 FEW = 0.01  # share up to which equal photographs, or people with such, are mistakes in the labels and not copies
+COPIES_VERSION = 1  # raised when `near_duplicates` finds others
 _ROUGH = 0.55  # what duplicates correlate at least before any shift, rotation and zoom
 _SIDE, _INNER, _SHIFT = 48, 34, 3  # pixels: a thumbnail, the square compared, how far it may move
 _POSES = tuple(product((-4, -2, 0, 2, 4), (0.92, 0.96, 1, 1.04, 1.08)))  # degrees, zoom
@@ -34,13 +36,7 @@ def check_disjoint(names_a: Iterable[str], names_b: Iterable[str], one_set: bool
 
 
 def check_sets(train: PackedFaces, test: PackedFaces, train_set: str, test_set: str) -> list[str]:
-    """What a reader should know about two sets of which one trains and the other one is scored, a sentence each.
-
-    Raises
-    ------
-    DatasetError
-        Their photographs or the names of their people say that people are in both.
-    """
+    """What to know of two sets of which one trains, a sentence each; DatasetError where people are in both."""
     so = "so the test would score people who were trained on"
     shared = np.flatnonzero(np.isin(test.digests, train.digests))
     if len(shared) > FEW * min(len(train), len(test)):
@@ -59,13 +55,7 @@ def check_sets(train: PackedFaces, test: PackedFaces, train_set: str, test_set: 
 
 
 def check_people(faces: PackedFaces, name: str) -> list[str]:
-    """What a reader should know about the people of one set, a sentence each, by files that are equal.
-
-    Raises
-    ------
-    DatasetError
-        More than a few people have most of their photographs under another name too.
-    """
+    """What to know of a set by equal files, a sentence each; DatasetError where many people are there twice."""
     order = np.lexsort((faces.labels, faces.digests))
     digests, labels = faces.digests[order], faces.labels[order]
     copies = digests[1:] == digests[:-1]
@@ -89,6 +79,26 @@ def check_people(faces: PackedFaces, name: str) -> list[str]:
     return notes
 
 
+def without_copies(faces: PackedFaces, others: PackedFaces) -> PackedFaces:
+    """Leave out everybody of whom a photograph is a near-duplicate of one of the others (`near_duplicates`).
+
+    Not that photograph alone: whoever is on it is in the other set. What was found is kept in the cache; finding it
+    compares every photo with every other one, some minutes for CelebA and LFW.
+    """
+    record = runtime.cache_dir() / "copies" / f"{digest([COPIES_VERSION, faces.key, others.key])}.json"
+    if not record.exists():
+        found, _ = near_duplicates(faces.pixels, others.pixels)  # the maps, which need no memory
+        theirs = np.isin(found["j"], others.rows)  # a map holds the photos that a selection leaves out, too
+        ours = np.isin(faces.rows, found["i"][theirs])
+        write_atomically(record, json.dumps(faces.select(ours).names))
+    kept = faces.without(json.loads(record.read_text(encoding="utf-8")))
+    if not len(kept):
+        raise DatasetError(
+            f"'{faces.manifest['source']}' holds nobody of whom '{others.manifest['source']}' has no photograph, too."
+        )
+    return kept
+
+
 def _photographs_are(count: int, name: str) -> str:
     return f"1 photograph of '{name}' is" if count == 1 else f"{count:,} photographs of '{name}' are"
 
@@ -110,16 +120,13 @@ def _details(image: Array, poses: Sequence = ((0, 1),)) -> Array:
 
 def _registered(one: Array, other: Array) -> float:
     """Highest correlation of details over shifts, rotations and zooms of the other image."""
+    import cv2
+
     low, high = (_SIDE - _INNER) // 2, (_SIDE + _INNER) // 2
     wide = slice(low - _SHIFT, high + _SHIFT)
     template = _details(one)[0, low:high, low:high]
-    template = template - template.mean()
     posed = _details(other, _POSES)[:, wide, wide]
-    windows = np.lib.stride_tricks.sliding_window_view(posed, template.shape, axis=(1, 2))
-    square = np.einsum("pxyij,pxyij->pxy", windows, windows)
-    spread = square - windows.sum(axis=(-2, -1)) ** 2 / template.size
-    match = np.einsum("pxyij,ij->pxy", windows, template)
-    return float((match / np.sqrt(np.maximum(spread * (template**2).sum(), 1e-6))).max())
+    return float(max(cv2.matchTemplate(each, template, cv2.TM_CCOEFF_NORMED).max() for each in posed))
 
 
 def _unit_details(images: Array, rows: Array) -> Array:
@@ -140,14 +147,13 @@ def _hashes(images: Array) -> Array:
 def near_duplicates(images_a: Array, images_b=None, max_distance=12, min_correlation=0.88):
     """Pairs of images from one photograph, or from two of one moment, that are framed much alike.
 
-    Candidates differ in at most `max_distance` of the 64 bits of their perceptual hashes. Aligned
-    faces of different people do so too; hence details must correlate as well, by `min_correlation`
-    after the best small shift, rotation and zoom. The limit comes from pairs of CelebA and LFW
-    that were looked at: above .88 all were duplicates, below .82 most were not. Copies turned by
-    4 degrees, zoomed by 4 % or moved by 2 % are found, beyond that fewer and fewer.
+    Candidates differ in at most ``max_distance`` of the 64 bits of their perceptual hashes. Aligned faces of different
+    people do so too; hence details must correlate as well, by ``min_correlation`` after the best small shift, rotation
+    and zoom. The limit comes from pairs of CelebA and LFW that were looked at: above .88 all were duplicates, below .82
+    most were not. Copies turned by 4 degrees, zoomed by 4 % or moved by 2 % are found, beyond that fewer and fewer.
 
-    Takes (n, H, W, 3) uint8, memory maps too; without `images_b`, pairs i < j within `images_a`.
-    Returns a DataFrame of the duplicates (i, j, hamming, correlation) and the number of candidates.
+    Takes (n, H, W, 3) uint8, memory maps too; without ``images_b``, pairs i < j within ``images_a``. Returns a
+    DataFrame of the duplicates (i, j, hamming, correlation) and the number of candidates.
     """
     import pandas as pd
 

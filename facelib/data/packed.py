@@ -1,11 +1,10 @@
 """Packed faces: one file of uint8 pixels with labels, names and a manifest, read by rows."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import zipfile
 import zlib
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -23,46 +22,22 @@ UTF8 = {"encoding": "utf-8", "errors": "surrogateescape"}  # file names need not
 
 @dataclass(frozen=True, eq=False)
 class PackedFaces:
-    """Faces of one set, or of a selection of it, in the order of their paths.
+    """Faces of one set, or of a selection of it, in the order of their paths."""
 
-    Attributes
-    ----------
-    pixels
-        (N, H, W, 3) uint8, RGB: the memory map of the whole packed set.
-    rows
-        (n,) int64: which images of ``pixels`` belong to this selection.
-    labels
-        (n,) int64: index into ``names``; 0 to k - 1 without gaps.
-    names
-        The k identities.
-    paths
-        The n paths, relative to the common folder of the set.
-    widths
-        (n,) int64: width in pixels of the original files, which may tell sources apart (see `sources`).
-    manifest
-        Count, content hash, size, crop, skipped files with reasons, whether widths part the people.
-    digests
-        (n,) uint64: the first bytes of the files' sha256, equal for equal files; None of faces made in memory.
-    """
-
-    pixels: np.ndarray
-    rows: np.ndarray
-    labels: np.ndarray
-    names: tuple[str, ...]
-    paths: tuple[str, ...]
-    widths: np.ndarray
-    manifest: dict
-    digests: np.ndarray | None = None
+    pixels: np.ndarray  # (N, H, W, 3) uint8, RGB: the memory map of the whole packed set
+    rows: np.ndarray  # (n,) int64: which images of ``pixels`` belong to this selection
+    labels: np.ndarray  # (n,) int64: index into ``names``; 0 to k - 1 without gaps
+    names: tuple[str, ...]  # the k identities
+    paths: tuple[str, ...]  # the n paths, relative to the common folder of the set
+    widths: np.ndarray  # (n,) int64, pixels of the original files, which may tell sources apart (see `sources`)
+    manifest: dict  # count, content hash, size, crop, skipped files with reasons, whether widths part the people
+    digests: np.ndarray | None = None  # (n,) uint64: first bytes of the files' sha256; None of faces made in memory
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def take(self, indices) -> np.ndarray:
-        """Read images: (m,) indices to (m, H, W, 3) uint8.
-
-        From the file and not through the memory map, whose pages, and large blocks around them, would count as this
-        process's memory: a pass over the whole set would seem to need as much as the set has.
-        """
+        """Read images, (m,) indices to (m, H, W, 3) uint8; pages of the memory map would count as memory in use."""
         rows = self.rows[indices]
         taken = np.empty((len(rows), *self.pixels.shape[1:]), np.uint8)
         with open(self.pixels.filename, "rb", buffering=0) as file:
@@ -72,7 +47,7 @@ class PackedFaces:
                     raise DatasetError(f"'{self.pixels.filename}' is cut off: delete its folder, it is packed again.")
         return taken
 
-    def select(self, indices) -> PackedFaces:
+    def select(self, indices) -> "PackedFaces":
         """The same set restricted to some images, by indices or mask; identities without images are dropped."""
         indices = np.arange(len(self))[np.asarray(indices) if len(indices) else []]
         kept, labels = np.unique(self.labels[indices], return_inverse=True)
@@ -86,7 +61,11 @@ class PackedFaces:
             digests=None if self.digests is None else self.digests[indices],
         )
 
-    def filter(self, min_images: int = 1, max_images: int | None = None) -> PackedFaces:
+    def without(self, people: Iterable[str]) -> "PackedFaces":
+        """The same set without some people, by their names."""
+        return self.select(~np.isin(np.array(self.names)[self.labels], list(people)))
+
+    def filter(self, min_images: int = 1, max_images: int | None = None) -> "PackedFaces":
         """Keep identities with at least ``min_images``, and of each the first ``max_images``."""
         counts = self.images_per_identity
         if max(counts, default=0) == 1 < min_images:
@@ -120,11 +99,7 @@ class PackedFaces:
 
     @property
     def sources(self) -> np.ndarray:
-        """(n,) int64 source of each image, told apart by the width of its file.
-
-        Sources are collections of people. Where widths are many, or where people have photos of several (a large
-        one of the passport, a small one of the telephone), they tell something else, and there is one source: 0.
-        """
+        """(n,) int64 source of each image by the width of its file; all 0 where widths tell something else."""
         widths, source = np.unique(self.widths, return_inverse=True)
         parted = self.manifest.get("widths_part_people", True)
         return source if parted and len(widths) <= 4 else np.zeros(len(self), dtype=np.int64)
@@ -140,10 +115,7 @@ class PackedFaces:
 
 
 def to_input(faces: np.ndarray) -> np.ndarray:
-    """Turn (n, H, W, 3) uint8 into the network's input: (n, 3, H, W) float32 in [-1, 1].
-
-    The one place where pixels are scaled and the channel axis moves to the front.
-    """
+    """Turn (n, H, W, 3) uint8 into the network's input, (n, 3, H, W) float32 in [-1, 1]: the one place that scales."""
     return np.ascontiguousarray(faces.transpose(0, 3, 1, 2), dtype=np.float32) / 127.5 - 1.0
 
 

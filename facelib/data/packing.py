@@ -1,16 +1,10 @@
 """Folders and archives of photos, packed once into one file of pixels; several packed sets joined to one."""
 
-from __future__ import annotations
-
 import json
 import os
-import platform
 import shutil
 import sys
-import threading
-import time
-from collections.abc import Callable
-from functools import cache
+from collections.abc import Callable, Iterable
 from itertools import islice
 from pathlib import Path
 
@@ -22,10 +16,9 @@ from facelib.data import _workers, images, people
 from facelib.data.aligned import ALIGNED_VERSION
 from facelib.data.archives import DatasetError, Listing, digest, fingerprint, members
 from facelib.data.packed import DAMAGED, FORMAT, UTF8, PackedFaces, _open, checksum, widths_part_people
-from facelib.files import locked
+from facelib.files import locked, sweep, whole
 
 LAYOUT = 2  # raised when sets in the cache are to be packed again, with the same content
-FORSAKEN = 24 * 3600  # seconds without a write after which what another machine was packing is cleared away
 
 
 def pack(
@@ -36,35 +29,16 @@ def pack(
     progress: bool = True,
     detect: str | None = None,
 ) -> PackedFaces:
-    """Read an identity-folder tree, or an archive of one, and pack it; reuse what is packed already.
+    """Read an identity-folder tree, a table (see `layouts`) or an archive, and pack it; reuse what is packed already.
 
-    Every folder that holds images is an identity, named by its path below the common folder of all
-    of them; images directly in that folder are skipped. The packed set lies in `runtime.cache_dir`
-    and is keyed by the source's files (path, size, time) and the arguments; it appears there whole
-    or not at all.
+    Every folder that holds images is an identity, named by its path below the common folder of all of them; images
+    directly in that folder are skipped. The packed set lies in `runtime.cache_dir`, keyed by the source's files (path,
+    size, time) and the arguments, whole or not at all. DatasetError where there is no identity with a readable image.
 
-    Parameters
-    ----------
-    source
-        A folder, or a ``.tar``, ``.tar.gz``, ``.tgz`` or ``.zip`` file (read without unpacking).
-    size
-        Side of the packed faces in pixels.
-    crop
-        Left, top, right, bottom as fractions of each photo; for sets that frame faces loosely.
-    workers
-        Processes to share the work of a large set; by default one per core.
-    detect
-        Let the detector frame each photo's face, the one that is meant as in `detection.choose`. A photo without it is
-        cropped where ``crop`` is given, and else skipped with the reason.
-
-    Raises
-    ------
-    FileNotFoundError
-        The source does not exist.
-    DatasetError
-        It is damaged, unsafe, or holds no identity with a readable image.
-    OSError
-        The cache folder lacks the space.
+    Faces have ``size`` pixels a side; ``crop`` is left, top, right, bottom as fractions of each photo, for sets that
+    frame faces loosely. With ``detect`` the detector frames the face that is meant, as in `detection.choose`; a photo
+    without it is cropped where ``crop`` is given, and else skipped. By default one of ``workers`` per core shares a
+    large set.
     """
     source = Path(os.path.abspath(source))
     arguments = {"format": FORMAT, "size": int(size), "crop": crop and _fractions(crop)}
@@ -79,17 +53,7 @@ def pack(
 
 
 def join(sets: dict[str, PackedFaces]) -> PackedFaces:
-    """Several packed sets as one, in which ``<set>/`` stands before every path and identity.
-
-    The joined pixels are a packed set of their own in `runtime.cache_dir`.
-
-    Raises
-    ------
-    DatasetError
-        The faces are not all of one size.
-    OSError
-        The cache folder lacks the space.
-    """
+    """Several packed sets of one size as one more, in which ``<set>/`` stands before every path and identity."""
     sizes = {faces.pixels.shape[1] for faces in sets.values()}
     if len(sizes) > 1:
         raise DatasetError(f"Sets of faces of {' and '.join(map(str, sorted(sizes)))} pixels cannot be joined.")
@@ -99,59 +63,36 @@ def join(sets: dict[str, PackedFaces]) -> PackedFaces:
     return _opened(home, lambda folder: _write_joined(folder, sets, arguments))
 
 
+def store(name: str, made_of: list, size: int, faces: Iterable[tuple[str, np.ndarray]]) -> PackedFaces:
+    """Pack computed (path, (size, size, 3) uint8); a set of the same ``made_of`` (as JSON) is not computed again."""
+    arguments = {"format": FORMAT, "size": size, "crop": None, "made_of": made_of}
+    key = digest([LAYOUT, arguments])
+
+    def write(folder: Path) -> None:
+        with open(folder / "pixels.u8", "wb") as pixels:
+            packed = [(path, key, size) for path, face in faces if pixels.write(face.tobytes())]
+        _write_index(folder, Path(name), packed, np.zeros(len(packed), np.uint64), {}, "", arguments)
+
+    return _opened(runtime.cache_dir() / "packed" / f"{name}-{key}", write)
+
+
 def _opened(home: Path, write: Callable[[Path], None]) -> PackedFaces:
-    """The packed set at ``home``; where it is absent or damaged, ``write`` makes it in another folder first."""
+    """The packed set at ``home``; where it is absent or damaged, ``write`` makes it, while others wait who want it."""
     try:
         return _open(home)
     except DAMAGED:
         home.parent.mkdir(parents=True, exist_ok=True)
-    _clear_leftovers(home.parent)
-    temporary = home.with_name(f"{home.name}.tmp-{_here()}-{os.getpid()}-{threading.get_ident()}")
-    temporary.mkdir()
-    try:
-        write(temporary)
-        with locked(home.parent):
-            try:
-                return _open(home)  # another process was faster with the same set
-            except DAMAGED:
-                shutil.rmtree(home, ignore_errors=True)
-                os.replace(temporary, home)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+    with locked(home):
+        try:
+            return _open(home)  # another process was faster
+        except DAMAGED:
+            shutil.rmtree(home, ignore_errors=True)
+        sweep(home.parent)
+        sweep(home.parent, f"{home.name}.", age=0)  # whoever made it is gone: this one has the lock
+        with whole(home) as temporary:
+            temporary.mkdir()
+            write(temporary)
     return _open(home)
-
-
-@cache
-def _here() -> str:
-    """Where numbers of processes are those of this process: the machine since its start, and the container."""
-    known = [platform.node()]
-    for fact, read in (("/proc/sys/kernel/random/boot_id", Path.read_text), ("/proc/self/ns/pid", os.readlink)):
-        known += [read(Path(fact))] if os.path.lexists(fact) else []
-    return digest(known)[:8]
-
-
-def _clear_leftovers(folder: Path) -> None:
-    """Remove what killed processes left; others may be packing right now, on this machine or another one."""
-    for leftover in folder.glob("*.tmp-*"):
-        if _abandoned(leftover):
-            shutil.rmtree(leftover, ignore_errors=True)
-
-
-def _abandoned(leftover: Path) -> bool:
-    import psutil
-
-    where, _, numbers = leftover.name.rpartition(".tmp-")[2].partition("-")
-    try:
-        if where != _here():
-            return time.time() - max(path.stat().st_mtime for path in (leftover, *leftover.iterdir())) > FORSAKEN
-        process = psutil.Process(int(numbers.partition("-")[0]))
-        return process.create_time() > leftover.stat().st_mtime  # a later process may have got the same number
-    except psutil.NoSuchProcess:
-        return True
-    except FileNotFoundError:  # published, or cleared by another process
-        return False
-    except psutil.AccessDenied:  # it runs, as another user
-        return False
 
 
 def _write_joined(folder: Path, sets: dict[str, PackedFaces], arguments: dict) -> None:
@@ -181,14 +122,8 @@ def _write_pack(folder: Path, source: Path, arguments: dict, workers: int, progr
     if riddle := people.twice({path.rpartition("/")[0].removeprefix(listing.root) for path in listing.images}):
         raise DatasetError(f"Who is who in '{source}'? {riddle}")
     _check_space(folder.parent, source, len(listing.images) * arguments["size"] ** 2 * 3)
-    bar = tqdm(
-        total=len(listing.images),
-        desc=f"packing {source.name}",
-        unit=" images",
-        disable=not progress,
-        file=sys.stdout,  # a notebook shows stderr as an alarm
-    )
-    with bar:
+    about = {"desc": f"packing {source.name}", "unit": " images", "disable": not progress}
+    with tqdm(total=len(listing.images), file=sys.stdout, **about) as bar:  # a notebook shows stderr as an alarm
         packed, failed = _write_pixels(folder, listing, arguments, workers, bar)
     skipped = {**listing.skipped, **failed}
     if not packed:

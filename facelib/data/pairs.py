@@ -1,9 +1,6 @@
 """Which images are compared: drawn pairs, splits by identity, LFW's lists, leaks between sets."""
 
-from __future__ import annotations
-
 import re
-from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -16,16 +13,12 @@ from numpy import ndarray as Array
 
 @dataclass(frozen=True, eq=False)
 class Pairs:
-    """Pairs of images: `left` and `right` (n,) int64 are rows of one set, never twice the same.
+    """Pairs of images by rows of one set, never twice the same, and whether both show one person."""
 
-    `genuine` (n,) bool says whether both show one person; `fold` (n,) int64 is the part of a
-    protocol that a pair belongs to, or None. Anything else raises ValueError.
-    """
-
-    left: Array
-    right: Array
-    genuine: Array
-    fold: Array | None = None
+    left: Array  # (n,) int64
+    right: Array  # (n,) int64
+    genuine: Array  # (n,) bool
+    fold: Array | None = None  # (n,) int64: the part of a protocol
 
     def __post_init__(self):
         n = len(self.left)
@@ -42,14 +35,25 @@ class Pairs:
     def __len__(self) -> int:
         return len(self.left)
 
+    @property
+    def folds(self) -> Array:
+        """`fold`, or where there is none every tenth pair: (n,)."""
+        return np.arange(len(self)) % 10 if self.fold is None else self.fold
+
     def people(self, labels: Array) -> tuple[Array, Array]:
         """Identities of the left and the right images, (n,) each, by the labels of the set."""
         return np.asarray(labels)[self.left], np.asarray(labels)[self.right]
 
-    def select(self, chosen: Array) -> Pairs:
+    def select(self, chosen: Array) -> "Pairs":
         """Some of the pairs, by their numbers or by a mask (n,)."""
         fold = None if self.fold is None else self.fold[chosen]
         return Pairs(self.left[chosen], self.right[chosen], self.genuine[chosen], fold)
+
+    def compact(self) -> tuple[Array, "Pairs"]:
+        """The rows that the pairs name, ascending, and the pairs as rows of those."""
+        rows, places = np.unique([self.left, self.right], return_inverse=True)
+        left, right = places.reshape(2, -1)
+        return rows, Pairs(left, right, self.genuine, self.fold)
 
 
 def _blocks(keys: Array) -> tuple[Array, Array, Array]:
@@ -107,14 +111,12 @@ def _impostor(person: Array, group: Array, count: int, rng: np.random.Generator)
 
 
 def draw_pairs(labels: Array, genuine: int, impostor: int, seed: int | list[int], groups=None) -> Pairs:
-    """Draw pairs without repetition, the genuine ones first; ValueError if fewer exist.
+    """Draw pairs of images of identities (n,) without repetition, the genuine ones first; ValueError if fewer exist.
 
-    A genuine pair takes an identity, uniformly among those with two images or more, and two of its
-    images: people with many images do not dominate. An impostor pair takes two identities uniformly
-    and an image of each. The paper leaves open how it draws; this is a choice of this project.
-
-    `labels` (n,) are the identities of the images. `groups` (n,) may be their sources: impostor
-    pairs then stay within a group, which is drawn in proportion to its number of identities.
+    A genuine pair takes an identity, uniformly among those with two images or more, and two of its images: people with
+    many images do not dominate. An impostor pair takes two identities uniformly and an image of each, within one of
+    ``groups`` (n,), such as sources, drawn in proportion to its number of identities. The paper leaves open how it
+    draws.
     """
     _, person = np.unique(labels, return_inverse=True)
     group = 0 * person if groups is None else np.unique(groups, return_inverse=True)[1]
@@ -140,10 +142,9 @@ def draw_by_source(labels: Array, sources: Array, count: int, seed: int) -> Pair
     """Draw pairs within each source, as many genuine as impostor ones, ``count`` of each kind and source at most.
 
     Where genuine pairs come mostly from one source and impostor pairs from another, as they do if the people of one
-    have more photos, a score on all of them rewards telling the sources apart. Within a source that helps nobody.
-
-    `labels` and `sources` (n,) are those of the images; each source is a ``fold`` of the result. One without a
-    genuine or an impostor pair is left out; ValueError if that leaves none.
+    have more photos, a score on all of them rewards telling the sources apart. ``labels`` and ``sources`` (n,) are
+    those of the images; each source is a ``fold`` of the result, or left out without pairs of both kinds; ValueError if
+    none is left.
     """
     labels, drawn, exist = np.asarray(labels), [], []
     for fold, source in enumerate(np.unique(sources)):
@@ -172,12 +173,11 @@ class LfwPair(NamedTuple):
 def read_lfw_pairs(path: str | Path) -> list[LfwPair]:
     """Parse ``pairs.txt`` (View 2 of Huang et al. 2007) or ``pairsDev{Train,Test}.txt`` (View 1).
 
-    The first line holds the number of folds, unless there is one, and of pairs of each kind in a
-    fold. Tabs part the columns, or blanks where a line has no tab; empty columns and lines at the end, as editors
-    and spreadsheets leave them, do not count. ValueError names file and line if a line is malformed or the number of
-    lines is another.
+    The first line holds the number of folds, unless there is one, and of pairs of each kind in a fold. Tabs part the
+    columns, or blanks where a line has no tab; empty columns and lines at the end do not count. ValueError names file
+    and line if a line is malformed or the number of lines is another.
     """
-    header, *lines = _text(Path(path)).rstrip().split("\n")
+    header, *lines = Path(path).read_text(encoding="utf-8-sig").rstrip().split("\n")
     if not re.fullmatch(r"\s*(\d+\s+)?[1-9]\d*\s*", header):
         raise ValueError(f"{path}, line 1: expected one or two numbers, got {header!r}")
     folds, size = map(int, f"1 {header}".split()[-2:])
@@ -197,29 +197,18 @@ def read_lfw_pairs(path: str | Path) -> list[LfwPair]:
     return pairs
 
 
-def _text(path: Path) -> str:
-    """A text file, with or without the mark that editors for Windows put at its begin."""
-    data = path.read_bytes()
-    encoding = "utf-16" if data[:2] in (BOM_UTF16_LE, BOM_UTF16_BE) else "utf-8-sig"
-    try:
-        return data.decode(encoding).replace("\r\n", "\n").replace("\r", "\n")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: expected text in UTF-8, got other bytes at {error.start}") from None
-
-
-def match_lfw_pairs(records: Sequence[LfwPair], paths: Sequence[str]) -> Pairs:
-    """Find the images of LFW's pairs among paths like ``<name>/<name>_<0001>.<any suffix>``.
-
-    FileNotFoundError lists the first images that are missing.
-    """
+def match_lfw_pairs(records: Sequence[LfwPair], paths: Sequence[str], some: bool = False) -> Pairs:
+    """Find the images of LFW's pairs, or of ``some``, among paths like ``<name>/<name>_<0001>.<any suffix>``."""
     files = [PurePosixPath(normalize("NFC", path)) for path in paths]
     row = {f"{file.parent.name}/{file.stem}": k for k, file in enumerate(files)}
-    keys = [
-        [normalize("NFC", f"{name}/{name}_{number:04d}") for name, number in side]
-        for side in ([r[:2] for r in records], [r[2:4] for r in records])
-    ]
-    if missing := sorted({*keys[0], *keys[1]} - row.keys()):
-        some = ", ".join(missing[:5])
-        raise FileNotFoundError(f"{len(missing)} images of the pairs are missing, such as {some}")
-    left, right = ([row[key] for key in side] for side in keys)
-    return Pairs(left, right, [r.genuine for r in records], [r.fold for r in records])
+    found, missing = [], set()
+    for record in records:
+        sides = [normalize("NFC", f"{name}/{name}_{number:04d}") for name, number in (record[:2], record[2:4])]
+        if absent := set(sides) - row.keys():
+            missing |= absent
+        else:
+            found.append((row[sides[0]], row[sides[1]], record.genuine, record.fold))
+    if missing and not some:
+        names = ", ".join(sorted(missing)[:5])
+        raise FileNotFoundError(f"{len(missing)} images of the pairs are missing, such as {names}")
+    return Pairs(*map(list, zip(*found, strict=True)))

@@ -1,7 +1,5 @@
 """What is a person in a tree of folders: the system's folders are none, and nobody has two."""
 
-from __future__ import annotations
-
 import re
 from collections import defaultdict
 from collections.abc import Iterable

@@ -1,7 +1,5 @@
 """Which files may be photos: by their suffix, else by how they begin."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"})

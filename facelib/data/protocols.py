@@ -1,7 +1,5 @@
 """Verification protocols: which pairs of LFW may choose, and the pair lists of other test sets as published."""
 
-from __future__ import annotations
-
 import posixpath
 import re
 from collections.abc import Iterable, Sequence
@@ -49,39 +47,23 @@ def view1(part: str) -> list[LfwPair]:
 
 def view2_outside_view1() -> list[LfwPair]:
     """The pairs of View 2 whose people do not occur in View 1: 497 genuine and 661 impostor ones, in ten folds."""
-    chosen = _people((*_view("pairsDevTrain.txt"), *_view("pairsDevTest.txt")))
-    return [pair for pair in _view("pairs.txt") if not chosen & _people([pair])]
+    chosen = people((*_view("pairsDevTrain.txt"), *_view("pairsDevTest.txt")))
+    return [pair for pair in _view("pairs.txt") if not chosen & people([pair])]
 
 
 def outside_view2(faces: PackedFaces) -> PackedFaces:
     """LFW's people who do not occur in View 2, to choose thresholds on: 1,468 people, 1,549 photos of all of LFW."""
-    judged = _people(_view("pairs.txt"))
-    return faces.select(np.array([name not in judged for name in faces.names])[faces.labels])
+    return faces.without(people(_view("pairs.txt")))
 
 
 def load(
     protocol: str, folder: Path, crop: Crop | None = None, photos: str | None = None, progress: bool = True
 ) -> tuple[PackedFaces, Pairs]:
-    """Pack the photos of a protocol, and find its pairs among them.
+    """Pack the photos of a protocol (``crop`` as for `packing.pack`), and find its pairs among them.
 
-    Parameters
-    ----------
-    protocol
-        ``"cfp-fp"`` or ``"cfp-ff"`` (Sengupta et al. 2016), ``"agedb-30"`` (Moschoglou et al. 2017), ``"calfw"`` (Zheng
-        et al. 2017) or ``"cplfw"`` (Zheng and Deng 2018).
-    folder
-        Where its pair lists lie, and below it the photos.
-    crop
-        As for `packing.pack`.
-    photos
-        Folder of the photos below ``folder``; by default the first of `PHOTOS` that holds one of them.
-
-    Raises
-    ------
-    FileNotFoundError
-        A list or a photo is missing.
-    DatasetError
-        A list is malformed.
+    It is ``"cfp-fp"`` or ``"cfp-ff"`` (Sengupta et al. 2016), ``"agedb-30"`` (Moschoglou et al. 2017), ``"calfw"``
+    (Zheng et al. 2017) or ``"cplfw"`` (Zheng and Deng 2018). Its lists lie in ``folder``, its photos in ``photos``
+    below that, by default the first of `PHOTOS` that holds one of them.
     """
     records = read(protocol, folder)
     paths = sorted({path for record in records for path in record[:2]})
@@ -107,80 +89,66 @@ def load(
 def read(protocol: str, folder: Path) -> list[PhotoPair]:
     """The pairs of a protocol from its published lists (see `load`)."""
     if protocol in ("cfp-fp", "cfp-ff"):
-        return read_cfp(folder, protocol[-2:].upper())
+        return _cfp(folder / "Protocol", protocol[-2:].upper())
     if protocol not in LISTS:
         raise DatasetError(f"'{protocol}' is none of the protocols {', '.join(['cfp-fp', 'cfp-ff', *LISTS])}.")
-    return (read_list if protocol == "agedb-30" else read_two_lines)(folder / LISTS[protocol])
+    return (_agedb if protocol == "agedb-30" else _two_lines)(folder / LISTS[protocol])
 
 
-def read_cfp(folder: Path, kind: str = "FP") -> list[PhotoPair]:
-    """CFP's pairs, frontal-profile or frontal-frontal, from its folder ``Protocol``.
+def _cfp(folder: Path, kind: str) -> list[PhotoPair]:
+    """CFP's pairs, frontal-profile ("FP") or frontal-frontal, from its folder ``Protocol``.
 
     ``Pair_list_{F,P}.txt`` number the photos (``1 ../Data/Images/001/frontal/01.jpg``);
     ``Split/<kind>/<01 to 10>/{same,diff}.txt`` hold two numbers a line (``1,2``).
     """
-    protocol = folder / "Protocol"
-    sides = [_numbered(protocol / f"Pair_list_{side}.txt") for side in ("F", kind[1])]
-    pairs = []
+    pairs, sides = [], []
+    for side in ("F", kind[1]):
+        lines = _lines(folder / f"Pair_list_{side}.txt", r"\s*(\d+)\s+(\S+)\s*", "a number and a path")
+        sides.append({number: posixpath.normpath(f"Protocol/{path}") for number, path in lines})
     for fold in range(FOLDS):
         for name, genuine in (("same", True), ("diff", False)):
-            file = protocol / "Split" / kind / f"{fold + 1:02}" / f"{name}.txt"
-            for number, fields in _lines(file, r"\s*(\d+)\s*,\s*(\d+)\s*", "two numbers with a comma between them"):
-                if fields[0] not in sides[0] or fields[1] not in sides[1]:
-                    raise DatasetError(f"'{file}', line {number}: a photo has no such number in its Pair_list.")
-                pairs.append(PhotoPair(sides[0][fields[0]], sides[1][fields[1]], genuine, fold))
+            file = folder / "Split" / kind / f"{fold + 1:02}" / f"{name}.txt"
+            for left, right in _lines(file, r"\s*(\d+)\s*,\s*(\d+)\s*", "two numbers with a comma between them"):
+                if left not in sides[0] or right not in sides[1]:
+                    raise DatasetError(f"'{file}': of the photos {left} and {right} one is not in its Pair_list.")
+                pairs.append(PhotoPair(sides[0][left], sides[1][right], genuine, fold))
     return pairs
 
 
-def read_two_lines(file: Path) -> list[PhotoPair]:
+def _two_lines(file: Path) -> list[PhotoPair]:
     """CALFW's and CPLFW's pairs: two lines each, of a photo and a number that is 0 for an impostor pair.
 
     The numbers of genuine pairs are the folds if they differ; the list does not say the fold of an impostor pair.
     Pairs without one are dealt in order to ten folds of one size, as published results do.
     """
-    lines = list(_lines(file, r"\s*(\S.*?)\s+(\d+)\s*", "a photo and a number"))
-    if len(lines) % 2:
-        raise DatasetError(f"'{file}': expected two lines for each pair, got {len(lines)} lines.")
-    told = []
-    for (_, (left, mark)), (number, (right, other)) in zip(lines[::2], lines[1::2], strict=True):
-        if mark != other:
-            raise DatasetError(f"'{file}', line {number}: expected the number of the line before, {mark}, got {other}.")
-        told.append((left, right, int(mark)))
-    return _dealt(told)
+    lines = _lines(file, r"\s*(\S.*?)\s+(\d+)\s*", "a photo and a number")
+    if len(lines) % 2 or any(one[1] != other[1] for one, other in zip(lines[::2], lines[1::2], strict=True)):
+        raise DatasetError(f"'{file}': expected two lines for each pair, with one number.")
+    marks = np.array([int(mark) for _, mark in lines[::2]])
+    folds = np.zeros(len(marks), int)
+    for kind in (marks > 0, marks == 0):
+        folds[kind] = np.arange(kind.sum()) * FOLDS // max(1, kind.sum())
+    if len({*marks} - {0}) > 1:
+        folds[marks > 0] = marks[marks > 0] - 1
+    photos = [photo for photo, _ in lines]
+    return list(map(PhotoPair, photos[::2], photos[1::2], (marks > 0).tolist(), folds.tolist()))
 
 
-def read_list(file: Path) -> list[PhotoPair]:
+def _agedb(file: Path) -> list[PhotoPair]:
     """AgeDB-30's pairs in the form that is passed on: two photos and 1, or 0 or -1 for an impostor pair, per line."""
     lines = _lines(file, r"\s*(\S+)\s+(\S+)\s+(1|0|-1)\s*", "two photos, and 1, 0 or -1")
-    told = [(left, right, genuine == "1") for _, (left, right, genuine) in lines]
-    return [PhotoPair(*pair, k * FOLDS // len(told)) for k, pair in enumerate(told)]
+    return [PhotoPair(a, b, mark == "1", k * FOLDS // len(lines)) for k, (a, b, mark) in enumerate(lines)]
 
 
-def _dealt(told: Sequence[tuple[str, str, int]]) -> list[PhotoPair]:
-    marks = {mark for *_, mark in told if mark}
-    counts = {genuine: sum((mark > 0) == genuine for *_, mark in told) for genuine in (True, False)}
-    seen, pairs = {True: 0, False: 0}, []
-    for left, right, mark in told:
-        genuine = mark > 0
-        fold = mark - 1 if genuine and len(marks) > 1 else seen[genuine] * FOLDS // counts[genuine]
-        seen[genuine] += 1
-        pairs.append(PhotoPair(left, right, genuine, fold))
-    return pairs
-
-
-def _numbered(file: Path) -> dict[str, str]:
-    lines = _lines(file, r"\s*(\d+)\s+(\S+)\s*", "a number and a path")
-    return {number: posixpath.normpath(posixpath.join("Protocol", path)) for _, (number, path) in lines}
-
-
-def _lines(file: Path, form: str, expected: str) -> Iterable[tuple[int, tuple[str, ...]]]:
-    """Number and fields of each line that is not blank."""
+def _lines(file: Path, form: str, expected: str) -> list[tuple[str, ...]]:
+    """Fields of each line that is not blank."""
+    fields = []
     for number, line in enumerate(file.read_text(encoding="utf-8-sig").splitlines(), 1):
-        if not line.strip():
-            continue
-        if not (found := re.fullmatch(form, line)):
+        found = re.fullmatch(form, line)
+        if line.strip() and not found:
             raise DatasetError(f"'{file}', line {number}: expected {expected}, got {line!r}.")
-        yield number, found.groups()
+        fields += [found.groups()] if found else []
+    return fields
 
 
 def _names(paths: Sequence[str], records: Sequence[PhotoPair]) -> list[str]:
@@ -205,5 +173,6 @@ def _photos(pair: LfwPair) -> frozenset:
     return frozenset({(pair.name_left, pair.number_left), (pair.name_right, pair.number_right)})
 
 
-def _people(pairs: Iterable[LfwPair]) -> set[str]:
+def people(pairs: Iterable[LfwPair]) -> set[str]:
+    """Names of all whom some pairs show."""
     return {name for pair in pairs for name in (pair.name_left, pair.name_right)}

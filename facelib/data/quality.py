@@ -1,7 +1,5 @@
 """What of a face's picture makes comparing harder: blur, light, size."""
 
-from __future__ import annotations
-
 import cv2
 import numpy as np
 
@@ -23,3 +21,17 @@ def measured(faces: np.ndarray) -> dict[str, np.ndarray]:
         "brightness": np.array([image.mean() / 255 for image in grey]),
         "size": np.array([max((face.side / side for face in each), default=np.nan) for each in found]),
     }
+
+
+def turned(faces: np.ndarray) -> np.ndarray:
+    """How far each head of faces (n, S, S, 3) uint8 is turned aside: (n,); 0 from the front, nan without a face.
+
+    How far the nose lies from the middle between the eyes, along their line, as a share of their distance.
+    """
+    values = np.full(len(faces), np.nan)
+    for row, face in enumerate(faces):
+        if seen := detection.look(cv2.resize(face, (160, 160), interpolation=cv2.INTER_CUBIC)):
+            left, right, nose = max(seen, key=lambda each: each.score).landmarks[:3]
+            across = right - left
+            values[row] = abs((nose - (left + right) / 2) @ across) / (across @ across)
+    return values

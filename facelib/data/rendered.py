@@ -1,15 +1,10 @@
 """Folders of rendered people, which let every notebook run with nothing downloaded."""
 
-from __future__ import annotations
-
 import json
 import os
-import shutil
 import sys
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from types import MappingProxyType
 
 import numpy as np
@@ -18,6 +13,7 @@ from tqdm import tqdm
 
 from facelib.data import drawing
 from facelib.data.drawing import RELATIVES, RENDERER_VERSION, render_face
+from facelib.files import sweep, whole
 
 __all__ = ["RELATIVES", "RENDERER_VERSION", "places", "render_face", "write_people"]
 
@@ -33,7 +29,7 @@ def write_people(
     size: int = 112,
     progress: bool = True,
 ) -> Path:
-    """Write `shots` JPEGs of each person, as ``root/person_0007/0003.jpg``; the quality varies.
+    """Write `shots` JPEGs of each person, as ``root/person_0007/0003.jpg``; the quality varies. Returns `root`.
 
     Sets of the world are not so even: `shots` may differ by person, and with ``planted={100: (7, 0)}`` person 100 has
     the first photograph of person 7 besides, as its last.
@@ -41,18 +37,8 @@ def write_people(
     Relatives are ``root/family_0060-1/0003.jpg``: identity ``RELATIVES + 601`` is the first relative of person 60, and
     ``RELATIVES + 600`` is person 60 under another name, in other photos.
 
-    All is written to a hidden folder beside `root` and renamed at the end: `root` is whole or
-    absent. One that already holds the same people, by its ``.demo.json``, is left as it is.
-
-    Returns
-    -------
-    pathlib.Path
-        `root`.
-
-    Raises
-    ------
-    FileExistsError
-        `root` holds something else; it is not touched.
+    `root` is whole or absent. One that already holds the same people, by its ``.demo.json``, is left as it is;
+    FileExistsError where it holds something else.
     """
     root, identities = Path(root), [int(identity) for identity in identities]
     if len(set(identities)) < len(identities):
@@ -66,23 +52,15 @@ def write_people(
     asked |= {"planted": [[who, *photo] for who, photo in planted.items()]} if planted else {}
     if _holds(root, asked, sum(map(len, photos.values()))):
         return root
-    root.parent.mkdir(parents=True, exist_ok=True)
-    for left in root.parent.glob(f".{root.name}.*.part"):
-        if time.time() - left.stat().st_mtime > 86400:  # of a killed run; no run takes a day
-            shutil.rmtree(left, ignore_errors=True)
-    temporary = TemporaryDirectory(prefix=f".{root.name}.", suffix=".part", dir=root.parent)
-    with temporary as folder:
-        made = Path(folder, root.name)
-        for identity in tqdm(identities, "people", file=sys.stdout, disable=not progress):
-            _write_person(made / _name(identity), photos[identity], seed, size)
-        (made / MANIFEST).write_text(json.dumps(asked))
-        try:
-            if root.exists():
-                root.rmdir()  # an empty folder
-            made.rename(root)
-        except OSError:
-            if not _holds(root, asked, sum(map(len, photos.values()))):  # True where another process was faster
-                raise
+    sweep(root.parent, f"{root.name}.")
+    try:
+        with whole(root) as made:
+            for identity in tqdm(identities, "people", file=sys.stdout, disable=not progress):
+                _write_person(made / _name(identity), photos[identity], seed, size)
+            (made / MANIFEST).write_text(json.dumps(asked))
+    except OSError:
+        if not _holds(root, asked, sum(map(len, photos.values()))):  # True where another process was faster
+            raise
     return root
 
 

@@ -1,7 +1,5 @@
 """Who trains, who chooses, who is tested: the parts of an experiment, and the pairs of its test set."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,27 +13,13 @@ from facelib.data.packed import PackedFaces
 
 @dataclass(frozen=True)
 class Experiment:
-    """The four parts of an experiment; no person of one of the last two is in another part.
+    """The four parts of an experiment; no person of one of the last two is in another part."""
 
-    Attributes
-    ----------
-    train
-        What the classifier learns from.
-    held_out
-        Single other images of the people in ``train``.
-    validation
-        People whose pairs choose the threshold.
-    test
-        People whose pairs are scored.
-    notes
-        What to know about the sets, a sentence each: copies of photographs, folders in folders, changed parameters.
-    """
-
-    train: PackedFaces
-    held_out: PackedFaces
-    validation: PackedFaces
-    test: PackedFaces
-    notes: tuple[str, ...] = ()
+    train: PackedFaces  # what the classifier learns from
+    held_out: PackedFaces  # single other images of these people
+    validation: PackedFaces  # people whose pairs choose the threshold
+    test: PackedFaces  # people whose pairs are scored
+    notes: tuple[str, ...] = ()  # what to know about the sets, a sentence each
 
 
 def experiment(
@@ -51,35 +35,14 @@ def experiment(
     fewest_images: int | None = None,
     frame: str | None = None,
 ) -> Experiment:
-    """Load two sets and split the first into training, held-out and validation parts.
+    """Load two sets (names and ``frame`` as for `load`) and split the first into training, held-out and validation.
 
-    Parameters
-    ----------
-    train_set, test_set
-        Names for `load`.
-    min_images, max_images
-        Training people have at least this many images; of each person the first ``max_images`` count.
-    validation_share
-        Share of the training set's people that is set apart, stratified by source and by number of images.
-    held_out_from
-        One image is held out of every training person with at least this many, or with the most there are.
-    progress
-        Show the packing, and print the notes.
-    without
-        People of the training set who are left out after the split, so that the others stay in their parts:
-        people of whom a photograph is in the test set too, for example.
-    fewest_images
-        Where it is below ``min_images``, people with at least so many images join the training part after the split;
-        a person's only image still tells the classifier whom it does not show.
-    frame
-        How photos are framed; see `load`.
-
-    Raises
-    ------
-    FileNotFoundError
-        A set is not there.
-    DatasetError
-        People are in both sets or twice in one, or there are too few people or images to split or to compare.
+    Training people have at least ``min_images`` images, of each the first ``max_images`` count. ``validation_share`` of
+    the people is set apart, stratified by source and number of images; one image is held out of everybody with at least
+    ``held_out_from``, or with the most there are. After the split people ``without`` whom to train leave their parts,
+    such as those of whom a photograph is in the test set too; and people with ``fewest_images`` or more join the
+    training part: a person's only image still tells the classifier whom it does not show. DatasetError where people are
+    in both sets or twice in one, or too few to split or to compare.
     """
     faces, test = (load(name, progress, frame=frame) for name in (train_set, test_set))
     kept, validation = split_people(faces.filter(min_images, max_images), validation_share, seed)
@@ -93,7 +56,7 @@ def experiment(
     if unknown := set(without) - {name for part in parts for name in part.names}:
         some = ", ".join(sorted(unknown)[:5])
         raise DatasetError(f"{len(unknown)} people to leave out are not in '{train_set}', such as {some}.")
-    train, held_out, validation = (_without(part, without) for part in parts)
+    train, held_out, validation = (part.without(without) for part in parts)
     notes = [note for name, whole in ((train_set, faces), (test_set, test)) for note in _about(name, whole)]
     trained = faces.select(np.isin(faces.rows, np.concatenate([part.rows for part in (train, held_out, validation)])))
     notes += leaks.check_sets(trained, test, train_set, test_set)
@@ -127,16 +90,11 @@ def _check_pairs(faces: PackedFaces, who: str) -> None:
         )
 
 
-def _without(faces: PackedFaces, names: Sequence[str]) -> PackedFaces:
-    return faces.select(~np.isin(np.array(faces.names)[faces.labels], list(names)))
-
-
 def split_people(faces: PackedFaces, share: float, seed: int) -> tuple[PackedFaces, PackedFaces]:
     """Set apart a share of the people: (rest, part), identity-disjoint.
 
-    People are ordered by source and number of images (random among equals) and taken at even steps
-    from a random start, so that the part has the mix of the whole. Of eight people or more two are
-    set apart where the share is one, who alone would have no impostor pairs.
+    People are ordered by source and number of images (random among equals) and taken at even steps from a random start,
+    so that the part has the mix of the whole. Of eight people or more two are set apart where the share is one.
     """
     count = round(share * len(faces.names))
     count += count == 1 and len(faces.names) >= 8
@@ -155,10 +113,7 @@ def split_people(faces: PackedFaces, share: float, seed: int) -> tuple[PackedFac
 
 
 def hold_out(faces: PackedFaces, min_images: int, seed: int) -> tuple[PackedFaces, PackedFaces]:
-    """Set one random image apart of every person with at least ``min_images``: (rest, held out).
-
-    Raises a `DatasetError` where nobody has so many.
-    """
+    """Set one random image apart of every person with at least ``min_images``: (rest, held out)."""
     rng = np.random.default_rng(seed)
     counts = faces.images_per_identity
     many = np.flatnonzero(counts >= max(min_images, 2))
@@ -176,13 +131,6 @@ def pairs_of(faces: PackedFaces, name: str, count: int, seed: int) -> pairs.Pair
     """The pair list of a test set: LFW's View 2 for LFW, else ``count`` + ``count`` seeded random pairs.
 
     Where there are fewer of one kind, as many are drawn of both, and a line says so.
-
-    Raises
-    ------
-    FileNotFoundError
-        LFW's ``pairs.txt`` is missing, or the set lacks images that it names.
-    ValueError
-        The set has no pairs of one kind, or the list is malformed.
     """
     if name in LFW_SETS:
         return pairs.match_lfw_pairs(pairs.read_lfw_pairs(lfw_pairs_file()), faces.paths)
@@ -194,11 +142,7 @@ def pairs_of(faces: PackedFaces, name: str, count: int, seed: int) -> pairs.Pair
 
 
 def two_photos(faces: PackedFaces, person: int) -> tuple[int, np.ndarray]:
-    """A person with two images or more, by number among those, and the rows of the first two images, (2,).
-
-    Numbers beyond the last one start again from 0, so that any number shows somebody; where everybody has one image,
-    that is shown.
-    """
+    """A person with two images or more, by number (modulo) among those, and the rows of the first two images, (2,)."""
     counts = faces.images_per_identity
     several = np.flatnonzero(counts >= min(2, counts.max()))
     return person % len(several), np.flatnonzero(faces.labels == several[person % len(several)])[:2]

@@ -1,7 +1,4 @@
-"""From weights and faces to features, from two photos to a decision, from a picture to names.
-
-The table has the public names of each module; asking for one does not load the others.
-"""
+"""From weights and faces to features, from two photos to a decision, from a picture to names."""
 
 from facelib._rooms import hand_out
 

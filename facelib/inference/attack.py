@@ -1,7 +1,5 @@
 """The fast gradient sign method on the decision about a pair (Goodfellow et al. 2015, equation of section 4)."""
 
-from __future__ import annotations
-
 import os
 
 import numpy as np
@@ -15,16 +13,8 @@ BATCH = 64
 def signs(weights: str | os.PathLike, faces: np.ndarray, others: np.ndarray) -> np.ndarray:
     """Which way each pixel brings a face closest to another one: (n, H, W, 3) int8 of -1, 0 or 1.
 
-    The sign of the gradient of the cosine between the face's feature and the other's, by the face's pixels.
-
-    Parameters
-    ----------
-    weights
-        A network's file, as `models.load_weights` reads it.
-    faces
-        (n, H, W, 3) uint8.
-    others
-        (n, d) the features of the other face of each pair, by the same network.
+    The sign of the gradient of the cosine between the feature of a face (n, H, W, 3) uint8, by a network's file of
+    weights, and that of the other face of its pair, ``others`` (n, d), by the face's pixels.
     """
     from facelib import models
     from facelib._paddle import paddle

@@ -1,26 +1,23 @@
 """Engines that run a trained network: images (n, 3, H, W) float32 to features (n, d) float32."""
 
-from __future__ import annotations
-
 import csv
 import hashlib
 import os
-import shutil
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from facelib import runtime
+from facelib.files import checksum, locked, whole
 
 Network = Callable[[np.ndarray], np.ndarray]
 
 
-@dataclass(frozen=True)
-class Needs:
+class Needs(NamedTuple):
     """What a backend needs to be fast: a package, one of some instructions of the CPU, an exported file's ending."""
 
     package: str
@@ -45,14 +42,8 @@ CHOICES = "backends.csv"  # beside the weights: what `choose` goes by
 def network(weights: str | os.PathLike, backend: str) -> Network:
     """The network of a file of weights in one of `BACKENDS`; what they are is said in `embedder.Embedder`.
 
-    Raises
-    ------
-    FileNotFoundError
-        There is no such file of weights, or no exported one.
-    ModuleNotFoundError
-        The backend's package is not installed.
-    ValueError
-        The backend is unknown, the CPU has no instructions for bfloat16, or the exported file is damaged.
+    FileNotFoundError where the file, or its exported form, is missing, ModuleNotFoundError where the backend's package
+    is; ValueError where the backend is unknown, the CPU lacks instructions for it, or an exported file is damaged.
     """
     if backend not in BACKENDS:
         raise ValueError(f"Unknown backend '{backend}': expected one of {', '.join(BACKENDS)}.")
@@ -67,13 +58,7 @@ def network(weights: str | os.PathLike, backend: str) -> Network:
 
 
 def exported(weights: Path, ending: str = ".onnx") -> Path:
-    """The exported form of a file of weights: beside it, or where `export.cached` keeps it.
-
-    Raises
-    ------
-    FileNotFoundError
-        There is neither.
-    """
+    """The exported form of a file of weights: beside it, or where `export.cached` keeps it; else FileNotFoundError."""
     beside = weights.with_suffix(ending)
     if beside.exists():
         return beside
@@ -89,7 +74,7 @@ def kept_file(weights: Path, ending: str) -> Path | None:
     """Where the cache keeps an exported form of weights; None where there are no such weights."""
     if not weights.exists():
         return None
-    return runtime.cache_dir() / "exported" / f"{hashlib.sha256(weights.read_bytes()).hexdigest()[:16]}{ending}"
+    return runtime.cache_dir() / "exported" / f"{checksum(weights)[:16]}{ending}"
 
 
 def unusable(backend: str, weights: Path) -> str:
@@ -100,9 +85,11 @@ def unusable(backend: str, weights: Path) -> str:
     if needs.instructions and not needs.instructions & runtime.cpu_flags():
         return f"the CPU has none of {', '.join(sorted(needs.instructions))}"
     try:
-        return "" if not needs.ending or exported(weights, needs.ending) else ""
+        if needs.ending:
+            exported(weights, needs.ending)
     except FileNotFoundError as error:
         return str(error)
+    return ""
 
 
 def choose(weights: str | os.PathLike) -> str:
@@ -115,7 +102,7 @@ def choose(weights: str | os.PathLike) -> str:
     weights = Path(weights)
     rows: list[dict] = []
     if (table := weights.with_name(CHOICES)).exists() and weights.exists():
-        key = hashlib.sha256(weights.read_bytes()).hexdigest()
+        key = checksum(weights)
         with table.open(encoding="utf-8", newline="") as file:
             rows = [row for row in csv.DictReader(file) if row["sha256"] == key and row["keeps_accuracy"] == "yes"]
     known = [row["backend"] for row in sorted(rows, key=lambda row: float(row["single_ms"]))]
@@ -166,15 +153,10 @@ def _static(weights: Path) -> Path:
 
     key = hashlib.sha256(weights.read_bytes() + paddle.__version__.encode()).hexdigest()[:16]
     folder = runtime.cache_dir() / "exported" / key
-    if not folder.exists():
-        temporary = folder.with_name(f"{key}.tmp-{os.getpid()}")
-        save_static(weights, temporary / "model")
-        try:
-            os.replace(temporary, folder)
-        except OSError:
-            if not folder.exists():
-                raise
-            shutil.rmtree(temporary)  # another process was faster
+    with locked(folder):
+        if not folder.exists():
+            with whole(folder) as temporary:
+                save_static(weights, temporary / "model")
     return folder / "model"
 
 

@@ -1,15 +1,11 @@
 """The card of a network, made from LFW's photos that judge nothing: thresholds, and the probability of one person."""
 
-from __future__ import annotations
-
-import hashlib
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 
-from facelib import runtime
-from facelib.data import aligned, archives, catalog, pairs
+from facelib.data import catalog, packing, pairs, protocols
+from facelib.files import checksum
 from facelib.inference.decision import Card, Weights, weights_folder
 from facelib.inference.embedder import Embedder
 from facelib.metrics import curves
@@ -27,46 +23,24 @@ def make_card(
 
     Thresholds are chosen on all impostor pairs of the people who do not occur in View 2, the probability on View 1's
     DevTest pairs without the genuine ones that View 2 holds too; what is known of View 2 are its names. A photo shows
-    the face that is nearest to its middle; photos without one are left out.
-
-    Parameters
-    ----------
-    name
-        Of the card.
-    weights
-        Names of ``.onnx`` files in ``data/weights/``, without their ending.
-    trained_on
-        In words, for the card.
+    the face that is nearest to its middle; photos without one are left out. ``weights`` are names of ``.onnx`` files in
+    ``data/weights/``, ``trained_on`` says in words on what.
     """
     files = [weights_folder() / f"{each}.onnx" for each in weights]
-    lists = runtime.data_dir() / "lfw"
-    view2 = pairs.read_lfw_pairs(catalog.lfw_pairs_file())
-    judged = {name for pair in view2 for name in (pair.name_left, pair.name_right)}
-    photos = lfw_photos()
-    outside = [path for path in photos if _person(path) not in judged]
-    development = without_view2(pairs.read_lfw_pairs(lists / "pairsDevTest.txt"), view2)
-    named = {image for pair in development for image in _images(pair)}
-    faces = aligned_lfw(sorted({*outside, *(path for path in photos if _image(path) in named)}), size)
+    faces = packing.pack(catalog.source("lfw"), size, detect="central")
+    outside, test = protocols.outside_view2(faces), pairs.match_lfw_pairs(protocols.view1("test"), faces.paths, True)
     embedder = Embedder(files, "onnx", mirror=mirror)
-    features = dict(zip(faces, embedder(np.stack(list(faces.values()))), strict=True))
-
-    outside = [path for path in outside if path in features]
-    vectors = np.stack([features[path] for path in outside])
-    people = np.array([_person(path) for path in outside])
-    by_image = {_image(path): vector for path, vector in features.items()}
-    usable = [pair for pair in development if all(image in by_image for image in _images(pair))]
-    sides = [np.stack([by_image[_images(pair)[side]] for pair in usable]) for side in (0, 1)]
-    distances, genuine = distance(sides[0], sides[1], metric), np.array([pair.genuine for pair in usable])
+    left, right = (embedder(faces.take(rows)) for rows in (test.left, test.right))
     chosen_on = (
-        f"{_VARIANTS[catalog.lfw_variant()]} LFW: thresholds on every impostor pair of the {len(set(people)):,} people "
-        f"({len(people):,} photos) who do not occur in View 2; probability on {len(usable)} pairs of View 1 (DevTest) "
-        "that View 2 does not hold"
+        f"{_VARIANTS[catalog.lfw_variant()]} LFW: thresholds on every impostor pair of the {len(outside.names):,} "
+        f"people ({len(outside):,} photos) who do not occur in View 2; probability on {len(test)} pairs of View 1 "
+        "(DevTest) that View 2 does not hold"
     )
     return fit_card(
-        (vectors, people),
-        (distances, genuine),
+        (embedder(outside.take(slice(None))), np.array(outside.names)[outside.labels]),
+        (distance(left, right, metric), test.genuine),
         name=name,
-        weights=tuple(Weights(file.name, hashlib.sha256(file.read_bytes()).hexdigest()) for file in files),
+        weights=tuple(Weights(file.name, checksum(file)) for file in files),
         size=size,
         frame="detect",
         metric=metric,
@@ -81,13 +55,9 @@ def fit_card(
 ) -> Card:
     """A card with thresholds and calibration of its own, and the other facts as given.
 
-    Parameters
-    ----------
-    choosing
-        Features (n, d) and identities (n,) of the photos whose impostor pairs, all of them, choose the thresholds.
-    calibrating
-        Distances (m,) of other or the same people's pairs, and whether each is genuine: what the probability is fitted
-        on, and ``tar`` counted.
+    ``choosing`` are features (n, d) and identities (n,) of photos whose impostor pairs, all of them, choose the
+    thresholds; ``calibrating`` distances (m,) of people's pairs, and whether each is genuine: what the probability is
+    fitted on, and ``tar`` counted.
     """
     vectors, people = choosing
     among = np.stack([distance(np.broadcast_to(one, vectors.shape), vectors, metric) for one in vectors])
@@ -103,31 +73,3 @@ def fit_card(
         ),
         calibration=fit_logistic(distances, genuine),
     )
-
-
-def without_view2(chosen: Sequence[pairs.LfwPair], view2: Sequence[pairs.LfwPair]) -> list[pairs.LfwPair]:
-    """The pairs that View 2 does not hold, in either order."""
-    held = {frozenset(_images(pair)) for pair in view2}
-    return [pair for pair in chosen if frozenset(_images(pair)) not in held]
-
-
-def lfw_photos() -> frozenset[str]:
-    """Paths of LFW's photos as its archive or folder has them."""
-    return archives.members(catalog.find("lfw")).images
-
-
-def aligned_lfw(paths: Sequence[str], size: int = 64, progress: bool = True) -> dict[str, np.ndarray]:
-    """Faces (size, size, 3) uint8 of some of `lfw_photos`, framed by `detection`, by path; without those not found."""
-    return aligned.faces(catalog.find("lfw"), paths, size, "central", progress)
-
-
-def _person(path: str) -> str:
-    return Path(path).parent.name
-
-
-def _image(path: str) -> tuple[str, int]:
-    return _person(path), int(Path(path).stem.rpartition("_")[2])
-
-
-def _images(pair: pairs.LfwPair) -> tuple[tuple[str, int], tuple[str, int]]:
-    return (pair.name_left, pair.number_left), (pair.name_right, pair.number_right)

@@ -1,11 +1,5 @@
-"""From two photos to a decision: the network's card says at which distance, with which error, on whose faces.
+"""From two photos to a decision by a network's card, with NumPy, OpenCV, ONNX Runtime and Pillow alone."""
 
-Imports nothing heavier than NumPy, OpenCV and ONNX Runtime (and Pillow, which reads photos as packing does).
-"""
-
-from __future__ import annotations
-
-import hashlib
 import json
 import os
 from dataclasses import asdict, dataclass
@@ -18,7 +12,7 @@ import numpy as np
 from facelib import runtime
 from facelib.data import detection, framing, images
 from facelib.data.detection import Face, FaceError
-from facelib.files import write_atomically
+from facelib.files import checksum, write_atomically
 from facelib.inference.embedder import Embedder
 from facelib.metrics.calibration import FarThreshold, Logistic
 from facelib.metrics.distances import distance
@@ -91,15 +85,7 @@ def weights_folder() -> Path:
 
 
 def read_card(name: str) -> Card:
-    """The card of a shipped network, or of a JSON file of one's own by its path.
-
-    Raises
-    ------
-    FileNotFoundError
-        There is none; the message lists the names that are known.
-    ValueError
-        The file is damaged.
-    """
+    """The card of a shipped network, or of a JSON file of one's own by its path."""
     path = _card_path(name)
     if not path.exists():
         known = ", ".join(sorted(each.stem for each in weights_folder().glob("*.json")))
@@ -123,12 +109,8 @@ def write_card(card: Card, folder: Path | None = None) -> Path:
 def decide(card: Card, value: float, far: float = FAR, prior: float = 0.5) -> Decision:
     """What a distance means to a network.
 
-    Parameters
-    ----------
-    far
-        Share of pairs of two people that may be taken for one: one of the rates on the card.
-    prior
-        Share of pairs that show one person where the question is asked, between 0 and 1; moves the probability alone.
+    ``far`` is one of the rates on the card; ``prior`` is the share of pairs that show one person where the question is
+    asked, and moves the probability alone.
     """
     limit = card.threshold(far)
     return Decision(
@@ -158,22 +140,16 @@ class Verifier:
         for file, each in zip(files, self.card.weights, strict=True):
             if not file.exists():
                 raise FileNotFoundError(f"There is no '{file}', which '{self.card.name}' needs: restore or export it.")
-            if hashlib.sha256(file.read_bytes()).hexdigest() != each.sha256:
+            if checksum(file) != each.sha256:
                 raise ValueError(f"'{file}' is not the file of its card: restore it, or make the card anew.")
         return Embedder(files, "onnx", mirror=self.card.mirror)
 
     def features(self, photo: Photo, which: str = "only") -> np.ndarray:
-        """Features of the face in a photo (a path, a file's bytes, or an upright array), (d,) float32.
-
-        `which` and errors as in `detection.choose`; the photo's are those of `detection.read_photo`.
-        """
+        """Features (d,) float32 of the face in a photo, `which` as in `detection.choose`; errors name the photo."""
         return self._look(photo, which)[0]
 
     def compare(self, a: Photo, b: Photo, which: str = "only", far: float = FAR, prior: float = 0.5) -> Comparison:
-        """Whether two photos show one person; see `decide`, and `detection.choose` for `which` and errors.
-
-        Errors name the photo.
-        """
+        """Whether two photos show one person; `which` as in `detection.choose`, the rest as in `decide`."""
         self.card.threshold(far)  # complains before any work
         (one, faces), (other, others) = self._look(a, which), self._look(b, which)
         value = float(distance(one[None], other[None], self.card.metric)[0])

@@ -1,7 +1,5 @@
 """Weights and faces in, features out."""
 
-from __future__ import annotations
-
 import hashlib
 import os
 import sys
@@ -19,34 +17,18 @@ EMBEDDER_VERSION = 1  # raised when the same weights and faces give other featur
 
 
 class Embedder:
-    """The trained network without its last layer, or several such networks as one.
+    """The trained network without its last layer, or several such networks as one; threads may share it.
 
-    Parameters
-    ----------
-    weights
-        A file written by `models.save_weights`, or several. Of several, each network's features are brought to
-        length one and laid side by side: the cosine of two faces is then the mean of the networks' cosines (the sum
-        rule of Kittler et al. 1998, "On combining classifiers").
-    backend
-        ``"dygraph"`` runs the network as it is trained; ``"inference"`` runs Paddle's inference
-        engine, which also joins layers; features are equal to about 1e-5 of their size. Having run it
-        changes the last bits of a training in the same process (Paddle 3.3). The others run on the CPU and without
-        importing Paddle. ``"onnx"`` and ``"openvino"`` run the file of the same name that ends in ``.onnx`` (see
-        `export`), ``"openvino_bf16"`` in bfloat16; ``"onnx_int8"`` and ``"openvino_int8"`` that in ``.int8.onnx``.
-        ``"auto"`` is the fastest that keeps the network's accuracy, see `backends.choose`. Threads may share an
-        embedder; in ``"inference"`` they wait for each other.
-    batch_size
-        Faces per pass.
-    mirror
-        Add the features of the mirrored face, at twice the time. The sum is longer than one feature, so that a
-        threshold of Euclidean distances holds with or without mirroring, not with both.
+    ``weights`` is a file written by `models.save_weights`, or several: each network's features are then brought to
+    length one and laid side by side, so that the cosine of two faces is the mean of the networks' cosines (the sum rule
+    of Kittler et al. 1998, "On combining classifiers"). With ``mirror`` the features of the mirrored face are added, at
+    twice the time; a threshold of Euclidean distances holds with or without that, not with both.
 
-    Raises
-    ------
-    FileNotFoundError
-        There is no such file of weights.
-    ModuleNotFoundError, ValueError
-        As in `backends.network`.
+    - ``"dygraph"`` runs the network as it is trained; ``"inference"`` Paddle's inference engine, which joins layers:
+      features are equal to about 1e-5 of their size, and the last bits of a training in the same process change.
+    - ``"onnx"`` and ``"openvino"`` run the file of the same name that ends in ``.onnx`` (see `export`) on the CPU and
+      without importing Paddle, ``"openvino_bf16"`` in bfloat16; ``"onnx_int8"``, ``"openvino_int8"`` ``.int8.onnx``.
+    - ``"auto"`` is the fastest that keeps the network's accuracy, see `backends.choose`.
     """
 
     def __init__(self, weights, backend: str = "dygraph", batch_size: int = 64, mirror: bool = False):
@@ -56,8 +38,7 @@ class Embedder:
     def __call__(self, faces: np.ndarray) -> np.ndarray:
         """Features of (n, H, W, 3) uint8 RGB faces: (n, d) float32; of the paper's network d = 512, non-negative.
 
-        Of several networks d is the sum of theirs. The networks were trained on 64 x 64; those with a linear end take
-        no other size. Faces of another shape or type raise a ValueError.
+        The networks were trained on 64 x 64; those with a linear end take no other size.
         """
         if faces.ndim != 4 or faces.shape[-1] != 3 or faces.dtype != np.uint8:
             raise ValueError(f"Expected uint8 faces of shape (n, H, W, 3), got {faces.dtype} {faces.shape}.")
@@ -97,10 +78,7 @@ def features(
     mirror: bool = False,
     backend: str = "dygraph",
 ) -> np.ndarray:
-    """Features of a packed set, or of faces as they are, (n, d) float32, computed once per network and then reused.
-
-    ``weights``, ``mirror`` and ``backend`` as in `Embedder`.
-    """
+    """Features (n, d) float32 of a packed set or an array of faces, computed once per network; see `Embedder`."""
     if len(files := weights_files(weights)) > 1:
         return together([features(faces, file, progress, mirror, backend) for file in files])
     take = faces.__getitem__ if isinstance(faces, np.ndarray) else faces.take

@@ -1,9 +1,4 @@
-"""A trained network as a file for other programs: ONNX (whole or in 8-bit integers), or Paddle's inference engine.
-
-ONNX needs `onnx` and `paddle2onnx` (extra ``export``), 8-bit integers `onnx` alone.
-"""
-
-from __future__ import annotations
+"""A trained network as a file for other programs: ONNX, also in 8 bits, or Paddle's engine (extra ``export``)."""
 
 import os
 import tempfile
@@ -13,6 +8,7 @@ import numpy as np
 
 from facelib.data import catalog, protocols
 from facelib.data.packed import to_input
+from facelib.files import whole
 from facelib.inference import backends
 
 OPSET = 17
@@ -24,12 +20,7 @@ def to_paddle(weights: str | os.PathLike, folder: str | os.PathLike) -> Path:
     """Export a file of `models.save_weights` for Paddle's inference engine: a folder with ``model.pdiparams``.
 
     The program beside it ends in ``.json`` (Paddle 3) or ``.pdmodel`` (Paddle 2). Input and output as in `to_onnx`,
-    but for any size that the network takes.
-
-    Raises
-    ------
-    ValueError
-        The engine's features differ from those of the network as trained.
+    but for any size that the network takes. ValueError where features differ from those of the network as trained.
     """
     prefix = Path(folder) / "model"
     backends.save_static(weights, prefix)
@@ -42,14 +33,7 @@ def to_onnx(weights: str | os.PathLike, target: str | os.PathLike | None = None)
 
     Weights are stored in half precision where that loses nothing, as they are in the source, and become float32 when
     the network is loaded. The network takes (n, 3, size, size) float32 as `packed.to_input` makes it, and gives
-    (n, d) float32.
-
-    Raises
-    ------
-    ModuleNotFoundError
-        `paddle2onnx` is not installed.
-    ValueError
-        The exported network's features differ from Paddle's.
+    (n, d) float32. ValueError where its features differ from Paddle's.
     """
     import onnx
     import paddle2onnx
@@ -68,25 +52,16 @@ def to_onnx(weights: str | os.PathLike, target: str | os.PathLike | None = None)
     if content is None:
         raise ValueError(f"'{weights}' cannot be exported: paddle2onnx says why above.")
 
-    def write(path: Path) -> None:
+    with whole(target) as path:
         path.write_bytes(halved(onnx.load_from_string(content)).SerializeToString())
         _check(weights, backends.onnx(path), f"'{target}'")
-
-    return _whole(target, write)
+    return target
 
 
 def to_int8(source: str | os.PathLike, faces: np.ndarray, target: str | os.PathLike) -> Path:
     """An exported ONNX network with 8-bit weights (per channel) and activations, by static quantisation.
 
-    Parameters
-    ----------
-    faces
-        (n, size, size, 3) uint8 that the ranges of all activations are taken from: training photos, never test ones.
-
-    Raises
-    ------
-    ModuleNotFoundError
-        `onnx` is not installed.
+    The ranges of all activations are taken from ``faces`` (n, size, size, 3) uint8: training photos, never test ones.
     """
     import onnxruntime
     from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
@@ -99,35 +74,25 @@ def to_int8(source: str | os.PathLike, faces: np.ndarray, target: str | os.PathL
         def get_next(self):
             return next(batches, None)
 
-    def write(path: Path) -> None:
+    with whole(Path(target)) as path:
         joined = path.with_suffix(".joined")
-        try:
-            quant_pre_process(str(source), str(joined), skip_symbolic_shape=True)  # batch norm into the convolutions
-            kinds = {"activation_type": QuantType.QUInt8, "weight_type": QuantType.QInt8}
-            quantize_static(joined, path, Faces(), QuantFormat.QDQ, per_channel=True, **kinds)
-        finally:
-            joined.unlink(missing_ok=True)
-
-    return _whole(Path(target), write)
+        quant_pre_process(str(source), str(joined), skip_symbolic_shape=True)  # batch norm into the convolutions
+        kinds = {"activation_type": QuantType.QUInt8, "weight_type": QuantType.QInt8}
+        quantize_static(joined, path, Faces(), QuantFormat.QDQ, per_channel=True, **kinds)
+    return Path(target)
 
 
 def calibration_faces(count: int = CALIBRATION_FACES, seed: int = 0) -> np.ndarray:
-    """Faces for `to_int8`, (count, 64, 64, 3) uint8: of celebfaces, or where that is missing of LFW's people who are
-    not in its View 2.
-    """
-    if catalog.missing("celebfaces"):
-        faces = protocols.outside_view2(catalog.load("lfw", progress=False))
-    else:
-        faces = catalog.load("celebfaces", progress=False)
+    """Faces for `to_int8`, (count, 64, 64, 3) uint8: of celebfaces, or of LFW's people who are not in its View 2."""
+    missing = catalog.missing("celebfaces")
+    faces = catalog.load("lfw" if missing else "celebfaces", progress=False)
+    faces = protocols.outside_view2(faces) if missing else faces
     drawn = np.random.default_rng(seed).choice(len(faces), min(count, len(faces)), replace=False)
     return faces.take(np.sort(drawn))
 
 
 def cached(weights: str | os.PathLike, ending: str = ".onnx", faces: np.ndarray | None = None) -> Path:
-    """The exported form of weights that `backends.exported` finds, made in the cache where there is none.
-
-    Of ``.int8.onnx`` ``faces`` as in `to_int8`; errors as there and in `to_onnx`.
-    """
+    """The exported form of weights that `backends.exported` finds, or made in the cache; ``faces`` as in `to_int8`."""
     weights = Path(weights)
     try:
         return backends.exported(weights, ending)
@@ -147,17 +112,6 @@ def _check(weights, network: backends.Network, what: str) -> None:
     worst = np.abs(network(batch) - expected).max() / np.abs(expected).max()
     if not worst <= TOLERANCE:
         raise ValueError(f"Features of '{weights}' change by {worst:.1e} of their size in {what}.")
-
-
-def _whole(target: Path, write) -> Path:
-    """A file that ``write`` makes at a temporary path, put in its place when it is whole."""
-    temporary = target.with_name(f"{target.name}.tmp-{os.getpid()}.onnx")
-    try:
-        write(temporary)
-        os.replace(temporary, target)
-    finally:
-        temporary.unlink(missing_ok=True)
-    return target
 
 
 def halved(model):

@@ -1,7 +1,5 @@
 """A gallery of known people: enrolled from photos, kept in one file, and searched for the faces of others."""
 
-from __future__ import annotations
-
 import io
 import json
 import os
@@ -17,7 +15,7 @@ import numpy as np
 from facelib.data import archives
 from facelib.data.detection import FaceError
 from facelib.data.images import Unreadable
-from facelib.files import locked, write_atomically
+from facelib.files import locked, whole
 from facelib.inference import search
 from facelib.inference.decision import Card, Photo, Verifier
 from facelib.inference.embedder import EMBEDDER_VERSION
@@ -29,45 +27,31 @@ AT_ONCE = 128  # photos that are enrolled between two writings of the file
 
 @dataclass(frozen=True, eq=False)
 class Gallery:
-    """Features of known people's photos, all by one network. A changed gallery is another one.
+    """Features of known people's photos, all by one network. A changed gallery is another one."""
 
-    Attributes
-    ----------
-    card
-        Of the network that made the features.
-    people, photos
-        Of each feature, whom it shows, and the photo's name.
-    vectors
-        (n, d) float32.
-    """
-
-    card: Card
-    people: tuple[str, ...] = ()
-    photos: tuple[str, ...] = ()
-    vectors: np.ndarray = field(default_factory=lambda: np.empty((0, 0), np.float32))
+    card: Card  # of the network
+    people: tuple[str, ...] = ()  # whom each feature shows
+    photos: tuple[str, ...] = ()  # names of the photos
+    vectors: np.ndarray = field(default_factory=lambda: np.empty((0, 0), np.float32))  # (n, d) float32
 
     def __len__(self) -> int:
         return len(self.people)
 
-    def adding(self, people: Sequence[str], photos: Sequence[str], vectors: Sequence[np.ndarray]) -> Gallery:
+    def adding(self, people: Sequence[str], photos: Sequence[str], vectors: Sequence[np.ndarray]) -> "Gallery":
         """This gallery with further photos; one that a person has already, by its features, is not added again."""
         if any(not name.strip() for name in people):
             raise ValueError("A person needs a name: the one given is empty.")
-        rows = dict.fromkeys((name, vector.tobytes()) for name, vector in zip(self.people, self.vectors, strict=True))
-        new = {}
-        for name, photo, vector in zip(people, photos, vectors, strict=True):
+        known = zip(self.people, self.photos, self.vectors, strict=True)
+        rows = {}
+        for name, photo, vector in (*known, *zip(map(spelt, people), photos, vectors, strict=True)):
             vector = np.asarray(vector, np.float32)
-            if (key := (spelt(name), vector.tobytes())) not in rows:
-                new.setdefault(key, (photo, vector))
-        together = [*self.vectors, *(vector for _, vector in new.values())]
-        return Gallery(
-            self.card,
-            (*self.people, *(name for name, _ in new)),
-            (*self.photos, *(photo for photo, _ in new.values())),
-            np.stack(together) if together else self.vectors,
-        )
+            rows.setdefault((name, vector.tobytes()), (name, photo, vector))
+        if not rows:
+            return self
+        names, files, features = zip(*rows.values(), strict=True)
+        return Gallery(self.card, names, files, np.stack(features))
 
-    def without(self, person: str) -> Gallery:
+    def without(self, person: str) -> "Gallery":
         """This gallery without one person; ValueError where nobody has that name."""
         kept = [row for row, name in enumerate(self.people) if name != spelt(person)]
         if len(kept) == len(self):
@@ -81,11 +65,11 @@ class Gallery:
 
         Of more than `search.EXACT_UP_TO` photos the nearest few may be missed, and rows are -1 where none was found.
         """
-        k = min(k, len(self))
-        rows = self._search(np.asarray(vectors, np.float32), k) if k else np.empty((len(vectors), 0), np.int64)
-        pairs = np.repeat(vectors, k, axis=0), self.vectors[rows.ravel()] if k else self.vectors
-        far = distance(*pairs, self.card.metric).reshape(rows.shape) if k else np.empty(rows.shape)
-        return rows, np.where(rows < 0, np.inf, far)
+        if not (k := min(k, len(self))):
+            return np.empty((len(vectors), 0), np.int64), np.empty((len(vectors), 0))
+        rows = self._search(np.asarray(vectors, np.float32), k)
+        far = distance(np.repeat(vectors, k, axis=0), self.vectors[rows.ravel()], self.card.metric)
+        return rows, np.where(rows < 0, np.inf, far.reshape(rows.shape))
 
     @cached_property
     def _search(self) -> search.Search:
@@ -93,23 +77,14 @@ class Gallery:
 
     def save(self, path: str | os.PathLike) -> None:
         """Write a file that `load` reads, whole or not at all; other writers' changes since are lost: see `update`."""
-        content = io.BytesIO()
         about = json.dumps({"format": FORMAT, **_made_with(self.card)})
         names = {"people": np.array(self.people, str), "photos": np.array(self.photos, str)}
-        np.savez(content, vectors=self.vectors, about=np.array(about), **names)
-        write_atomically(Path(path), content.getvalue())
+        with whole(Path(path)) as temporary, open(temporary, "wb") as file:
+            np.savez(file, vectors=self.vectors, about=np.array(about), **names)
 
 
 def load(path: str | os.PathLike, card: Card) -> Gallery:
-    """The gallery of a file.
-
-    Raises
-    ------
-    FileNotFoundError
-        There is none.
-    ValueError
-        The file is damaged or no gallery, or its features are another network's, or were made for another metric.
-    """
+    """The gallery of a file; ValueError where it is damaged, or its features are another network's or metric's."""
     if not os.path.exists(path):
         raise FileNotFoundError(f"There is no gallery at '{path}': make one with `python -m facelib enrol`.")
     try:
@@ -151,12 +126,7 @@ def features(
 ) -> tuple[tuple[list[str], list[str], list[np.ndarray]], dict[str, str]]:
     """People, photos and features of those photos that show one clear face, and of the others why they do not.
 
-    Parameters
-    ----------
-    photos
-        Person, the photo's name, and the photo as a file's bytes or an array; a text says why it cannot be read.
-    which
-        As in `detection.choose`.
+    Of ``photos`` the person, the name, and the photo as a file's bytes or an array; a text says why it cannot be read.
     """
     found: tuple[list[str], list[str], list[np.ndarray]] = [], [], []
     refused = {}

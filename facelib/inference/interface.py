@@ -1,7 +1,5 @@
 """A small interface inside a notebook: enrol people, and see who is in a picture. Nothing leaves the machine."""
 
-from __future__ import annotations
-
 import html
 import io
 import os
@@ -78,10 +76,7 @@ def recognised(path: str | os.PathLike, content: bytes, network=decision.DEFAULT
 def panel(path: str | os.PathLike | None = None, network: str = decision.DEFAULT):
     """The widget: upload photos under a name, upload a picture, read the answer. Needs `ipywidgets` 8.
 
-    Parameters
-    ----------
-    path
-        File of the gallery; by default one that is gone with the machine's temporary folder.
+    ``path`` is the gallery's file, by default one that is gone with the machine's temporary folder.
     """
     import ipywidgets
 

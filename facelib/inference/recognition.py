@@ -1,7 +1,5 @@
 """Who is in a picture: each of its faces, looked up in a gallery."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -16,17 +14,13 @@ from facelib.metrics.calibration import FarThreshold
 
 @dataclass(frozen=True, eq=False)
 class Seen:
-    """A face in a picture, and who it may be.
-
-    ``name`` is None where nobody is near enough; ``nearest`` and ``decision`` say who comes closest and how close.
-    ``reason`` says why a face cannot be compared.
-    """
+    """A face in a picture, and who it may be."""
 
     face: Face
-    name: str | None = None
-    nearest: str | None = None
-    decision: Decision | None = None
-    reason: str = ""
+    name: str | None = None  # None where nobody is near enough
+    nearest: str | None = None  # who comes closest,
+    decision: Decision | None = None  # and how close
+    reason: str = ""  # why a face cannot be compared
 
 
 def identify(
@@ -36,11 +30,7 @@ def identify(
 
     A face gets the name of the nearest enrolled photo if that is within the card's threshold; what of a thousand
     strangers would be taken for somebody grows with the gallery, so that the threshold is the strictest there is.
-
-    Parameters
-    ----------
-    far, prior
-        As in `decision.decide`; of *pairs* of faces, not of searches.
+    ``far`` and ``prior`` as in `decision.decide`: of *pairs* of faces, not of searches.
     """
     card = verifier.card
     far = strict(card, far).far  # complains before any work
@@ -68,10 +58,7 @@ def strict(card: Card, far: float | None = None) -> FarThreshold:
 
 
 def false_alarms(gallery: Gallery, far: float) -> float:
-    """Share of strangers who would be taken for somebody, if the photos of the gallery erred independently.
-
-    They err together, so that it is less: rather a bound than an estimate.
-    """
+    """Share of strangers who would be taken for somebody if the gallery's photos erred independently: a bound."""
     return 1 - (1 - far) ** len(gallery)
 
 

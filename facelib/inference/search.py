@@ -1,7 +1,5 @@
 """The nearest of many features: exactly with NumPy, or about so, and faster, with faiss (extra ``search``)."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import numpy as np

@@ -1,9 +1,4 @@
-"""A gallery and a network that change in use: photos arrive in a log, a bad batch is rolled back, a release is tested.
-
-Whatever yields batches of names and features, a broker's consumer say, takes the place of the log.
-"""
-
-from __future__ import annotations
+"""A gallery and a network that change in use: photos arrive in a log, and bad batches are rolled back."""
 
 import os
 import sqlite3
@@ -32,8 +27,7 @@ _SCHEMA += "".join(
 
 
 class Log:
-    """Photos in the order of their arrival, in an SQLite file; nothing in it is ever changed, a batch is taken back by
-    a line that says so."""
+    """Photos in the order of their arrival, in an SQLite file in which nothing is ever changed, but taken back."""
 
     def __init__(self, path: str | os.PathLike = ":memory:"):
         self._base = sqlite3.connect(path)

@@ -1,7 +1,4 @@
-"""From features to numbers with their intervals.
-
-The table has the public names of each module; asking for one does not load the others.
-"""
+"""From features to numbers with their intervals."""
 
 from facelib._rooms import hand_out
 
@@ -11,11 +8,11 @@ __getattr__, __dir__, __all__ = hand_out(
         "distances": "distance cosine_distance cosine_similarity euclidean_distance l2_normalise nearest",
         "curves": "roc precision_recall auc average_precision equal_error_rate confusion Confusion "
         "best_threshold tar_at_far TarAtFar ten_fold TenFold RATES",
-        "intervals": "Estimate Comparison wilson_interval student_interval mean_over_people bootstrap paired_bootstrap "
-        "identity_weights",
-        "bands": "precision_recall_band roc_band enclosure accuracy_curves",
-        "calibration": "far_thresholds FarThreshold fit_logistic Logistic",
+        "intervals": "Estimate Comparison wilson_interval student_interval mean_over_people identity_weights "
+        "estimate compared rank_correlation holm",
+        "calibration": "far_thresholds FarThreshold fit_logistic Logistic fit_isotonic Isotonic",
         "judging": "reliability Reliability brier cllr min_cllr judge shares",
+        "collection": "every_pair EveryPair fisher_ratio",
         "draws": "small_draws best_f1 second_peak",
         "identification": "Probes",
         "clustering": "clusters agreement_of likeness",

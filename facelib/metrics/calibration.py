@@ -1,9 +1,4 @@
-"""From a distance to a decision: the threshold for a false accept rate, and the probability of one person.
-
-How good probabilities are is measured by `judging`.
-"""
-
-from __future__ import annotations
+"""From a distance to a decision: the threshold for a false accept rate, and the probability of one person."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,8 +14,7 @@ class FarThreshold:
     """The largest threshold that keeps the false accept rate of some people within a target.
 
     Both intervals are 95 % over resampled people: of the threshold that would have been chosen, and of the rate that
-    other such people would have at `threshold`. Where the pairs are too few, all five numbers are None and `reason`
-    says so.
+    other such people would have at it. Where the pairs are too few, ``reason`` stands in the place of numbers.
     """
 
     far: float
@@ -35,17 +29,10 @@ class FarThreshold:
 def far_thresholds(
     distances: Array, people: Array, fars: Sequence[float], replicates: int = 1000, seed: int = 0
 ) -> list[FarThreshold]:
-    """Thresholds from every impostor pair of a collection.
+    """Thresholds for target rates from every impostor pair of a collection, by the distances (n, n) of its photos.
 
-    Parameters
-    ----------
-    distances
-        (n, n) distances between the collection's photos; pairs of one person are left out.
-    people
-        (n,) the photos' identities, which are drawn with replacement: an identity drawn c times counts c times in each
-        of its pairs (see `intervals.identity_weights`).
-    fars
-        Target rates.
+    ``people`` (n,) are the photos' identities, which are drawn with replacement: an identity drawn c times counts c
+    times in each of its pairs (see `intervals.identity_weights`).
     """
     _, person, photos = np.unique(people, return_inverse=True, return_counts=True)
     left, right = np.triu_indices(len(person), 1)
@@ -69,7 +56,7 @@ def far_thresholds(
             chosen[far].append(values[max(0, np.searchsorted(weights, far * total, side="right") - 1)])
             rates[far].append(weights[accepted[far] - 1] / total)
     return [
-        FarThreshold(far, float(values[accepted[far] - 1]), *_interval(chosen[far]), *_interval(rates[far]))
+        FarThreshold(far, float(values[accepted[far] - 1]), *_ends(chosen[far]), *_ends(rates[far]))
         if far in enough
         else FarThreshold(far, reason=f"not enough pairs: {far:g} of {count:,} different ones are under {FEWEST}")
         for far in fars
@@ -83,23 +70,15 @@ def _accepted(values: Array, most: int) -> int:
     return most
 
 
-def _interval(values: list[float]) -> tuple[float, float]:
-    low, high = np.quantile(values, [0.025, 0.975])
-    return float(low), float(high)
+def _ends(values: list[float]) -> tuple[float, float]:
+    return tuple(np.quantile(values, [0.025, 0.975]).tolist())
 
 
-@dataclass(frozen=True)
-class Logistic:
-    """Probability that a pair at some distance shows one person: a line for the log of the likelihood ratio.
+class Calibration:
+    """A distance as evidence: its `log_ratio`, the natural logarithm of how many times likelier it is for one person.
 
-    Ratios beyond `most`, and below its inverse, are cut: so many pairs as there were of the rarer kind show no more.
+    Ratios are cut where they would pass the number of pairs of the rarer kind that fitted them: so many show no more.
     """
-
-    slope: float
-    intercept: float
-    most: float
-    genuine: int  # pairs that it was fitted on
-    impostor: int
 
     def probability(self, distance, prior: float = 0.5):
         """For a distance, or an array of them, where a share `prior` of all pairs shows one person."""
@@ -109,9 +88,48 @@ class Logistic:
         return odds / (1 + odds)
 
     def log_ratio(self, distance):
-        """Natural logarithm of how many times likelier the distance is for one person than for two."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Logistic(Calibration):
+    """A line for the logarithm of the ratio, cut at `most` and at its inverse."""
+
+    slope: float
+    intercept: float
+    most: float
+    genuine: int  # pairs that it was fitted on
+    impostor: int
+
+    def log_ratio(self, distance):
         line = self.slope * np.asarray(distance, dtype=np.float64) + self.intercept
         return np.clip(line, -np.log(self.most), np.log(self.most))
+
+
+@dataclass(frozen=True, eq=False)
+class Isotonic(Calibration):
+    """Ratios that fall with the distance: straight lines between the logarithms `ratios` (k,) at `distances` (k,)."""
+
+    distances: Array
+    ratios: Array
+
+    def log_ratio(self, distance):
+        return np.interp(distance, self.distances, self.ratios)
+
+
+def fit_isotonic(distances: Array, genuine: Array) -> Isotonic:
+    """Pool adjacent violators with both kinds of pairs weighted alike (Zadrozny and Elkan 2002), cut as `Logistic`."""
+    from sklearn.isotonic import IsotonicRegression
+
+    genuine = np.asarray(genuine, dtype=bool)
+    count = np.array([(~genuine).sum(), genuine.sum()])
+    if not count.all():
+        raise ValueError(f"A calibration needs pairs of both kinds: got {count[1]} genuine, {count[0]} impostor.")
+    least = 1 / (1 + count.min())
+    model = IsotonicRegression(y_min=least, y_max=1 - least, increasing=False)
+    model.fit(distances, genuine.astype(float), 1 / count[genuine.astype(int)])
+    shares = model.y_thresholds_
+    return Isotonic(model.X_thresholds_, np.log(shares / (1 - shares)))
 
 
 def fit_logistic(distances: Array, genuine: Array) -> Logistic:

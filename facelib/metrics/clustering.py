@@ -1,12 +1,10 @@
 """Photos sorted by person without names, and photos that do not look like the person they are filed under."""
 
-from __future__ import annotations
-
 import numpy as np
 from numpy import ndarray as Array
 
 from facelib.metrics.distances import l2_normalise
-from facelib.metrics.intervals import Estimate
+from facelib.metrics.intervals import Estimate, estimate
 
 MOST = 20_000  # photos; all their pairs are held at once
 
@@ -14,8 +12,7 @@ MOST = 20_000  # photos; all their pairs are held at once
 def clusters(vectors: Array, threshold: float, metric: str = "cosine") -> Array:
     """Number of the cluster of each of some features (n, d), the largest being 0: (n,) int.
 
-    Average linkage: the two clusters whose photos are closest on average are joined while that average is below the
-    threshold (a distance, as of two photos).
+    Average linkage: the two clusters that are closest on average are joined while that is below the threshold.
     """
     from sklearn.cluster import AgglomerativeClustering
 
@@ -56,9 +53,8 @@ def judge(found: Array, people: Array, replicates: int = 1000, seed: int = 0) ->
     count = person.max() + 1
     draws = np.random.default_rng(seed).integers(count, size=(replicates, count))
     drawn = [agreement_of(found, people, np.bincount(draw, minlength=count)[person]) for draw in draws]
-    ends = {name: np.nanquantile([each[name] for each in drawn], [0.025, 0.975]).tolist() for name in drawn[0]}
-    measured = agreement_of(found, people)
-    return {name: Estimate(value, ends[name][0], ends[name][1], len(people)) for name, value in measured.items()}
+    values = [agreement_of(found, people), *drawn]
+    return {name: estimate([each[name] for each in values], len(people)) for name in values[0]}
 
 
 def likeness(vectors: Array, labels: Array) -> Array:

@@ -1,17 +1,14 @@
-"""Distances between features, and what pairs of faces show about them.
+"""What the distances of pairs of faces show about them.
 
-A lower distance means more similar; a pair is accepted as one person if ``distance <= threshold``.
-Throughout, `distances` is (n,) real and finite, `genuine` (n,) bool (True: same person), and
-`people_left`, `people_right` (n,) are the identities of a pair's two images. `weights` says how
-often each pair counts: (n,), or (r, n) for r replicates at once, and each number in a result is
-then (r,). A rate with an empty denominator, such as the precision where nothing is accepted, is
-nan. Arrays of another shape, without pairs or not finite raise ValueError.
+A lower distance means more similar; a pair is accepted as one person if ``distance <= threshold``. Throughout,
+``distances`` is (n,) real and finite, ``genuine`` (n,) bool (True: same person). ``weights`` says how often each pair
+counts: (n,), or (r, n) for r replicates at once, and each number in a result is then (r,). A rate with an empty
+denominator, such as the precision where nothing is accepted, is nan. Arrays of another shape, without pairs or not
+finite raise ValueError.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy import ndarray as Array
@@ -62,10 +59,7 @@ def ratio(part: Array, whole: Array) -> Any:
 
 @dataclass(frozen=True)
 class Confusion:
-    """Pairs by decision: genuine accepted (tp) or not (fn), impostor accepted (fp) or not (tn).
-
-    Four numbers, or four arrays with an entry per threshold or replicate; the rates follow suit.
-    """
+    """Pairs by decision, numbers or arrays: genuine accepted (tp) or not (fn), impostor accepted (fp) or not (tn)."""
 
     tp: int | Array
     fp: int | Array
@@ -73,7 +67,6 @@ class Confusion:
     fn: int | Array
 
     n = property(lambda c: c.tp + c.fp + c.tn + c.fn)
-    genuine_share = property(lambda c: ratio(c.tp + c.fn, c.n))
     accuracy = property(lambda c: ratio(c.tp + c.tn, c.n))
     precision = property(lambda c: ratio(c.tp, c.tp + c.fp), doc="Equation 5.3.")
     recall = property(lambda c: ratio(c.tp, c.tp + c.fn), doc="Equation 5.4.")
@@ -98,9 +91,8 @@ def confusion(distances: Array, genuine: Array, threshold, weights=None) -> Conf
 def best_threshold(distances: Array, genuine: Array, weights: Array | None = None) -> float:
     """Threshold of the highest accuracy; weights are (n,).
 
-    Candidates are the midpoints of neighbouring distances, the largest distance (all accepted) and
-    the number just below the smallest (none accepted). Of equally good ones the one in the widest
-    gap wins, as the least sensitive to the sample; then the smallest, for fewer false accepts.
+    Candidates are the midpoints of neighbouring distances, the largest distance and the number just below the smallest.
+    Of equally good ones the one in the widest gap wins, as the least sensitive to the sample; then the smallest.
     """
     distances, genuine = _checked(distances, genuine)
     weights = np.ones(len(distances), dtype=int) if weights is None else np.asarray(weights)
@@ -155,46 +147,37 @@ def equal_error_rate(distances: Array, genuine: Array, weights=None) -> float | 
     return _plain(far0 + (far1 - far0) * gap0 / (gap0 - gap1))
 
 
-@dataclass(frozen=True)
-class TarAtFar:
-    """Share of genuine pairs accepted at the largest threshold that keeps the FAR within `target`.
+class TarAtFar(NamedTuple):
+    """Share of genuine pairs accepted at the largest threshold that keeps within a FAR."""
 
-    Unless `resolved`, the impostor pairs are too few to show a FAR as small as the target: `tar` is
-    then the share accepted without any false accept, and whether the target is met stays open.
-    """
-
-    target: float
     tar: float | Array
     threshold: float | Array  # one of the distances, or -inf: nothing may be accepted
     false_accepts: int | Array
-    impostors: int | Array
-
-    allowed = property(lambda t: _plain(np.floor(t.target * t.impostors + _ROUNDING).astype(int)))
-    smallest_far = property(lambda t: ratio(1, t.impostors), doc="Smallest FAR above 0.")
-    resolved = property(lambda t: t.target >= t.smallest_far)
 
 
 def tar_at_far(distances: Array, genuine: Array, far: float, weights=None) -> TarAtFar:
-    """`TarAtFar` over all pairs pooled; far in [0, 1]."""
+    """`TarAtFar` over all pairs pooled; far in [0, 1].
+
+    Where the impostor pairs are too few to show so small a FAR, it is the share accepted without any false accept.
+    """
     if not 0 <= far <= 1:
         raise ValueError(f"a false accept rate lies in [0, 1], got {far}")
     thresholds, tp, fp = cumulative(distances, genuine, weights)
     last = (fp <= far * fp[..., -1:] + _ROUNDING).sum(axis=-1) - 1
     tar = ratio(_pick(tp, last), np.where(fp[..., -1] > 0, tp[..., -1], 0))
-    return TarAtFar(far, tar, *map(_plain, (thresholds[last], _pick(fp, last), fp[..., -1])))
+    return TarAtFar(tar, _plain(thresholds[last]), _plain(_pick(fp, last)))
 
 
-@dataclass(frozen=True)
-class TenFold:
+class TenFold(NamedTuple):
     """Accuracy on each of k folds at the threshold chosen on the others (Huang et al. 2007)."""
 
     accuracies: Array
     thresholds: Array
 
-    mean = property(lambda t: float(t.accuracies.mean()))
-    standard_error = property(
-        lambda t: float(t.accuracies.std(ddof=1) / np.sqrt(len(t.accuracies))), doc="Of the mean."
-    )
+    @property
+    def standard_error(self) -> float:
+        """Of the mean accuracy."""
+        return float(self.accuracies.std(ddof=1) / np.sqrt(len(self.accuracies)))
 
 
 def ten_fold(distances: Array, genuine: Array, fold: Array) -> TenFold:

@@ -1,7 +1,5 @@
 """Distances between features: cosine and Euclid (the paper's equations 5.1 and 5.2); the nearest of a gallery."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import numpy as np

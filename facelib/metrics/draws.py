@@ -1,10 +1,9 @@
 """What a draw does to a conclusion: many small draws of pairs, and curves over resampled identities."""
 
-from __future__ import annotations
-
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy import ndarray as Array
 
 from facelib.data import pairs
 from facelib.metrics import curves
@@ -14,19 +13,12 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-def small_draws(features: np.ndarray, labels: np.ndarray, count: int, draws: int = 1000, seed: int = 0) -> pd.DataFrame:
+def small_draws(features: Array, labels: Array, count: int, draws: int = 1000, seed: int = 0) -> "pd.DataFrame":
     """Repeat the paper's experiment: ``count`` genuine and ``count`` impostor pairs, drawn anew each time.
 
-    Parameters
-    ----------
-    features, labels
-        (n, d) features and (n,) identities of the test images.
-
-    Returns
-    -------
-    One row per draw: average precision of both distances (``ap_euclidean``, ``ap_cosine``) and its ``difference``
-    (Euclid - cosine); the Euclidean ``threshold`` that is best on the draw and the ``accuracy`` there; of both
-    curves' best F1 the lower one (``f1``).
+    Of test images' features (n, d) and identities (n,) one row per draw: average precision of both distances
+    (``ap_euclidean``, ``ap_cosine``) and its ``difference`` (Euclid - cosine); the Euclidean ``threshold`` that is best
+    on the draw and the ``accuracy`` there; of both curves' best F1 the lower one (``f1``).
     """
     import pandas as pd
 
@@ -46,12 +38,12 @@ def small_draws(features: np.ndarray, labels: np.ndarray, count: int, draws: int
     return pd.DataFrame(rows).assign(difference=lambda table: table["ap_euclidean"] - table["ap_cosine"])
 
 
-def best_f1(distances: np.ndarray, genuine: np.ndarray) -> float:
+def best_f1(distances: Array, genuine: Array) -> float:
     """The highest F1 on a P-R curve: 1 for a curve through the corner (1, 1)."""
     return float(np.nanmax(curves.confusion(distances, genuine, np.unique(distances)).f1))
 
 
-def second_peak(curve: np.ndarray) -> np.ndarray:
+def second_peak(curve: Array) -> Array:
     """Height of the second peak of curves (..., k) over the valley before it; 0 where there is one peak only."""
     left = np.maximum.accumulate(curve, axis=-1)
     right = np.maximum.accumulate(curve[..., ::-1], axis=-1)[..., ::-1]

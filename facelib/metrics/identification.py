@@ -5,38 +5,24 @@ a person's distance is that of the nearest photo. After Phillips, Grother and Mi
 recognition" (Handbook of Face Recognition, chapter 21).
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np
 from numpy import ndarray as Array
 
-from facelib.metrics.intervals import Estimate
+from facelib.metrics.intervals import Estimate, estimate
 
 RANKS, FARS = (1, 5), (1e-1, 1e-2)
 
 
 @dataclass(frozen=True, eq=False)
 class Probes:
-    """What searching a gallery came to.
+    """What searching a gallery came to."""
 
-    Attributes
-    ----------
-    rank
-        (m,) int of the enrolled probes: 1 if the right person is nearest; equal distances of others count against it.
-    distance
-        (m,) to the right person.
-    people
-        (m,) their identities.
-    strangers
-        (s,) distances of the probes who are not enrolled to whoever is nearest.
-    """
-
-    rank: Array
-    distance: Array
-    people: Array
-    strangers: Array
+    rank: Array  # (m,) int of enrolled probes: 1 if the right person is nearest, and nobody else as near
+    distance: Array  # (m,) to the right person
+    people: Array  # (m,) their identities
+    strangers: Array  # (s,) distances of the probes who are not enrolled to whoever is nearest
 
     def cmc(self, most: int) -> Array:
         """Cumulative match characteristic: share of probes whose person is among the nearest 1, 2, ... (most,)."""
@@ -63,12 +49,8 @@ class Probes:
             found = {f"rank{rank}": np.average(self.rank <= rank, weights=weights) for rank in RANKS}
             found |= {f"dir_at_far_1e-{-np.log10(far):.0f}": _detected(self, weights, strangers, far) for far in FARS}
             values.append(found)
-        measured = {}
-        for name, value in values[0].items():
-            low, high = np.quantile([drawn[name] for drawn in values[1:]], [0.025, 0.975])
-            n = len(self.rank) + (len(self.strangers) if name.startswith("dir") else 0)
-            measured[name] = Estimate(float(value), float(low), float(high), n)
-        return measured
+        counts = {name: len(self.rank) + len(self.strangers) * name.startswith("dir") for name in values[0]}
+        return {name: estimate([each[name] for each in values], n) for name, n in counts.items()}
 
 
 def search(distances: Array, probes: Array, gallery: Array) -> Probes:

@@ -1,10 +1,4 @@
-"""How sure a number is: intervals, resampled identities, paired comparisons.
-
-`distances`, `genuine`, `weights` and the rates are those of `facelib.metrics`; `people_left` and
-`people_right` (n,) are the identities of a pair's two images.
-"""
-
-from __future__ import annotations
+"""How sure a number is: values with their intervals, and identities that are drawn anew (see `resampling`)."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -24,6 +18,52 @@ class Estimate:
     low: float
     high: float
     n: int
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The difference a - b, its two-sided p-value, and the verdict on 'a is better than b'."""
+
+    difference: Estimate
+    p_value: float
+    verdict: str  # "holds", "fails" or "undecided"
+
+
+def estimate(values, n: int) -> Estimate:
+    """The first of some values (1 + r,) with the 95 % interval of the others, its replicates; nan is left out."""
+    low, high = np.nanquantile(values[1:], [0.025, 0.975])
+    return Estimate(float(values[0]), float(low), float(high), n)
+
+
+def compared(values: Array, n: int, sign: int = 1) -> Comparison:
+    """A difference and its draws (1 + r,) as a `Comparison`; with the sign -1 a lower one is better.
+
+    'a is better' holds if the whole interval lies on the better side of 0, fails if it lies on the worse side, and is
+    undecided otherwise.
+    """
+    difference = estimate(values, n)
+    drawn = values[1:][np.isfinite(values[1:])]
+    tail = min((drawn <= 0).sum(), (drawn >= 0).sum())
+    p_value = min(1.0, 2 * float(1 + tail) / (1 + len(drawn)))
+    worst, best = sorted((sign * difference.low, sign * difference.high))
+    return Comparison(difference, p_value, "holds" if worst > 0 else "fails" if best < 0 else "undecided")
+
+
+def rank_correlation(stated, ours, n: int) -> Estimate:
+    """Spearman's correlation of stated values (k,) with ours and those of each draw, (k, 1 + r)."""
+    from scipy.stats import spearmanr
+
+    found = [float(spearmanr(stated, row).statistic) if np.ptp(row) else 0.0 for row in np.transpose(ours)]
+    return estimate(found, n)
+
+
+def holm(p_values: Array) -> Array:
+    """P-values (k,) of one family, adjusted so that its chance of any false alarm holds (Holm 1979)."""
+    order = np.argsort(p_values)
+    steps = np.asarray(p_values)[order] * np.arange(len(order), 0, -1)
+    adjusted = np.empty(len(order))
+    adjusted[order] = np.minimum(np.maximum.accumulate(steps), 1)
+    return adjusted
 
 
 def wilson_interval(successes: int, n: int, confidence: float = 0.95) -> Estimate:
@@ -48,11 +88,23 @@ def mean_over_people(values: Array, people: Array, replicates: int = 1000, seed:
     _, person, counts = np.unique(people, return_inverse=True, return_counts=True)
     sums = np.bincount(person, values)
     drawn = np.random.default_rng(seed).integers(len(counts), size=(replicates, len(counts)))
-    low, high = np.quantile(sums[drawn].sum(1) / counts[drawn].sum(1), [0.025, 0.975])
-    return Estimate(float(np.mean(values)), float(low), float(high), len(values))
+    return estimate(np.append(np.mean(values), sums[drawn].sum(1) / counts[drawn].sum(1)), len(values))
 
 
-def _resampled(people_left, people_right, replicates: int, seed: int) -> Iterator[Array]:
+def identity_weights(people_left, people_right, replicates: int, seed: int) -> Array:
+    """How often each pair counts if identities are drawn with replacement: (replicates, n) int.
+
+    ``people_left`` and ``people_right`` (n,) are the identities of a pair's two images. An identity drawn c times gives
+    its genuine pairs the weight c, and two identities give their impostor pairs the product of their counts, so that
+    pairs with a person in common rise and fall together: the subset bootstrap of Bolle, Ratha and Pankanti (2004),
+    which is the vertex bootstrap of Snijders and Borgatti (1999) on the graph whose edges are the pairs. Where few
+    pairs share a person the products vary more than need be, and intervals err on the wide side.
+    """
+    return np.concatenate(list(weights_in_parts(people_left, people_right, replicates, seed)))
+
+
+def weights_in_parts(people_left, people_right, replicates: int, seed: int) -> Iterator[Array]:
+    """`identity_weights`, some replicates at a time."""
     people, index = np.unique(np.concatenate([people_left, people_right]), return_inverse=True)
     left, right = np.split(index, 2)
     rng = np.random.default_rng(seed)
@@ -64,130 +116,18 @@ def _resampled(people_left, people_right, replicates: int, seed: int) -> Iterato
         yield np.where(left == right, counts[:, left], counts[:, left] * counts[:, right])
 
 
-def identity_weights(people_left, people_right, replicates: int, seed: int) -> Array:
-    """How often each pair counts if identities are drawn with replacement: (replicates, n) int.
-
-    An identity drawn c times gives its genuine pairs the weight c, and two identities give their
-    impostor pairs the product of their counts, so that pairs with a person in common rise and fall
-    together: the subset bootstrap of Bolle, Ratha and Pankanti (2004), which is the vertex
-    bootstrap of Snijders and Borgatti (1999) on the graph whose edges are the pairs. Where few
-    pairs share a person the products vary more than need be, and intervals err on the wide side.
-    """
-    return np.concatenate(list(_resampled(people_left, people_right, replicates, seed)))
+_OF_CURVES = {f.__name__: f for f in (curves.average_precision, curves.auc, curves.equal_error_rate)}
+STATISTICS = (*_OF_CURVES, *curves.RATES, "tar_at_far")
 
 
-_CURVE_STATISTICS = {f.__name__: f for f in (curves.average_precision, curves.auc, curves.equal_error_rate)}
-STATISTICS = (*_CURVE_STATISTICS, *curves.RATES, "tar_at_far")
-
-
-def _statistic(name: str, distances, genuine, weights: Array, at: float | None) -> Array:
+def statistic(name: str, distances: Array, genuine: Array, weights: Array, at: float | None) -> Array:
+    """One of `STATISTICS` for each row of weights (r, n); ``at`` is the threshold of the `curves.RATES`, or the FAR."""
     if name not in STATISTICS:
         raise ValueError(f"unknown statistic {name!r}: expected one of {', '.join(STATISTICS)}")
-    if (at is None) != (name in _CURVE_STATISTICS):
+    if (at is None) != (name in _OF_CURVES):
         raise ValueError(f"{name} {'needs a' if at is None else 'has no'} threshold or FAR as `at`")
-    if name in _CURVE_STATISTICS:
-        return _CURVE_STATISTICS[name](distances, genuine, weights)
+    if name in _OF_CURVES:
+        return _OF_CURVES[name](distances, genuine, weights)
     if name == "tar_at_far":
         return curves.tar_at_far(distances, genuine, at, weights).tar
     return getattr(curves.confusion(distances, genuine, at, weights), name)
-
-
-def _replicates(genuine, people_left, people_right, replicates: int, seed: int) -> Iterator[Array]:
-    """Weights (r, n) in chunks: first the pairs as they are (r = 1), then resampled."""
-    if not np.array_equal(np.asarray(people_left) == np.asarray(people_right), genuine):
-        raise ValueError("a pair must be genuine exactly if its two people are the same")
-    yield np.ones((1, len(genuine)), dtype=int)
-    yield from _resampled(people_left, people_right, replicates, seed)
-
-
-def _estimate(values: Array, confidence: float, n: int) -> Estimate:
-    low, high = np.nanquantile(values[1:], [(1 - confidence) / 2, (1 + confidence) / 2])
-    return Estimate(float(values[0]), float(low), float(high), n)
-
-
-def bootstrap(
-    statistic: str,
-    distances,
-    genuine,
-    people_left,
-    people_right,
-    at: float | None = None,
-    replicates: int = 2000,
-    seed: int = 0,
-    confidence: float = 0.95,
-) -> Estimate:
-    """One of `STATISTICS`, with its percentile interval over resampled identities.
-
-    `at` is the threshold for the `metrics.RATES`, the FAR for "tar_at_far", None for the others. Replicates
-    that leave the statistic undefined are left out. See `identity_weights`.
-    """
-    chunks = _replicates(genuine, people_left, people_right, replicates, seed)
-    values = np.concatenate([_statistic(statistic, distances, genuine, w, at) for w in chunks])
-    return _estimate(values, confidence, len(genuine))
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """The difference a - b, its two-sided p-value, and the verdict on 'a is better than b'."""
-
-    difference: Estimate
-    p_value: float
-    verdict: str  # "holds", "fails" or "undecided"
-
-
-def paired_bootstrap(
-    statistic: str,
-    distances_a,
-    distances_b,
-    genuine,
-    people_left,
-    people_right,
-    at=None,
-    replicates: int = 2000,
-    seed: int = 0,
-    confidence: float = 0.95,
-) -> Comparison:
-    """Compare two distances on the same pairs and replicates.
-
-    As `bootstrap`; `at` may be a tuple with a value for a and one for b. 'a is better' holds if the
-    whole interval of the difference lies on the better side of 0 (below it for error rates), fails
-    if it lies on the worse side, and is undecided otherwise.
-    """
-    at_a, at_b = at if isinstance(at, tuple) else (at, at)
-    values = np.concatenate(
-        [
-            _statistic(statistic, distances_a, genuine, weights, at_a)
-            - _statistic(statistic, distances_b, genuine, weights, at_b)
-            for weights in _replicates(genuine, people_left, people_right, replicates, seed)
-        ]
-    )
-    difference = _estimate(values, confidence, len(genuine))
-    drawn = values[1:][np.isfinite(values[1:])]
-    tail = min((drawn <= 0).sum(), (drawn >= 0).sum())
-    p_value = min(1.0, 2 * float(1 + tail) / (1 + len(drawn)))
-    sign = -1 if statistic in ("far", "frr", "equal_error_rate") else 1
-    worst, best = sorted((sign * difference.low, sign * difference.high))
-    verdict = "holds" if worst > 0 else "fails" if best < 0 else "undecided"
-    return Comparison(difference, p_value, verdict)
-
-
-def rank_correlation(
-    statistic: str,
-    stated,
-    distances,
-    genuine,
-    people_left,
-    people_right,
-    at: float | None = None,
-    replicates: int = 1000,
-    seed: int = 0,
-    confidence: float = 0.95,
-) -> Estimate:
-    """Spearman's correlation of stated values (k,) with a statistic of k distances of the same pairs (k, n)."""
-    from scipy.stats import spearmanr
-
-    found = []
-    for weights in _replicates(genuine, people_left, people_right, replicates, seed):
-        ours = np.stack([_statistic(statistic, each, genuine, weights, at) for each in distances], axis=1)
-        found += [float(spearmanr(stated, row).statistic) if np.ptp(row) else 0.0 for row in ours]
-    return _estimate(np.array(found), confidence, len(genuine))

@@ -3,31 +3,26 @@
 `genuine` (n,) bool says of each pair whether it shows one person; `weights` (n,) how often it counts, by default once.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np
 from numpy import ndarray as Array
 
 from facelib.data.pairs import Pairs
-from facelib.metrics.calibration import Logistic
-from facelib.metrics.intervals import Estimate, identity_weights
+from facelib.metrics.calibration import Calibration
+from facelib.metrics.intervals import Estimate, estimate, identity_weights
 
 BINS = 10
 
 
 @dataclass(frozen=True, eq=False)
 class Reliability:
-    """Pairs by their probability, in bins of equal width: of each bin that holds pairs the mean and what came of them.
+    """Pairs by their probability, in bins of equal width: of each that holds pairs the mean, and what came of them."""
 
-    Four (k,) arrays; `share` is that of genuine pairs, `weight` the bin's part of all pairs, `bin` its number.
-    """
-
-    probability: Array
-    share: Array
-    weight: Array
-    bin: Array
+    probability: Array  # (k,)
+    share: Array  # (k,) of genuine pairs
+    weight: Array  # (k,) part of all pairs
+    bin: Array  # (k,) its number
 
     error = property(
         lambda r: float((r.weight * abs(r.share - r.probability)).sum()),
@@ -61,10 +56,7 @@ def cllr(log_ratios: Array, genuine: Array, weights: Array | None = None) -> flo
 
 
 def min_cllr(distances: Array, genuine: Array, weights: Array | None = None) -> float:
-    """`cllr` of the best ratios that fall with the distance: what calibration on these very pairs could reach.
-
-    Such ratios come of isotonic regression (pool adjacent violators), as in the paper above.
-    """
+    """`cllr` of the best ratios that fall with the distance, of isotonic regression: calibrated on these very pairs."""
     from sklearn.isotonic import IsotonicRegression
 
     weights = np.ones(len(genuine)) if weights is None else weights
@@ -78,19 +70,13 @@ def min_cllr(distances: Array, genuine: Array, weights: Array | None = None) -> 
 
 
 def judge(
-    calibration: Logistic, distances: Array, pairs: Pairs, labels: Array, replicates: int = 1000, seed: int = 0
+    calibration: Calibration, distances: Array, pairs: Pairs, labels: Array, replicates: int = 1000, seed: int = 0
 ) -> dict[str, Estimate]:
     """``ece``, ``brier``, ``cllr`` and ``min_cllr`` of a calibration on a list of pairs, with intervals over people.
 
-    Probabilities are those for the list's own share of genuine pairs. The interval of ``ece`` begins at 0 and ends at
-    its 95th percentile: drawing people anew adds to a sum of absolute errors, so that the lower end would mean nothing.
-
-    Parameters
-    ----------
-    distances
-        (n,) of the pairs.
-    labels
-        Identities of the images that the pairs' rows count.
+    ``distances`` (n,) are the pairs', ``labels`` the identities of the images that their rows count. Probabilities are
+    those for the list's own share of genuine pairs. The interval of ``ece`` begins at 0 and ends at its 95th
+    percentile: drawing people anew adds to a sum of absolute errors, so that the lower end would mean nothing.
     """
     genuine, people = pairs.genuine, pairs.people(labels)
     probabilities = calibration.probability(distances, float(genuine.mean()))
@@ -103,9 +89,8 @@ def judge(
         "cllr": [cllr(ratios, genuine, w) for w in weights],
         "min_cllr": [min_cllr(distances, genuine, w) for w in weights],
     }
-    ends = {name: np.quantile(found[1:], [0.025, 0.975]).tolist() for name, found in values.items()}
-    ends["ece"] = [0.0, float(np.quantile(values["ece"][1:], 0.95))]
-    return {name: Estimate(found[0], ends[name][0], ends[name][1], len(genuine)) for name, found in values.items()}
+    ece = Estimate(values["ece"][0], 0.0, float(np.quantile(values["ece"][1:], 0.95)), len(genuine))
+    return {name: estimate(found, len(genuine)) for name, found in values.items()} | {"ece": ece}
 
 
 def shares(

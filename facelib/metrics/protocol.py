@@ -1,7 +1,5 @@
 """A network's features on a list of pairs, as LFW's protocol and the validation people ask for it."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,38 +13,21 @@ from facelib.metrics.intervals import Estimate, student_interval
 
 METRICS = ("cosine", "euclidean")
 FARS = {"tar_at_far_1e-2": 1e-2, "tar_at_far_1e-3": 1e-3}
-# What is computed of all folds together: the statistic of `intervals.bootstrap` and its FAR, under the result's name.
+# What is computed of all folds together: the statistic of `Bootstrap.estimate` and its FAR, under the result's name.
 POOLED = {"auc": ("auc", None), "eer": ("equal_error_rate", None)} | {k: ("tar_at_far", far) for k, far in FARS.items()}
 
 
 @dataclass(frozen=True)
 class View2:
-    """One metric's results by LFW's protocol.
+    """One metric's results by LFW's protocol (Huang et al. 2007)."""
 
-    Attributes
-    ----------
-    distances
-        (n,) of all pairs.
-    accuracy
-        Mean over the folds, each at the threshold chosen on the others, with Student's 95 % interval; n is that of the
-        pairs.
-    standard_error
-        Of that mean (Huang et al. 2007).
-    """
-
-    distances: np.ndarray
-    accuracy: Estimate
-    standard_error: float
+    distances: np.ndarray  # (n,) of all pairs
+    accuracy: Estimate  # mean over the folds, each at the threshold chosen on the others, with Student's interval
+    standard_error: float  # of that mean
 
 
 def view2(vectors: np.ndarray, chosen: Pairs) -> dict[str, View2]:
-    """LFW's standard protocol for View 2, of features (m, d), by metric (`METRICS`).
-
-    Raises
-    ------
-    ValueError
-        The pairs have no folds: they are not LFW's.
-    """
+    """LFW's standard protocol for View 2, of features (m, d), by metric (`METRICS`)."""
     if chosen.fold is None:
         raise ValueError("These pairs have no folds, so LFW's protocol does not apply to them.")
     found = {}
@@ -64,13 +45,11 @@ def scores(vectors: np.ndarray, chosen: Pairs, centre: bool = False) -> dict[str
     people are disjoint; of another list every tenth pair, where people occur in several folds. ``<metric>.accuracy`` is
     their mean; then AUC, EER, and the TAR at `FARS`, of all folds together. ``centre`` as in `fold_distances`.
     """
-    fold = _folds(chosen)
     found = {}
     for metric in METRICS:
         by_fold = fold_distances(vectors, chosen, metric, centre)
-        accuracies = [
-            curves.ten_fold(distances, chosen.genuine, fold).accuracies[k] for k, distances in enumerate(by_fold)
-        ]
+        folds = [curves.ten_fold(distances, chosen.genuine, chosen.folds) for distances in by_fold]
+        accuracies = [fold.accuracies[k] for k, fold in enumerate(folds)]
         distances = own_fold(by_fold, chosen)
         found |= {f"{metric}.fold_{k}": float(accuracy) for k, accuracy in enumerate(accuracies)}
         found[f"{metric}.accuracy"] = float(np.mean(accuracies))
@@ -89,7 +68,7 @@ def fold_distances(vectors: np.ndarray, chosen: Pairs, metric: str, centre: bool
     one way, and the cosine with it (as in speaker recognition, Garcia-Romero and Espy-Wilson 2011). Else the rows are
     alike.
     """
-    fold = _folds(chosen)
+    fold = chosen.folds
     rows = []
     for k in np.unique(fold):
         seen = np.unique(np.concatenate([chosen.left[fold != k], chosen.right[fold != k]]))
@@ -110,18 +89,13 @@ def centred(features: np.ndarray, collections: np.ndarray) -> np.ndarray:
 
 def own_fold(by_fold: np.ndarray, chosen: Pairs) -> np.ndarray:
     """Of `fold_distances` (folds, n) each pair's distance as its own fold sees it: (n,)."""
-    return by_fold[np.unique(_folds(chosen), return_inverse=True)[1], np.arange(len(chosen))]
+    return by_fold[np.unique(chosen.folds, return_inverse=True)[1], np.arange(len(chosen))]
 
 
 def margins(distances: np.ndarray, chosen: Pairs) -> np.ndarray:
     """How far each pair (m,) lies beyond the threshold that is best on the other folds; at most 0 is accepted."""
-    fold = _folds(chosen)
-    thresholds = curves.ten_fold(distances, chosen.genuine, fold).thresholds
-    return distances - thresholds[np.unique(fold, return_inverse=True)[1]]
-
-
-def _folds(chosen: Pairs) -> np.ndarray:
-    return np.arange(len(chosen)) % 10 if chosen.fold is None else chosen.fold
+    thresholds = curves.ten_fold(distances, chosen.genuine, chosen.folds).thresholds
+    return distances - thresholds[np.unique(chosen.folds, return_inverse=True)[1]]
 
 
 VALIDATION_PAIRS = 3000  # of each kind and source at most, for the AUC after each epoch

@@ -1,7 +1,4 @@
-"""Networks, and the losses that train them.
-
-The table has the public names of each module; asking for one does not load the others.
-"""
+"""Networks, and the losses that train them."""
 
 from facelib._rooms import hand_out
 

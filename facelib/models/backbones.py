@@ -1,7 +1,5 @@
 """Networks beside ResNet-18: those that the documents compare (what they cost is in `costs`)."""
 
-from __future__ import annotations
-
 from facelib._paddle import paddle  # isort: skip  (first, so that its import is quiet)
 import paddle.nn.functional as F
 from paddle import nn
@@ -123,10 +121,7 @@ def nn1() -> nn.Layer:
 
 
 def nn2() -> nn.Layer:
-    """FaceNet's NN2: (n, 3, 224, 224) to embeddings (n, 128) of length one (arXiv 1503.03832, table 2).
-
-    The mean over the last map takes other sizes too: 160 gives NN3.
-    """
+    """FaceNet's NN2 (arXiv 1503.03832, table 2): (n, 3, 224, 224) to (n, 128) of length one; of size 160 it is NN3."""
     pool, norm = (lambda: nn.MaxPool2D(3, 2, 1)), (lambda: nn.LocalResponseNorm(5))
     return nn.Sequential(
         *(_biased(3, 64, 7, 2), pool(), norm()),
@@ -196,7 +191,7 @@ class FrozenTrunk(nn.Layer):
 
     def __init__(self, embedding: nn.Layer, features: int = 128):
         super().__init__()
-        self.features = features
+        self.features, self.architecture = features, embedding.architecture | {"head": features}
         self.trunk, self.head = embedding, nn.Linear(embedding.features, features, bias_attr=False)
         for parameter in self.trunk.parameters():
             parameter.stop_gradient = True

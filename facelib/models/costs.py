@@ -1,7 +1,5 @@
 """What networks cost, counted and as their sources state it."""
 
-from __future__ import annotations
-
 import math
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass

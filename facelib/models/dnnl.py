@@ -4,8 +4,6 @@ Any thread may run any primitive. A call's arguments are its own, its stream and
 scratchpad is given: one that oneDNN allocates belongs to the thread in which the primitive was made.
 """
 
-from __future__ import annotations
-
 import ctypes
 import threading
 from collections.abc import Callable
@@ -48,10 +46,7 @@ library = _load()
 
 
 def has_bfloat16() -> bool:
-    """Whether oneDNN multiplies bfloat16 numbers by instructions of the CPU's own (AVX512_BF16 or AMX).
-
-    Not where ``ONEDNN_MAX_CPU_ISA`` forbids them.
-    """
+    """Whether oneDNN may multiply bfloat16 numbers by instructions of the CPU's own (AVX512_BF16 or AMX)."""
     return library is not None and library.dnnl_get_effective_cpu_isa() & _AVX512_BF16 == _AVX512_BF16
 
 

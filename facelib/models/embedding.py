@@ -1,7 +1,5 @@
 """The network that is trained, the embedding that is kept of it, and its weights on disk."""
 
-from __future__ import annotations
-
 import json
 import os
 import zipfile
@@ -14,6 +12,7 @@ from facelib._paddle import paddle  # isort: skip  (first, so that its import is
 from paddle import nn
 from paddle.vision.models import resnet18
 
+from facelib.files import whole
 from facelib.models import backbones, dnnl, onednn
 
 FEATURES = 512
@@ -29,24 +28,14 @@ NECKS = ("pool", "linear", "plain", "depthwise")
 class Embedding(nn.Layer):
     """The network that is kept: (n, 3, H, W) float32 to features (n, d) float32.
 
-    Parameters
-    ----------
-    backbone
-        A name of `BACKBONES`: layers from an image to a map (n, C, h, w).
-    width
-        Channels of the backbone's first stage; 64 is the usual network.
-    neck
-        ``"pool"``: the mean over the map, as in the paper; d = C, and after ResNet's last ReLU no feature is
-        negative. ``"linear"``: the map is flattened, dropped out, and goes through a linear layer without bias
-        and batch norm to d = ``features`` (ArcFace, Deng et al. 2019, section 3.1); ``"plain"``: with a bias instead of
-        batch norm, for `losses.Distillation`; ``"depthwise"``: MobileFaceNet's own, d = 128 (see
-        `backbones.GlobalDepthwise`). All but the first fix ``size``.
-    dropout
-        Share of the flattened map that is dropped in training.
-    size
-        Side of the images, in pixels.
-    features
-        Length of a feature behind a linear or plain neck.
+    ``backbone`` is a name of `BACKBONES`, layers from an image to a map (n, C, h, w), ``width`` the channels of its
+    first stage, 64 in the usual network, ``size`` the side of the images in pixels, which all necks but the first fix:
+
+    - ``"pool"``: the mean over the map, as in the paper; d = C, and after ResNet's last ReLU no feature is negative.
+    - ``"linear"``: the map is flattened, a share ``dropout`` of it dropped in training, and goes through a linear layer
+      without bias and batch norm to d = ``features`` (ArcFace, Deng et al. 2019, section 3.1).
+    - ``"plain"``: the same with a bias instead of batch norm, for `losses.Distillation`.
+    - ``"depthwise"``: MobileFaceNet's own, d = 128 (see `backbones.GlobalDepthwise`).
     """
 
     def __init__(self, backbone="resnet18", width=64, neck="pool", dropout=0.0, size=64, features=FEATURES):
@@ -86,10 +75,7 @@ class Recogniser(nn.Layer):
 
 
 def on_this_device(network: nn.Layer, precision: str = "float32") -> nn.Layer:
-    """The network with the fastest convolutions for Paddle's present device; parameters and their names stay.
-
-    With ``precision`` ``"bfloat16"`` they multiply in it, if oneDNN has the CPU's instructions for it.
-    """
+    """The network with the fastest convolutions for the present device, in ``precision`` if it can; parameters stay."""
     if paddle.get_device() != "cpu" or not onednn.available():
         return network
     return onednn.accelerate(network, "bfloat16" if precision == "bfloat16" and dnnl.has_bfloat16() else "float32")
@@ -98,8 +84,7 @@ def on_this_device(network: nn.Layer, precision: str = "float32") -> nn.Layer:
 def resnet18_of_width(width: int = 64, fine: bool = False) -> nn.Layer:
     """Paddle's ResNet-18 without pooling and last layer: (n, 3, H, W) to (n, 8 width, H / 32, W / 32).
 
-    A ``fine`` one begins with 3 x 3 filters instead of 7 x 7 and has no max-pooling after them, so that every map
-    has twice the sides.
+    A ``fine`` one begins with 3 x 3 filters and has no max-pooling after them, so that every map has twice the sides.
     """
     network = resnet18(num_classes=0, with_pool=False)
     if fine:
@@ -143,27 +128,20 @@ def save_weights(embedding: Embedding, path: str | os.PathLike) -> None:
     for name, tensor in embedding.state_dict().items():
         statistic = name.endswith(("._mean", "._variance"))
         arrays[name.removeprefix("backbone.")] = tensor.numpy().astype(np.float32 if statistic else np.float16)
-    temporary = Path(f"{path}.tmp.npz")
-    np.savez(temporary, **arrays)
-    os.replace(temporary, path)
+    with whole(Path(path)) as temporary:
+        np.savez(temporary, **arrays)
 
 
 def load_weights(path: str | os.PathLike) -> Embedding:
-    """Read what `save_weights` wrote into an `Embedding` in evaluation mode.
-
-    Raises
-    ------
-    FileNotFoundError
-        The file does not exist.
-    ValueError
-        It is damaged, or does not hold exactly the arrays of its network.
-    """
+    """Read what `save_weights` wrote into an `Embedding` in evaluation mode; ValueError where the file is damaged."""
     if not Path(path).exists():
         raise FileNotFoundError(f"No weights at '{path}'. Train them with notebook 02_train.")
     try:
         with np.load(path, allow_pickle=False) as archive:
             arrays = dict(archive)
-        network = Embedding(**json.loads(str(arrays.pop("architecture", "{}"))))
+        built = json.loads(str(arrays.pop("architecture", "{}")))
+        head = built.pop("head", None)
+        network = Embedding(**built) if head is None else backbones.FrozenTrunk(Embedding(**built), head)
     except (zipfile.BadZipFile, zlib.error, EOFError, AttributeError, TypeError, ValueError) as error:
         raise ValueError(f"'{path}' is damaged, or holds no weights ({error}): restore it, or train anew.") from error
     expected = {name.removeprefix("backbone."): name for name in network.state_dict()}

@@ -2,14 +2,10 @@
 
 Each is a layer that ends a network in training: ``forward(features, labels)`` takes features (n, d)
 float32 and labels (n,) or (n, 1) int64 and returns the mean loss, a scalar, and which images were
-recognised, (n, 1) float32 of 0 and 1. Its weights are parameters of the layer, saved with the run;
-they are not part of the embedding that is kept afterwards.
+recognised, (n, 1) float32 of 0 and 1. Its weights are no part of the embedding that is kept afterwards.
 
-Notation: x a feature, y its label, W_j the weight of class j, theta_j the angle between x and W_j,
-s a scale, m a margin.
+Notation: x a feature, y its label, W_j the weight of class j, theta_j their angle, s a scale, m a margin.
 """
-
-from __future__ import annotations
 
 import math
 
@@ -39,13 +35,20 @@ class Softmax(nn.Layer):
 
 
 class Focal(Softmax):
-    """L = -(1 - p)^gamma log p, p = softmax(W x + b)_y (Lin et al. 2017, equation 4); gamma = 0: `Softmax`."""
+    """L = -(1 - p)^gamma log p, p = softmax(W x + b)_y (Lin et al. 2017, equation 4); gamma = 0: `Softmax`.
 
-    def __init__(self, features: int, classes: int, gamma: float = 2.0, label_smoothing: float = 0.0):
+    Until the share ``begin`` of the epochs it is `Softmax`; training says how far it is by ``progress``.
+    """
+
+    progress = 0.0
+
+    def __init__(self, features: int, classes: int, gamma=2.0, label_smoothing=0.0, begin: float = 0.0):
         super().__init__(features, classes, label_smoothing)
-        self.gamma = gamma
+        self.gamma, self.begin = gamma, begin
 
     def forward(self, x: paddle.Tensor, labels: paddle.Tensor):
+        if self.progress < self.begin:
+            return super().forward(x, labels)
         logits = self.linear(x)
         log_p = -cross_entropy(logits, labels)
         loss = cross_entropy(logits, labels, self.label_smoothing)
@@ -85,12 +88,7 @@ class Center(Softmax):
 class Margin(nn.Layer):
     """Base of the losses with a margin: logits of the angles, that of the right class made smaller.
 
-    Parameters
-    ----------
-    features, classes
-        Length of a feature and number of identities.
-    scale, margin
-        s and m of the equation.
+    For features of a length and a number of classes; scale and margin are s and m of the equation.
     """
 
     def __init__(self, features: int, classes: int, scale: float, margin: float, label_smoothing: float = 0.0):

@@ -5,8 +5,6 @@ Paddle trains with its own convolutions, which unfold image by image and are slo
 is called directly: one set of primitives per layer shape, made once and then run on Paddle's buffers.
 """
 
-from __future__ import annotations
-
 from functools import cached_property, lru_cache
 
 from facelib._paddle import paddle  # isort: skip  (first, so that its import is quiet)
@@ -90,19 +88,19 @@ class _Convolution:
         self._description = _describe("forward", _TRAINING, _DIRECT, *layouts, *self._window)
 
     @cached_property
-    def forward(self) -> _Primitive:
+    def forward(self) -> "_Primitive":
         """x (n, c, h, w), weight (o, c, k, k) to y (n, o, h', w')."""
         return _Primitive(self._description, (SRC, WEIGHTS), DST, self._shapes)
 
     @cached_property
-    def input_gradient(self) -> _Primitive:
+    def input_gradient(self) -> "_Primitive":
         """Gradient of y, weight to gradient of x."""
         layouts = self._sums[0], self._w, self._y
         description = _describe("backward_data", _DIRECT, *layouts, *self._window, self._description)
         return _Primitive(description, (DIFF_DST, WEIGHTS), DIFF_SRC, self._shapes)
 
     @cached_property
-    def weight_gradient(self) -> _Primitive:
+    def weight_gradient(self) -> "_Primitive":
         """x, gradient of y to gradient of the weight."""
         layouts = self._x, self._sums[1], None, self._y
         description = _describe("backward_weights", _DIRECT, *layouts, *self._window, self._description)

@@ -1,7 +1,5 @@
 """The loss that has no classes: triplets, chosen within the batch (called as those of `losses` are)."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from facelib._paddle import paddle  # isort: skip  (first, so that its import is quiet)

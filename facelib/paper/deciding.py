@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from facelib import inference, metrics
-from facelib.data import aligned, archives, catalog, pairs, protocols
+from facelib.data import aligned, archives, catalog, corruptions, pairs, protocols, quality
 from facelib.data.packed import PackedFaces
 from facelib.data.pairs import Pairs
 from facelib.inference import cards, decision
@@ -25,11 +25,14 @@ class Judging:
     card
         The shipped one, or one that is fitted on validation people.
     faces
-        The photos that the pairs name.
+        All photos of the test people.
     pairs
         Of rows of ``faces``.
     vectors
         (n, d) features of ``faces``.
+    calibrated_on
+        Distances (k,) of the pairs that fitted the card's probability, and whether each is genuine; None if not at
+        hand.
     lost
         How many photos show no face to the detector and are cut as packed.
     """
@@ -38,20 +41,42 @@ class Judging:
     faces: PackedFaces
     pairs: Pairs
     vectors: np.ndarray
+    calibrated_on: tuple[np.ndarray, np.ndarray] | None = None
     lost: int = 0
+
+    def between(self, some: Pairs) -> np.ndarray:
+        """Distances (m,) of pairs of ``faces``."""
+        return metrics.distance(self.vectors[some.left], self.vectors[some.right], self.card.metric)
 
     @property
     def distances(self) -> np.ndarray:
         """(m,) of the pairs."""
-        return metrics.distance(self.vectors[self.pairs.left], self.vectors[self.pairs.right], self.card.metric)
+        return self.between(self.pairs)
 
 
 def shipped(setting: Setting, name: str = decision.DEFAULT) -> Judging:
     """A shipped network on the test pairs, its faces framed by the detector as the card wants them."""
     card = decision.read_card(name)
     setting.used["cards"] = {name: card_key(card)}
-    faces, pixels, chosen, lost = framed_pairs(setting, setting.pairs, card.size)
-    return Judging(card, faces, chosen, decision.load(name).embedder(pixels), lost)
+    faces, named = setting.scored, np.zeros(len(setting.scored), bool)
+    named[np.concatenate([setting.pairs.left, setting.pairs.right])] = True
+    vectors, lost = None, 0
+    for rows in filter(len, (np.flatnonzero(named), np.flatnonzero(~named))):  # others frame those of the pairs alone
+        pixels, missed = framed(setting, faces.select(rows), card.size)
+        found, lost = embedded(card, pixels), lost + missed
+        vectors = np.empty((len(faces), found.shape[1]), found.dtype) if vectors is None else vectors
+        vectors[rows] = found
+    judged = Judging(card, faces, setting.pairs, vectors, lost=lost)
+    if setting["test_set"] not in catalog.LFW_SETS:
+        return judged
+    view1 = pairs.match_lfw_pairs(protocols.view1("test"), faces.paths)
+    return replace(judged, calibrated_on=(judged.between(view1), view1.genuine))
+
+
+def embedded(card: Card, pixels: np.ndarray) -> np.ndarray:
+    """Features (n, d) of framed faces (n, S, S, 3) by a shipped network, computed once and then reused."""
+    files = [decision.weights_folder() / each.file for each in card.weights]
+    return inference.features(pixels, files, progress=False, mirror=card.mirror, backend="onnx")
 
 
 def framed_pairs(setting: Setting, chosen: Pairs, size: int) -> tuple[PackedFaces, np.ndarray, Pairs, int]:
@@ -61,11 +86,10 @@ def framed_pairs(setting: Setting, chosen: Pairs, size: int) -> tuple[PackedFace
     -------
     The photos; (n, size, size, 3) uint8; the pairs as rows of these; how many show no face and are cut as packed.
     """
-    rows = np.unique([chosen.left, chosen.right])
-    places = np.searchsorted(rows, chosen.left), np.searchsorted(rows, chosen.right)
+    rows, chosen = chosen.compact()
     faces = setting.scored.select(rows)
     pixels, lost = framed(setting, faces, size)
-    return faces, pixels, Pairs(*places, chosen.genuine, chosen.fold), lost
+    return faces, pixels, chosen, lost
 
 
 def framed(setting: Setting, faces: PackedFaces, size: int, **how) -> tuple[np.ndarray, int]:
@@ -80,28 +104,61 @@ def framed(setting: Setting, faces: PackedFaces, size: int, **how) -> tuple[np.n
 
 
 def by_frame(setting: Setting, judged: Judging) -> dict[str, np.ndarray]:
-    """How far the pairs lie from the threshold of the other folds (m,), by how photos are framed: cropped, detected.
+    """How far the pairs lie from the threshold of the other folds (m,), by how photos are framed.
 
-    Under ``crop.`` and ``detect.``, and both with each photo moved first (see `framing.shaken`), as
-    ``crop.perturbed_`` and ``detect.perturbed_``. Nothing of a network that wants faces as packed, or of photos
-    without a fixed crop.
+    Under ``centre.`` (a fixed crop), ``box.`` and ``aligned.`` (the detector's box, and its landmarks); the first and
+    last with each photo moved too (see `framing.shaken`), as ``centre.perturbed_``. Nothing of a network that wants
+    faces as packed, or of photos without a fixed crop.
     """
-    faces, size, chosen = judged.faces, judged.card.size, judged.pairs
-    if judged.card.frame != "detect" or not faces.manifest["crop"]:
+    rows, chosen = judged.pairs.compact()
+    faces, card, seed = judged.faces.select(rows), judged.card, setting["seed"]
+    if card.frame != "detect" or not faces.manifest["crop"]:
         return {}
-    crop, seed = tuple(faces.manifest["crop"]), setting["seed"]
-    pixels = {
-        "crop.": faces.take(np.arange(len(faces))),
-        "crop.perturbed_": framed(setting, faces, size, crop=crop, moved=seed)[0],
-        "detect.perturbed_": framed(setting, faces, size, moved=seed)[0],
+    crop = tuple(faces.manifest["crop"])
+    ways = {
+        "centre.perturbed_": {"crop": crop, "moved": seed},
+        "box.": {"box": True},
+        "aligned.perturbed_": {"moved": seed},
     }
-    embed = decision.load(judged.card.name).embedder
-    vectors = {"detect.": judged.vectors} | {name: embed(each) for name, each in pixels.items()}
+    pixels = {"centre.": faces.take(np.arange(len(faces)))}
+    pixels |= {name: framed(setting, faces, card.size, **how)[0] for name, how in ways.items()}
+    vectors = {name: embedded(card, each) for name, each in pixels.items()} | {"aligned.": judged.vectors[rows]}
     found = {}
-    for name in ("crop.", "crop.perturbed_", "detect.", "detect.perturbed_"):
-        distances = metrics.distance(vectors[name][chosen.left], vectors[name][chosen.right], judged.card.metric)
-        thresholds = metrics.ten_fold(distances, chosen.genuine, chosen.fold).thresholds
-        found[name] = distances - thresholds[np.unique(chosen.fold, return_inverse=True)[1]]
+    for name, each in sorted(vectors.items()):
+        distances = metrics.distance(each[chosen.left], each[chosen.right], card.metric)
+        found[name] = metrics.margins(distances, chosen)
+    return found
+
+
+def by_difficulty(setting: Setting, judged: Judging) -> dict[str, tuple[Pairs, np.ndarray, np.ndarray]]:
+    """The pairs in three levels of one size, with their distances and margins (m,), as `metrics.margins` has them.
+
+    By the head that is turned further: ``easy`` and ``medium`` are the first two thirds, the last one is ``turned``.
+    The easy pairs come again with both photos taken in 32 x 32 pixels, and with a mask on one of them: ``small`` and
+    ``masked``. ``hard`` is these three together. Pairs in which no face is found in the framed photo are left out.
+    """
+    rows, chosen = judged.pairs.compact()
+    faces, card = judged.faces.select(rows), judged.card
+    pixels = framed(setting, faces, card.size)[0] if card.frame == "detect" else faces.take(np.arange(len(faces)))
+    turn = quality.turned(pixels)
+    if np.isnan(turn).all():
+        return {}
+    limits = judged.distances - metrics.margins(judged.distances, judged.pairs)
+    ways = {"small": ("pixels", 32), "masked": ("mask", 1)}
+    small, masked = (vectors_of(setting, corruptions.corrupt(pixels, *how)) for how in ways.values())
+    sides = {"small": (small, small), "masked": (judged.vectors[rows], masked)}
+    thirds = metrics.thirds(np.maximum(turn[chosen.left], turn[chosen.right]))
+    parts = {}
+    for name, third in {"easy": "low", "medium": "middle", "turned": "high", "small": "low", "masked": "low"}.items():
+        some, (left, right) = thirds[third], sides.get(name, (judged.vectors[rows],) * 2)
+        parts[name] = some, metrics.distance(left[chosen.left[some]], right[chosen.right[some]], card.metric)
+    levels = {"easy": ["easy"], "medium": ["medium"], "hard": ["turned", "small", "masked"]}
+    found = {}
+    for level, names in (levels | {name: [name] for name in levels["hard"]}).items():
+        some = np.concatenate([np.flatnonzero(parts[name][0]) for name in names])
+        distances = np.concatenate([parts[name][1] for name in names])
+        if 0 < judged.pairs.genuine[some].sum() < len(some):
+            found[level] = judged.pairs.select(some), distances, distances - limits[some]
     return found
 
 
@@ -110,9 +167,10 @@ def fitted(setting: Setting) -> Judging:
     split, done = setting.split, setting.run
     validation, labels = inference.features(split.validation, done.weights, mirror=True), split.validation.labels
     chosen = pairs.draw_by_source(labels, split.validation.sources, setting["validation_pairs"], setting["seed"])
+    distances = metrics.distance(validation[chosen.left], validation[chosen.right], "cosine")
     card = cards.fit_card(
         (validation, labels),
-        (metrics.distance(validation[chosen.left], validation[chosen.right], "cosine"), chosen.genuine),
+        (distances, chosen.genuine),
         name=done.row["name"],
         weights=(),
         size=split.test.manifest["size"],
@@ -123,7 +181,7 @@ def fitted(setting: Setting) -> Judging:
         f"thresholds on every impostor pair, probability on {len(chosen):,} drawn pairs",
     )
     vectors = inference.features(split.test, done.weights, mirror=True)
-    return Judging(card, split.test, setting.pairs, vectors)
+    return Judging(card, split.test, setting.pairs, vectors, (distances, chosen.genuine))
 
 
 def judging(setting: Setting) -> Judging:
@@ -158,7 +216,13 @@ def development(setting: Setting) -> tuple[PackedFaces, Pairs]:
 
 def vectors(setting: Setting, faces: PackedFaces) -> np.ndarray:
     """(n, d) features of packed faces, as they are framed, by the network that `judging` judges."""
+    return vectors_of(setting, faces.take(np.arange(len(faces))))
+
+
+def vectors_of(setting: Setting, pixels: np.ndarray) -> np.ndarray:
+    """The same of framed faces (n, S, S, 3) uint8."""
     if not setting["shipped_card"]:
-        return inference.features(faces, setting.run.weights, mirror=True)
-    setting.used["cards"] = {decision.DEFAULT: card_key(decision.read_card(decision.DEFAULT))}
-    return decision.load(decision.DEFAULT).embedder(faces.take(np.arange(len(faces))))
+        return inference.features(pixels, setting.run.weights, progress=False, mirror=True)
+    card = decision.read_card(decision.DEFAULT)
+    setting.used["cards"] = {card.name: card_key(card)}
+    return embedded(card, pixels)

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.ticker import NullFormatter, PercentFormatter
 
 from facelib.metrics import Estimate, Reliability
 from facelib.paper.style import COLOURS
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _BARS = {"capsize": 3, "markersize": 6, "linewidth": 1.6}
 
@@ -55,4 +60,47 @@ def rates(far: dict[float, Estimate], tar: dict[float, Estimate]) -> np.ndarray:
     axes[0].set_ylabel("false accept rate (FAR)")
     axes[0].legend(loc="upper left")
     axes[1].set(ylabel="true accept rate (TAR)", ylim=(0, 1.02))
+    return axes
+
+
+def transfer(got: dict[tuple[str, str], dict[str, Estimate]]) -> np.ndarray:
+    """Heat maps of the FAR and the accuracy that thresholds get, by who chose them and on whom they are used."""
+    rows, columns = (list(dict.fromkeys(pair[k] for pair in got)) for k in (0, 1))
+    _, axes = plt.subplots(1, 2, figsize=(9.6, 1.6 + 0.55 * len(rows)), sharey=True)
+    for axis, rate, title in zip(axes, ("far", "accuracy"), ("false accept rate (FAR)", "accuracy"), strict=True):
+        values = np.array([[got[row, column][rate].value for column in columns] for row in rows])
+        bad = values if rate == "far" else 1 - values
+        axis.imshow(bad, cmap="Greys", vmin=0, vmax=1, aspect="auto")
+        for (row, column), value in np.ndenumerate(values):
+            colour = "white" if bad[row, column] > 0.5 else "black"
+            axis.text(column, row, f"{value:.3f}", ha="center", va="center", color=colour)
+        axis.set_xticks(range(len(columns)), [name.replace("_", " ") for name in columns], rotation=30, ha="right")
+        axis.set_yticks(
+            range(len(rows)), ["the paper's 9" if name == "paper_9" else name.replace("_", " ") for name in rows]
+        )
+        axis.set(title=title, xlabel="used on")
+        axis.grid(False)
+    axes[0].set_ylabel("chosen on")
+    return axes
+
+
+def pairs_needed(table: pd.DataFrame) -> np.ndarray:
+    """How wide accuracies spread over draws of pairs, and how often draws rank two distances wrongly.
+
+    Parameters
+    ----------
+    table
+        Indexed by the number of pairs: ``spread`` and ``wilson``, widths of 95 %, and ``wrong``, a share of draws.
+    """
+    _, axes = plt.subplots(1, 2, figsize=(9.6, 3.8))
+    axes[0].plot(table.index, table["spread"], "o-", color=COLOURS["genuine"], label="draws, 95 %")
+    axes[0].plot(table.index, table["wilson"], ":", color="black", label="Wilson's interval")
+    axes[0].set(ylabel="width in accuracy", ylim=(0, None))
+    axes[0].legend()
+    axes[1].plot(table.index, table["wrong"], "o-", color=COLOURS["impostor"])
+    axes[1].set(ylabel="draws that rank wrongly", ylim=(-0.02, 0.6))
+    for axis in axes:
+        axis.set(xlabel="pairs", xscale="log")
+        axis.set_xticks(table.index, [f"{count:,}" for count in table.index])
+        axis.xaxis.set_minor_formatter(NullFormatter())
     return axes

@@ -63,25 +63,16 @@ def album(setting: Setting) -> Album:
 
     In LFW those who may choose are the people who do not occur in View 2.
     """
+    judged = deciding.judging(setting)
     if not setting["shipped_card"]:
-        judged, validation = deciding.fitted(setting), setting.split.validation
+        validation = setting.split.validation
         choosing = inference.features(validation, setting.run.weights, mirror=True), validation.labels
         judge = np.full(len(judged.faces), True)
         return Album(judged.card, judged.faces, judged.vectors, choosing, judge, choosers=validation)
-    faces, pairs = setting.scored, setting.pairs
-    card = decision.read_card(decision.DEFAULT)
-    setting.used["cards"] = {card.name: deciding.card_key(card)}
-    named = np.isin(np.arange(len(faces)), [pairs.left, pairs.right])
-    judge = np.isin(faces.labels, faces.labels[named])
-    vectors, lost = {}, 0
-    parts = [np.flatnonzero(named), np.flatnonzero(~named)]  # the first are found already if 07_decide has run
-    for rows in parts:
-        pixels, missed = deciding.framed(setting, faces.select(rows), card.size)
-        vectors |= dict(zip(rows.tolist(), decision.load().embedder(pixels), strict=True))
-        lost += missed
-    found = np.stack([vectors[row] for row in range(len(faces))])
-    choosers = faces.select(np.flatnonzero(~judge))
-    return Album(card, faces, found, (found[~judge], faces.labels[~judge]), judge, lost, choosers)
+    labels = judged.faces.labels
+    judge = np.isin(labels, labels[np.concatenate([judged.pairs.left, judged.pairs.right])])
+    choosing, choosers = (judged.vectors[~judge], labels[~judge]), judged.faces.select(np.flatnonzero(~judge))
+    return Album(judged.card, judged.faces, judged.vectors, choosing, judge, judged.lost, choosers)
 
 
 def search(album: Album) -> identification.Probes:

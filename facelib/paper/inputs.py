@@ -13,7 +13,7 @@ from facelib import _rooms, runtime
 from facelib.data import archives, catalog
 from facelib.paper import results
 from facelib.paper.origins import code_cells, python
-from facelib.paper.setting import Setting
+from facelib.paper.setting import Setting, rules
 from facelib.paper.standins import is_set
 
 
@@ -21,8 +21,8 @@ def declared(notebook: Path, setting: Setting, own: dict[str, object]) -> dict |
     """The present state of what the last run of a notebook declared; None where it has not run.
 
     What is declared is what the run was handed out (see `setting.Setting`): its parameters, the files of its data sets,
-    the weights of its runs, numbers and runs of other notebooks; beside that the code. Timings count only where another
-    notebook reads them. ``own`` are the values of its own parameters cell.
+    the weights of its runs, finished runs of the bench, numbers and runs of other notebooks; beside that the code.
+    Timings count only where another notebook reads them. ``own`` are the values of its own parameters cell.
     """
     try:
         origin = results.provenance(setting.place, notebook.stem)
@@ -33,8 +33,9 @@ def declared(notebook: Path, setting: Setting, own: dict[str, object]) -> dict |
     consumed = origin["consumed"]
     values = setting.values | own
     given: dict[str, Any] = {name: values.get(name) for name in origin["parameters"]}
-    cards = {name: _card(name) for name in consumed.get("cards", {})}
-    return ({"cards": cards} if cards else {}) | {
+    some = {"cards": {name: _card(name) for name in consumed.get("cards", {})}}
+    some["bench"] = {name: _finished(setting) for name in consumed.get("bench", {})}
+    return {kind: each for kind, each in some.items() if each} | {
         "code": code_hash(notebook, ["training"] if consumed.get("runs") else []),
         "parameters": given,
         "sets": {value: source_stamp(value) for name, value in given.items() if is_set(name)},
@@ -64,11 +65,11 @@ def strings(notebook: Path) -> set[str]:
 
 
 def has_no_set_of_the_user(setting: Setting, notebook: Path) -> bool:
-    """Whether the user's own faces are asked about and a notebook would show other ones all the same."""
+    """Whether the user's own faces are asked about and a notebook would show other ones, not beside theirs."""
     mine = ("train_set", "test_set")
     if all(part in catalog.SETS or part in catalog.DEMO_SETS for part in (setting.values[name] for name in mine)):
         return False
-    others = [name for name in strings(notebook) if is_set(name) and name not in mine]
+    others = [name for name in strings(notebook) if is_set(name) and name not in mine and "beside" not in rules()[name]]
     known = {*catalog.DEMO_SETS, *catalog.SETS}
     return any(part in known for name in others for part in catalog.parts_of(setting.values[name]))
 
@@ -163,6 +164,12 @@ def _card(name: str) -> str | None:
         return card_key(decision.read_card(name))
     except FileNotFoundError:
         return None
+
+
+def _finished(setting: Setting) -> str:
+    from facelib.paper import benching
+
+    return benching.state(benching.plan(setting))
 
 
 def _present(place: str, stem: str, read: dict) -> dict:

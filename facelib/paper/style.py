@@ -50,10 +50,10 @@ def axes(xlabel: str, ylabel: str, width: float = 6.4) -> Axes:
     return axis
 
 
-def save(axes: Axes | np.ndarray, setting: Setting, name: str) -> None:
+def save(axes: Axes | np.ndarray, setting: Setting, name: str, rendered: bool = False) -> None:
     """Write the figure of ``axes`` to ``<name>.png`` in the setting's folder; one of rendered faces says so."""
     figure = np.ravel(axes)[0].figure
-    if setting.is_rendered:
+    if rendered or setting.is_rendered:
         strip = 0.25 / figure.get_figheight()  # a strip of its own below the axes
         figure.get_layout_engine().set(rect=(0, strip, 1, 1 - strip))
         figure.text(0.01, 0.2 * strip, "DEMO: rendered faces", color="#b3261e", fontsize=9, weight="bold")

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import io
-from collections.abc import Callable
 from dataclasses import asdict, astuple, dataclass
 from functools import partial
 
 import numpy as np
 
-from facelib import inference, metrics, models, runtime, training
+from facelib import inference, metrics, models, training
 from facelib.benchmarks import peers
-from facelib.data import archives, catalog, quality
+from facelib.benchmarks.peers import kept_distances
+from facelib.data import archives, catalog, framing, quality
 from facelib.data.pairs import Pairs
-from facelib.files import write_atomically
 from facelib.inference import decision
 from facelib.metrics import Bootstrap, Estimate
 from facelib.paper import deciding
@@ -61,9 +59,9 @@ def students(setting: Setting) -> dict[str, Taught]:
     """The trainings that the parameter ``students`` names by their keys; faces framed by the detector, mirrored."""
     rows, found = {row["key"]: row for row in training.read_runs()}, {}
     for name, keys in setting["students"].items():
-        lists = [kept(key, partial(_of_run, setting, rows[key])) for key in keys]
+        lists = [kept_distances(key, partial(_of_run, setting, rows[key])) for key in keys]
         setting.used["runs"] |= {f"{name}, {key}": key for key in keys}
-        stacked = (np.stack([each[part] for each in lists]).astype(float) for part in ("choosing", "judging"))
+        stacked = (np.stack([each[part] for each in lists]) for part in ("choosing", "judging"))
         found[name] = Taught([rows[key] for key in keys], *stacked)
     return found
 
@@ -72,7 +70,19 @@ def teacher(setting: Setting) -> np.ndarray:
     """SFace's distances (m,) of the pairs that judge, by its own alignment; kept as those of a run are."""
     columns = [setting.pairs.left.tolist(), setting.pairs.right.tolist()]
     key = archives.digest([setting.scored.key, columns, distillation.TEACHER_SHA256])
-    return kept(f"sface-{key}", partial(_of_teacher, setting))["judging"].astype(float)
+    return kept_distances(f"sface-{key}", partial(_of_teacher, setting))["judging"]
+
+
+def teacher_by_frame(setting: Setting) -> dict[str, np.ndarray]:
+    """`teacher` by how photos are framed, as `deciding.by_frame` names it, but for photos that were moved."""
+    of = setting.pairs
+    key = archives.digest([setting.scored.key, of.left.tolist(), of.right.tolist(), framing.BOX.tolist()])
+    frames = {"centre.": tuple(setting.scored.manifest["crop"]), "box.": "box"}
+
+    def seen() -> dict[str, np.ndarray]:
+        return {name: _of_teacher(setting, frame)["judging"] for name, frame in frames.items()}
+
+    return kept_distances(f"sface-frames-{key}", seen) | {"aligned.": teacher(setting)}
 
 
 def slices(setting: Setting, margins: dict[str, np.ndarray]) -> dict[str, dict[str, Estimate]]:
@@ -100,19 +110,6 @@ def worst(margins: np.ndarray, of: Pairs, count: int) -> np.ndarray:
     return np.concatenate([order[~of.genuine[order]][:count], order[of.genuine[order]][:count]])
 
 
-def kept(key: str, make: Callable[[], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
-    """Distances of pairs from ``data/scores``, where ``make`` puts them if they are not there."""
-    file = f"data/scores/{key}.npz"
-    for path in (runtime.output_dir() / file, runtime.ROOT / file):
-        if path.exists():
-            with np.load(path) as archive:
-                return dict(archive)
-    content, found = io.BytesIO(), {name: each.astype(np.float16) for name, each in make().items()}
-    np.savez_compressed(content, **found)
-    write_atomically(runtime.output_dir() / file, content.getvalue())
-    return found
-
-
 def _of_run(setting: Setting, row: dict) -> dict[str, np.ndarray]:
     run = training.find_run(row["name"], row["key"])
     if run is None:
@@ -125,10 +122,10 @@ def _of_run(setting: Setting, row: dict) -> dict[str, np.ndarray]:
     return found
 
 
-def _of_teacher(setting: Setting) -> dict[str, np.ndarray]:
+def _of_teacher(setting: Setting, frame="aligned") -> dict[str, np.ndarray]:
     of, source = setting.pairs, catalog.source(setting["test_set"])
     rows, root = np.unique([of.left, of.right]), archives.members(source).root
     paths = [root + setting.scored.paths[row] for row in rows]
-    found = peers.sface_features(distillation.teacher_file(), source, paths)
+    found = peers.sface_features(distillation.teacher_file(), source, paths, frame)
     left, right = (found[np.searchsorted(rows, side)] for side in (of.left, of.right))
     return {"judging": metrics.cosine_distance(left, right)}

@@ -1,7 +1,4 @@
-"""From faces to weights.
-
-The table has the public names of each module; asking for one does not load the others.
-"""
+"""From faces to weights."""
 
 from facelib._rooms import hand_out
 
@@ -12,7 +9,7 @@ __getattr__, __dir__, __all__ = hand_out(
         "augmentation": "Augmentation AUGMENTATIONS",
         "samplers": "EpochSampler",
         "loop": "train FaceDataset",
-        "runs": "Run Accuracy run_key find_run shipped_run read_runs",
+        "runs": "Run Accuracy run_key find_run shipped_run read_runs append_run",
         "distillation": "Targets targets split teacher_features",
         "seeds": "over_seeds trained run_keys",
         "processes": "Bar",

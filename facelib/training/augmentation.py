@@ -1,7 +1,5 @@
 """Random changes of a training image; Paddle's own image operations do the work."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,35 +11,18 @@ from paddle.vision.transforms import functional as F
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Ranges from which the changes of one image are drawn, uniformly; the defaults change nothing.
+    """Ranges from which the changes of one image are drawn, uniformly; the defaults change nothing."""
 
-    Attributes
-    ----------
-    flip
-        Probability of a mirrored image.
-    rotation
-        Degrees either way.
-    scale, shift, brightness, contrast
-        Share of the size, of the width, of the light and of the contrast, either way.
-    grey
-        Probability of a greyscale image.
-    occlusion
-        Lowest and highest share of the area that a grey rectangle covers; (0, 0) covers nothing.
-    blur, low_resolution
-        Probability of a Gaussian blur of 0.3 to 1.5 pixels, and of a loss of pixels: down to 0.35 to 0.8 of
-        the sides and up again.
-    """
-
-    flip: float = 0.0
-    rotation: float = 0.0
-    scale: float = 0.0
-    shift: float = 0.0
-    brightness: float = 0.0
-    contrast: float = 0.0
-    grey: float = 0.0
-    occlusion: tuple[float, float] = (0.0, 0.0)
-    blur: float = 0.0
-    low_resolution: float = 0.0
+    flip: float = 0.0  # probability of a mirrored image
+    rotation: float = 0.0  # degrees either way
+    scale: float = 0.0  # share of the size either way,
+    shift: float = 0.0  # of the width,
+    brightness: float = 0.0  # of the light,
+    contrast: float = 0.0  # of the contrast
+    grey: float = 0.0  # probability of a greyscale image
+    occlusion: tuple[float, float] = (0.0, 0.0)  # least and largest share of the area that a grey rectangle covers
+    blur: float = 0.0  # probability of a Gaussian blur of 0.3 to 1.5 pixels
+    low_resolution: float = 0.0  # of a loss of pixels: down to 0.35 to 0.8 of the sides and up again
 
     def __call__(self, face: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """A changed copy of a face, (H, W, 3) uint8; beyond the border the image is mirrored."""
@@ -97,5 +78,11 @@ AUGMENTATIONS = {
     "strong": Augmentation(0.5, 15, 0.15, 0.08, 0.3, 0.3, grey=0.2, occlusion=(0.02, 0.2)),
     # The ranges of the training guide (claim G01), with a flip.
     "guide": Augmentation(0.5, rotation=15, scale=0.2, brightness=0.2, contrast=0.15, occlusion=(0.05, 0.2)),
+    # The same one by one.
+    "flip-rotation": Augmentation(0.5, rotation=15),
+    "flip-scale": Augmentation(0.5, scale=0.2),
+    "flip-brightness": Augmentation(0.5, brightness=0.2),
+    "flip-contrast": Augmentation(0.5, contrast=0.15),
+    "flip-occlusion": Augmentation(0.5, occlusion=(0.05, 0.2)),
     "distillation": Augmentation(0.5, 16, 0.16, 0.05, 0.2, 0.2, grey=0.15, blur=0.1, low_resolution=0.1),
 }

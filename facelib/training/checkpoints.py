@@ -1,13 +1,10 @@
 """What is kept of each epoch: its numbers, and a checkpoint from which training goes on as if never interrupted."""
 
-from __future__ import annotations
-
 import json
 import os
 import shutil
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -28,10 +25,7 @@ BATCH = 128  # images at once where nothing is trained
 
 
 class Checkpoints(Callback):
-    """Progress, loss and accuracy to CSV and TensorBoard, and a checkpoint after each epoch.
-
-    Loss and accuracy of an epoch are running ones, taken over all processes while the weights change.
-    """
+    """Progress and running numbers of each epoch, over all processes, to CSV and TensorBoard, and a checkpoint."""
 
     def __init__(self, folder, recipe: Recipe, sampler: EpochSampler, dataset, held_out, validation, bar):
         super().__init__()
@@ -66,6 +60,7 @@ class Checkpoints(Callback):
         # Model.fit counts from zero after a resume too; the history knows the true epoch. Seeding
         # by epoch makes the random state after a resume the one of an unbroken run.
         epoch = self.sampler.epoch = self.dataset.epoch = len(self.rows)
+        self.model.network.head.progress = epoch / self.recipe.epochs
         runtime.seed_everything(self.recipe.seed * 100_003 + epoch + 7919 * distributed.get_rank())
         self.losses, self.sizes, self.started = [], [], time.perf_counter()
 
@@ -80,13 +75,8 @@ class Checkpoints(Callback):
     def on_epoch_end(self, epoch, logs=None):
         seconds = time.perf_counter() - self.started
         loss, accuracy = _mean(np.average(self.losses, weights=self.sizes), logs["acc"])
-        row = {
-            "epoch": len(self.rows) + 1,
-            "loss": loss,
-            "accuracy": accuracy,
-            "seconds": round(seconds, 3),
-            "images_per_s": round(sum(self.sizes) / seconds, 2),
-        }
+        row = {"epoch": len(self.rows) + 1, "loss": loss, "accuracy": accuracy}
+        row |= {"seconds": round(seconds, 3), "images_per_s": round(sum(self.sizes) / seconds, 2)}
         network = self.model.network
         if self.held_out is not None:
             row["held_out_accuracy"] = recognised_share(network, self.held_out, self.held_out_labels)
@@ -98,6 +88,8 @@ class Checkpoints(Callback):
         self.model.stop_training = self.ended()
 
     def _save(self) -> None:
+        from tensorboardX import SummaryWriter
+
         if self.recipe.keep == "best" and self._best() == len(self.rows):
             models.save_weights(self.model.network.embedding, self.folder / "best.npz")
         final = self.folder / f"epoch_{len(self.rows):04d}"
@@ -108,7 +100,9 @@ class Checkpoints(Callback):
         shutil.rmtree(final, ignore_errors=True)  # a damaged one that the resume passed over
         os.replace(temporary, final)
         write_atomically(self.folder / "history.csv", pd.DataFrame(self.rows).to_csv(index=False))
-        _write_tensorboard(self.folder / "tensorboard", self.rows)
+        with SummaryWriter(str(self.folder / "tensorboard")) as writer:
+            for name, value in self.rows[-1].items():
+                writer.add_scalar(name, value, len(self.rows))
         for old in sorted(self.folder.glob("epoch_[0-9]*"))[:-KEPT]:
             shutil.rmtree(old, ignore_errors=True)
 
@@ -152,11 +146,3 @@ def _mean(*values: float) -> list[float]:
     shared = paddle.to_tensor(values, dtype="float64")
     distributed.all_reduce(shared)
     return (shared / distributed.get_world_size()).tolist()
-
-
-def _write_tensorboard(folder: Path, rows: list[dict]) -> None:
-    from tensorboardX import SummaryWriter
-
-    with SummaryWriter(str(folder)) as writer:
-        for name, value in rows[-1].items():
-            writer.add_scalar(name, value, rows[-1]["epoch"])

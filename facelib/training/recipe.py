@@ -1,7 +1,5 @@
 """What a training run does, apart from its data: the recipe, and the model that it makes."""
 
-from __future__ import annotations
-
 import json
 import math
 from dataclasses import asdict, dataclass, field
@@ -22,64 +20,36 @@ RECIPE_VERSION = 1  # raised when the same recipe gives other weights than befor
 
 @dataclass(frozen=True)
 class Recipe:
-    """Everything that shapes a run but its data. The defaults are the paper's, or fill its gaps.
-
-    Attributes
-    ----------
-    epochs, batch_size, learning_rate, seed
-        Batches count over all processes and parts; the rate is the highest of the run.
-    optimizer, momentum, weight_decay
-        ``"adam"``, or ``"sgd"`` with Nesterov-free momentum; weight decay is an L2 penalty on all parameters.
-    schedule, warmup_epochs, final_rate
-        ``"constant"``, or ``"cosine"`` decay to ``final_rate``, after a linear rise from a hundredth of the rate.
-    accumulate
-        Parts that each batch is computed in; their gradients add up to that of the whole batch, but
-        batch norm sees each part alone.
-    backbone, width, neck, dropout, features
-        See `models.Embedding`.
-    loss, loss_options
-        A name of `losses.LOSSES` and arguments for it; ``"distillation"`` learns from a teacher's features and not
-        from labels (see `training.train`).
-    augmentation
-        A name of `augmentation.AUGMENTATIONS`.
-    sampling, images_each
-        See `samplers.EpochSampler`.
-    precision
-        ``"float16"``: mixed precision (Micikevicius et al. 2018) on a GPU; ``"bfloat16"``: convolutions multiply in it
-        on a CPU with instructions for it (see `onednn`). Where the device has neither, float32 all the same.
-    processes
-        Processes on this machine that share each batch; batch norm sees each share alone. None becomes
-        `runtime.usual_processes`.
-    keep, patience
-        ``"last"`` keeps the weights of the last epoch, ``"best"`` those with the highest AUC on the validation
-        people; with a patience, training stops after so many epochs without a better one.
-    """
+    """Everything that shapes a run but its data. The defaults are the paper's, or fill its gaps."""
 
     epochs: int = 20
-    batch_size: int = 128
-    learning_rate: float = 1e-3
+    batch_size: int = 128  # images per step, over all processes and parts
+    learning_rate: float = 1e-3  # the highest of the run
     seed: int = 0
-    optimizer: str = "adam"
+    optimizer: str = "adam"  # or "sgd", whose momentum is not Nesterov's
     momentum: float = 0.9
-    weight_decay: float = 0.0
-    schedule: str = "constant"
-    warmup_epochs: float = 0.0
-    final_rate: float = 0.0
-    accumulate: int = 1
-    backbone: str = "resnet18"
+    weight_decay: float = 0.0  # an L2 penalty on all parameters
+    schedule: str = "constant"  # or "cosine"
+    warmup_epochs: float = 0.0  # of a linear rise from a hundredth of the rate
+    final_rate: float = 0.0  # at the end of the cosine
+    accumulate: int = 1  # parts that a batch is computed in, whose gradients add up; batch norm sees each part alone
+    backbone: str = "resnet18"  # with the next four as `models.Embedding` has them
     width: int = 64
     neck: str = "pool"
     dropout: float = 0.0
     features: int = models.FEATURES
-    loss: str = "softmax"
-    loss_options: dict = field(default_factory=dict)
-    augmentation: str = "none"
-    sampling: str = "shuffle"
+    trunk: str = ""  # shipped weights in the network's place, on which a layer of ``features`` learns (`FrozenTrunk`)
+    loss: str = "softmax"  # of `losses.LOSSES`; "distillation" learns from a teacher's features (see `training.train`)
+    loss_options: dict = field(default_factory=dict)  # arguments of the loss
+    augmentation: str = "none"  # of `augmentation.AUGMENTATIONS`
+    sampling: str = "shuffle"  # with the next as `samplers.EpochSampler` has them
     images_each: int = 4
+    # "float16" is mixed precision (Micikevicius et al. 2018) on a GPU, with "bfloat16" convolutions multiply in it on a
+    # CPU with instructions for it (see `onednn`); where the device has neither, float32 all the same.
     precision: str = "float32"
-    processes: int | None = 1
-    keep: str = "last"
-    patience: int | None = None
+    processes: int | None = 1  # that share each batch, batch norm a share alone; None: `runtime.usual_processes`
+    keep: str = "last"  # epoch whose weights are kept, or "best": with the highest AUC on the validation people
+    patience: int | None = None  # epochs without a better AUC after which training stops
 
     def __post_init__(self):
         if self.processes is None:
@@ -107,7 +77,7 @@ class Recipe:
         return {name: value for name, value in mine.items() if name not in ALWAYS and value != plain[name]}
 
     @classmethod
-    def of_run(cls, row: dict) -> Recipe:
+    def of_run(cls, row: dict) -> "Recipe":
         """The recipe of a finished run, from its row of ``runs.csv``."""
         epochs, batch_size, seed = (int(row[name]) for name in ("epochs", "batch_size", "seed"))
         return cls(epochs, batch_size, float(row["learning_rate"]), seed, **json.loads(row["options"]))
@@ -137,12 +107,14 @@ class RecognisedShare(paddle.metric.Accuracy):
 
 
 def build(num_classes: int, size: int, steps_per_epoch: int, recipe: Recipe) -> paddle.Model:
-    """The network with its loss, optimiser and schedule, seeded, for images (3, size, size).
-
-    With the defaults this is the paper's model: ResNet-18, cross-entropy (equation 4.1), Adam, accuracy.
-    """
+    """The network with its loss, optimiser and schedule, seeded, for images (3, size, size); by default the paper's."""
     runtime.seed_everything(recipe.seed)
-    embedding = models.Embedding(recipe.backbone, recipe.width, recipe.neck, recipe.dropout, size, recipe.features)
+    if recipe.trunk:
+        trunk = models.load_weights(runtime.ROOT / "data" / "weights" / f"{recipe.trunk}.npz")
+        embedding = models.FrozenTrunk(trunk, recipe.features)
+    else:
+        shape = recipe.backbone, recipe.width, recipe.neck, recipe.dropout, size, recipe.features
+        embedding = models.Embedding(*shape)
     without = recipe.loss in losses.WITHOUT_CLASSES
     sizes = {} if without else {"features": embedding.features, "classes": num_classes}
     head = losses.LOSSES[recipe.loss](**sizes, **recipe.loss_options)

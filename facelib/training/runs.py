@@ -1,7 +1,5 @@
 """Finished runs: their keys, their weights in the cache or in the repository, their rows of ``data/runs.csv``."""
 
-from __future__ import annotations
-
 import csv
 import hashlib
 import json
@@ -13,7 +11,7 @@ import pandas as pd
 
 from facelib import runtime
 from facelib.data.packed import PackedFaces
-from facelib.files import locked, write_atomically
+from facelib.files import checksum, locked, write_atomically
 from facelib.training.distillation import Targets
 from facelib.training.recipe import ALWAYS, RECIPE_VERSION, Recipe
 
@@ -58,11 +56,7 @@ def run_key(
     validation: PackedFaces | None = None,
     targets: Targets | None = None,
 ) -> str:
-    """Hash of the data, the recipe, and the version of the code that makes weights of them.
-
-    Options of the recipe count where they differ from the default, so that a new option leaves the
-    keys of finished runs alone.
-    """
+    """Hash of the data, the options of the recipe that differ from the defaults, and the version of the code."""
     parts = [faces.key, held_out.key if held_out else "", validation.key if validation else ""]
     parts += [targets.key] if targets else []
     always = {name: getattr(recipe, name) for name in ALWAYS}
@@ -79,7 +73,7 @@ def find_run(name: str, key: str) -> Run | None:
             keys = {column: rows[0].get(column, "") for column in ("key", "former_key")} if rows else {}
             return Run(folder / "weights.npz", pd.read_csv(folder / "history.csv"), row | keys)
     shipped = runtime.ROOT / "data" / "weights" / f"{name}.npz"
-    if rows and shipped.exists() and _sha256(shipped) == rows[0]["weights_sha256"]:
+    if rows and shipped.exists() and checksum(shipped) == rows[0]["weights_sha256"]:
         return Run(shipped, pd.read_csv(shipped.with_suffix(".csv")), rows[0])
     return None
 
@@ -88,7 +82,7 @@ def shipped_run(name: str) -> Run | None:
     """The run whose weights ``data/weights`` holds under this name, or None; its training data need not be at hand."""
     hashes = {row["weights_sha256"]: row["key"] for row in read_runs() if row["name"] == name}
     weights = runtime.ROOT / "data" / "weights" / f"{name}.npz"
-    return find_run(name, hashes.get(_sha256(weights), "")) if weights.exists() else None
+    return find_run(name, hashes.get(checksum(weights), "")) if weights.exists() else None
 
 
 def _whole_row(folder: Path) -> dict | None:
@@ -96,7 +90,7 @@ def _whole_row(folder: Path) -> dict | None:
         return None
     try:
         row = json.loads((folder / "row.json").read_text())
-        if _sha256(folder / "weights.npz") == row["weights_sha256"]:
+        if checksum(folder / "weights.npz") == row["weights_sha256"]:
             return row
         fault = "its weights have changed"
     except (OSError, KeyError, ValueError) as error:
@@ -115,7 +109,8 @@ def read_runs() -> list[dict]:
     return list(rows.values())
 
 
-def _append_run(row: dict) -> None:
+def append_run(row: dict) -> None:
+    """Add a row to ``data/runs.csv`` of the output folder, unless its key is there."""
     path = runtime.output_dir() / "data" / "runs.csv"
     with locked(path):
         known = pd.read_csv(path, dtype=str).to_dict("records") if path.exists() else []
@@ -126,7 +121,3 @@ def _append_run(row: dict) -> None:
 
 def _run_folder(name: str, key: str) -> Path:
     return runtime.cache_dir() / "runs" / f"{name}-{key}"
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()

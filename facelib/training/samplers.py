@@ -1,7 +1,5 @@
 """Which images make up a batch: an order that depends on the seed and the epoch alone."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from facelib._paddle import paddle  # noqa: F401  isort: skip  (first, so that its import is quiet)
@@ -11,31 +9,17 @@ SAMPLING = ("shuffle", "balanced", "identities")
 
 
 class EpochSampler(BatchSampler):
-    """Batches of row numbers for one epoch, the same again after a resume.
+    """Batches of row numbers for one epoch, the same again after a resume: seed and ``epoch`` fix the order.
 
-    Parameters
-    ----------
-    labels
-        (n,) int64 identity of each image.
-    batch_size
-        Images per step of the optimiser.
-    seed
-        Together with the attribute ``epoch`` it fixes the order.
-    sampling
-        ``"shuffle"``: every image once. ``"balanced"``: n images, every identity equally often, its images in
-        turn. ``"identities"``: batches of P identities with ``images_each`` images of each (P x K), which
-        triplets need; identities with fewer images repeat some, and the last identities of one round through all
-        people may come again in the same batch at the start of the next.
-    images_each
-        K of ``"identities"``.
-    parts
-        Number of equal parts that a batch comes in, for gradient accumulation.
-    rank, ranks
-        Which share of each batch this process takes, of how many.
+    ``labels`` (n,) int64 are the images' identities, ``batch_size`` the images per step of the optimiser. A batch comes
+    in ``parts`` of one size, for gradient accumulation, and this process takes the share ``rank`` of ``ranks``; with
+    more than one part or process, and with P x K, an incomplete last batch is left out. Ways of ``sampling``:
 
-    Notes
-    -----
-    With more than one part or process, and with P x K, an incomplete last batch is left out: all shares are equal.
+    - ``"shuffle"``: every image once.
+    - ``"balanced"``: n images, every identity equally often, its images in turn.
+    - ``"identities"``: batches of P identities with K = ``images_each`` images of each, which triplets need; identities
+      with fewer images repeat some, and the last identities of one round through all people may come again in the same
+      batch at the start of the next.
     """
 
     def __init__(self, labels, batch_size, seed, sampling="shuffle", images_each=4, parts=1, rank=0, ranks=1):

@@ -1,7 +1,5 @@
 """What trained networks are worth: the same pairs for runs of several seeds, kept in a table."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -30,20 +28,10 @@ def over_seeds(
     """`scores` of networks trained with several seeds, alone or combined: a row for each combination and seed.
 
     Those of the centred cosine stand beside them, as ``centred...``; of the validation people each source is centred
-    by itself.
-
-    A row that the table at ``path`` holds for the same trainings and the same pairs is taken from there, so that
-    networks whose weights are not at hand need not be trained again; the others are trained or loaded, and
-    the table is written anew.
-
-    Parameters
-    ----------
-    path, committed
-        CSV files: the table, and others whose rows count as known, too.
-    combinations
-        Under the name of each, its networks (see `inference.Embedder`): the recipe under the name of its runs.
-    mirror
-        See `inference.features`.
+    by itself. ``combinations`` has under the name of each its networks (see `inference.Embedder`): the recipe under the
+    name of its runs. A row that the CSV table at ``path``, or one of ``committed``, holds for the same trainings and
+    pairs is taken from there, so that networks whose weights are not at hand need not be trained again; the others are
+    trained or loaded, and the table is written anew.
     """
     tables = [table for table in (path, *committed) if table.exists()]
     nothing = pd.DataFrame({"key": [], "test": []})

@@ -69,7 +69,7 @@ def test_inference_times_every_repetition_of_every_call(weights):
 def test_engines_take_turns_and_each_tells_its_medians(weights, monkeypatch):
     asked = []
     monkeypatch.setattr(
-        serving, "_fresh", lambda program, engine, files, *_: asked.append(engine) or [{"weights": f} for f in files]
+        serving.fresh, "run", lambda program, engine, files, *_: asked.append(engine) or [{"weights": f} for f in files]
     )
     table = serving.latency({"onnx": ["a", "b"], "torch": ["a"]}, rounds=2)
     assert asked == ["onnx", "torch", "torch", "onnx"]

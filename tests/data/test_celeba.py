@@ -11,7 +11,7 @@ import yaml
 from PIL import Image, ImageDraw
 
 from facelib import runtime
-from facelib.data import catalog, celeba, copies, splits
+from facelib.data import catalog, celeba, leaks, splits
 from facelib.data.archives import DatasetError
 
 # Numbers of photos and identities; the first three lines of the published list are the first three here.
@@ -260,16 +260,16 @@ class TestCopies:
         assert faces.names == ("00009", "02937", "07201", "08692") and len(faces) == 7
         assert "celeba: 1 people with 2 photos are left out, because lfw has" in capsys.readouterr().out
         assert len(catalog.load("celeba", progress=False, apart=False)) == 9
-        monkeypatch.setattr(copies.leaks, "near_duplicates", lambda *arguments: pytest.fail("compared again"))
+        monkeypatch.setattr(leaks, "near_duplicates", lambda *arguments: pytest.fail("compared again"))
         assert catalog.load("celeba", progress=False).key == faces.key
 
     def test_only_photos_that_both_selections_hold_count(self, overlapping):
         faces, others = catalog.load("celeba", False, apart=False), catalog.load("lfw", False)
         without_the_copy = faces.select([path != "02880/000004.jpg" for path in faces.paths])
-        assert "02880" in copies.without_copies(without_the_copy, others).names
-        assert "02880" in copies.without_copies(faces, others.select([1])).names
+        assert "02880" in leaks.without_copies(without_the_copy, others).names
+        assert "02880" in leaks.without_copies(faces, others.select([1])).names
         with pytest.raises(DatasetError, match="holds nobody of whom"):
-            copies.without_copies(faces.select([path[:5] == "02880" for path in faces.paths]), others)
+            leaks.without_copies(faces.select([path[:5] == "02880" for path in faces.paths]), others)
 
     def test_an_experiment_trains_without_them(self, overlapping):
         parts = splits.experiment("celeba", "lfw", 1, None, 0.5, 2, progress=False)

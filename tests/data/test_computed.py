@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from facelib.data import computed
+from facelib.data import packing
 
 FACES = {f"{person}/{shot}.png": np.full((4, 4, 3), 10 * number, np.uint8) for number, (person, shot) in enumerate(
     [("bob", 1), ("ann", 2), ("ann", 1)]
@@ -16,7 +16,7 @@ def cache(tmp_path, monkeypatch):
 
 
 def store(made_of=("photos", 1), faces=None):
-    return computed.store("mixed", list(made_of), 4, iter(FACES.items()) if faces is None else faces)
+    return packing.store("mixed", list(made_of), 4, iter(FACES.items()) if faces is None else faces)
 
 
 def test_faces_come_back_under_their_paths():

@@ -77,3 +77,14 @@ def test_the_frame_is_symmetric_so_that_mirror_images_are_framed_alike():
     other = (landmarks * [-1, 1] + [99, 0])[[1, 0, 2, 4, 3]]
     one, two = framing.crop(photo, landmarks), framing.crop(np.ascontiguousarray(photo[:, ::-1]), other)
     np.testing.assert_allclose(one[:, ::-1].astype(int), two.astype(int), atol=2)
+
+
+def test_a_box_is_brought_to_its_place_and_stays_upright():
+    """A square of 20 x 40 pixels is as high as the frame's box, and its middle where that has it."""
+    photo = np.zeros((200, 160, 3), np.uint8)
+    photo[60:100, 50:70] = 255
+    box = np.array([49.5, 59.5, 69.5, 99.5])
+    rows, columns = np.nonzero(framing.crop_box(photo, box, 100)[..., 0] > 127)
+    x, y, height = framing.BOX * 100
+    assert len(set(rows)) == pytest.approx(height, abs=1.5) and len(set(columns)) == pytest.approx(height / 2, abs=1.5)
+    assert np.mean(rows) + 0.5 == pytest.approx(y, abs=1) and np.mean(columns) + 0.5 == pytest.approx(x, abs=1)

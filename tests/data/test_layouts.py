@@ -139,19 +139,6 @@ class TestPublishedLayouts:
         assert train.paths == ("n000002/0001_01.png", "n000002/0002_01.png", "n000005/0001_02.png")
         assert test.paths == ("n000001/0001_01.png",)
 
-    def test_names_of_vggface2(self, tmp_path):
-        meta = tmp_path / "identity_meta.csv"
-        meta.write_text(
-            "Class_ID, Name, Sample_Num, Flag, Gender\n"
-            'n000001, "14th_Dalai_Lama", 424, 0, m\n'
-            'n000002, "A_Fine_Frenzy", 315, 1, f\n',
-            encoding="utf-8",
-        )
-        assert layouts.vggface2_names(meta) == {"n000001": "14th_Dalai_Lama", "n000002": "A_Fine_Frenzy"}
-        meta.write_text("id,name\n1,x\n")
-        with pytest.raises(DatasetError, match="expected a first line 'Class_ID, Name"):
-            layouts.vggface2_names(meta)
-
     def test_digiface(self, data, tree, containers):
         parts = {"subjects_0-1_2_imgs": ["0/0.png", "0/1.png", "1/0.png"], "subjects_100000_1_imgs": ["100000/0.png"]}
         (data / "digiface").mkdir()

@@ -2,7 +2,7 @@ import cv2
 import numpy as np
 import pytest
 
-from facelib.data import quality, rendered
+from facelib.data import detection, quality, rendered
 
 
 def test_blur_light_and_size_by_their_definitions():
@@ -20,3 +20,16 @@ def test_a_blurred_face_is_less_sharp_a_dark_one_less_bright_a_near_one_larger(t
     assert found["sharpness"][blurred] < found["sharpness"][plain] / 4
     assert found["brightness"][dark] == pytest.approx(found["brightness"][plain] / 2, abs=0.01)
     assert found["size"][close] == pytest.approx(found["size"][plain] * 160 / 112, rel=0.1)
+
+
+def test_a_turned_head_has_its_nose_beside_the_middle_of_its_eyes(monkeypatch):
+    nose = {"front": (50.0, 60.0), "aside": (62.0, 61.0)}
+    eyes = np.array([[30.0, 40.0], [70.0, 40.0]])
+    seen = iter([[nose["front"]], [], [nose["aside"]]])
+
+    def look(photo):
+        return [detection.Face(np.zeros(4), np.vstack([eyes, each, eyes]), 0.9) for each in next(seen)]
+
+    monkeypatch.setattr(quality.detection, "look", look)
+    found = quality.turned(np.zeros((3, 8, 8, 3), np.uint8))
+    assert found[[0, 2]] == pytest.approx([0, 12 / 40]) and np.isnan(found[1])

@@ -119,7 +119,8 @@ def test_folders_of_killed_runs_are_swept_but_not_those_of_running_ones(tmp_path
     for folder in (dead, alive):
         (folder / "person_0000").mkdir(parents=True)
     two_days_ago = time.time() - 2 * 86400
-    os.utime(dead, (two_days_ago, two_days_ago))
+    for folder in (dead, dead / "person_0000"):
+        os.utime(folder, (two_days_ago, two_days_ago))
     rendered.write_people(tmp_path / "people", [0], 1, size=32, progress=False)
     assert not dead.exists()
     assert alive.exists()

@@ -298,7 +298,7 @@ def test_the_processes_import_little():
         "from facelib.data import _workers\n"
         "from loky import ProcessPoolExecutor\n"
         "pool = ProcessPoolExecutor(1)\n"
-        "pool.submit(_workers._named, _workers.Chunk(0, []), []).result()\n"
+        "pool.submit(_workers.Job, '', '', 1, None).result()\n"
         "print(*pool.submit(eval, 'list(__import__(\"sys\").modules)').result())\n"
         "pool.shutdown(kill_workers=True)\n"
     )

@@ -91,22 +91,6 @@ def test_auto_is_the_fastest_that_is_accurate_and_runs_here(tmp_path, monkeypatc
     assert backends.choose(weights) == "onnx"
 
 
-def test_two_processes_may_prepare_a_network_at_once(tmp_path, monkeypatch):
-    weights = tmp_path / "a.npz"
-    weights.write_bytes(b"weights")
-    monkeypatch.setattr(runtime, "cache_dir", lambda: tmp_path)
-
-    def slow(_, prefix):
-        for folder in (prefix.parent, prefix.parent.with_name(prefix.parent.name.partition(".")[0])):  # the other's too
-            folder.mkdir(parents=True)
-            (folder / "model.pdiparams").touch()
-
-    monkeypatch.setattr(backends, "save_static", slow)
-    prefix = backends._static(weights)
-    assert prefix.with_suffix(".pdiparams").exists()
-    assert list(prefix.parent.parent.iterdir()) == [prefix.parent]  # nothing is left behind
-
-
 def test_auto_knows_weights_by_their_content(tmp_path, monkeypatch):
     weights = copy_of_the_weights(tmp_path)
     table_of(weights, ("openvino", 3, "yes"))

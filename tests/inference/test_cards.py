@@ -3,7 +3,7 @@ import hashlib
 import numpy as np
 import pytest
 
-from facelib.data import pairs
+from facelib.data import packing
 from facelib.inference import cards, decision
 from facelib.metrics.calibration import far_thresholds
 from facelib.metrics.distances import cosine_distance
@@ -19,7 +19,7 @@ def _list(path, genuine, impostor):
 
 
 @pytest.fixture
-def world(tmp_path, monkeypatch):
+def world(tmp_path, monkeypatch, tree):
     """A collection of LFW's form whose features are drawn: around a point of its own for each person."""
     data = tmp_path / "data"
     (data / "lfw").mkdir(parents=True)
@@ -34,24 +34,29 @@ def world(tmp_path, monkeypatch):
     photos = [(name, k) for name in JUDGED for k in (1, 2, 3, 4)] + [(name, 1) for name in OTHERS]
     centre = {name: rng.normal(size=16) for name in JUDGED + OTHERS}
     features = {
-        f"lfw/{name}/{name}_{k:04d}.jpg": (centre[name] + 1.5 * rng.normal(size=16)).astype(np.float32)
+        f"lfw/{name}/{name}_{k:04d}.png": (centre[name] + 1.5 * rng.normal(size=16)).astype(np.float32)
         for name, k in photos
     }
-    asked = []
-    monkeypatch.setattr(cards, "lfw_photos", lambda: list(features))
-    monkeypatch.setattr(
-        cards, "aligned_lfw", lambda paths, size: asked.extend(paths) or {p: features[p] for p in paths}
-    )
-    monkeypatch.setattr(cards, "Embedder", lambda files, backend, mirror: np.asarray)
+    paths, seen = list(features), []
+    packed = packing.pack(tree({path: (k, 0, 0) for k, path in enumerate(paths)}), 1, progress=False)
+
+    def embed(faces):
+        found = [paths[k] for k in faces[:, 0, 0, 0]]  # a photo's red tells which it is
+        seen.extend(found)
+        return np.stack([features[path] for path in found])
+
+    monkeypatch.setattr(cards.catalog, "source", lambda name: name)
+    monkeypatch.setattr(cards.packing, "pack", lambda source, size, detect: packed)
+    monkeypatch.setattr(cards, "Embedder", lambda files, backend, mirror: embed)
     monkeypatch.setattr(cards, "weights_folder", lambda: tmp_path)
     (tmp_path / "net.onnx").write_bytes(b"weights")
-    return features, asked
+    return features, seen
 
 
 def test_people_of_view_2_choose_no_threshold(world):
     features, _ = world
     card = cards.make_card("net", ["net"], "nobody")
-    rows = [path for path in features if "Other" in path]
+    rows = sorted(path for path in features if "Other" in path)
     vectors = np.stack([features[path] for path in rows])
     distances = np.stack([cosine_distance(np.broadcast_to(one, vectors.shape), vectors) for one in vectors])
     expected = far_thresholds(distances, np.array([path.split("/")[1] for path in rows]), cards.FARS)
@@ -62,10 +67,10 @@ def test_people_of_view_2_choose_no_threshold(world):
 
 
 def test_genuine_pairs_of_view_2_calibrate_nothing(world):
-    _, asked = world
+    _, seen = world
     card = cards.make_card("net", ["net"], "nobody")
     assert card.calibration.genuine == 6  # not the six that View 2 holds
-    assert not any(path.endswith("_0002.jpg") for path in asked)
+    assert not any(path.endswith("_0002.png") for path in seen)
 
 
 def test_the_card_names_its_weights(world, tmp_path):
@@ -73,10 +78,3 @@ def test_the_card_names_its_weights(world, tmp_path):
     assert card.weights == (decision.Weights("net.onnx", hashlib.sha256(b"weights").hexdigest()),)
     assert card.mirror is False and card.trained_on == "nobody"
     assert decision.read_card(str(decision.write_card(card, tmp_path))) == card
-
-
-def test_a_pair_is_the_same_in_either_order():
-    one = pairs.LfwPair("Ann", 1, "Bob", 2, False, 0)
-    turned = pairs.LfwPair("Bob", 2, "Ann", 1, False, 3)
-    other = pairs.LfwPair("Ann", 2, "Bob", 1, False, 0)
-    assert cards.without_view2([one, other], [turned]) == [other]

@@ -33,8 +33,8 @@ def photos():
     """Files of two rendered people, a picture of both, and something else."""
     return {
         "ann.png": interface.png(face(104, 0)),
-        "bob.png": interface.png(face(111, 0)),
-        "both.png": interface.png(np.hstack([face(104, 1), face(111, 1)])),
+        "bob.png": interface.png(face(115, 0)),
+        "both.png": interface.png(np.hstack([face(104, 1), face(115, 1)])),
         "text.jpg": b"not a photo",
     }
 

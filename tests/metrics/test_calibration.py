@@ -3,7 +3,7 @@ import pytest
 from scipy.optimize import minimize
 
 from facelib.metrics import intervals
-from facelib.metrics.calibration import FEWEST, Logistic, far_thresholds, fit_logistic
+from facelib.metrics.calibration import FEWEST, Logistic, far_thresholds, fit_isotonic, fit_logistic
 
 
 def _collection(people=60, seed=0):
@@ -140,3 +140,24 @@ def test_what_cannot_be_calibrated_is_said():
         fit_logistic(np.array([0.1, 0.2]), np.array([True, True]))
     with pytest.raises(ValueError, match="overlap"):
         fit_logistic(np.array([0.1, 0.2, 0.8]), np.array([True, True, False]))
+
+
+def test_isotonic_ratios_are_those_of_scikit_learn_and_cut_by_the_number_of_pairs():
+    from sklearn.isotonic import IsotonicRegression
+
+    rng = np.random.default_rng(0)
+    genuine = np.arange(300) < 100
+    distances = np.where(genuine, rng.normal(0.4, 0.1, 300), rng.normal(0.7, 0.1, 300))
+    found = fit_isotonic(distances, genuine)
+    even = np.where(genuine, 1 / 100, 1 / 200)
+    known = IsotonicRegression(increasing=False).fit(distances, genuine.astype(float), even).predict(distances)
+    assert found.probability(distances) == pytest.approx(np.clip(known, 1 / 101, 100 / 101))
+    assert found.log_ratio([-9, 9]) == pytest.approx([np.log(100), -np.log(100)])
+    assert (np.diff(found.log_ratio(np.sort(distances))) <= 1e-12).all()
+    odds = found.probability(0.55) / (1 - found.probability(0.55))
+    assert found.probability(0.55, 0.2) == pytest.approx(odds / 4 / (1 + odds / 4))
+
+
+def test_isotonic_needs_pairs_of_both_kinds():
+    with pytest.raises(ValueError, match="3 genuine, 0 impostor"):
+        fit_isotonic(np.array([0.1, 0.2, 0.3]), np.array([True, True, True]))

@@ -4,7 +4,7 @@ from scipy.spatial.distance import cosine, euclidean
 from sklearn.metrics import average_precision_score, precision_recall_curve
 
 from facelib.data import pairs
-from facelib.metrics import bands, draws, intervals
+from facelib.metrics import Bootstrap, draws, intervals
 
 
 @pytest.fixture(scope="module")
@@ -20,7 +20,8 @@ def test_curves_equal_counting_pair_by_pair():
     left, right = rng.integers(0, 12, (2, 60))
     genuine, distances = left == right, rng.random(60).round(1)
     thresholds = np.array([-1, 0.0, 0.3, 0.55, 1.0, 2.0])
-    measured, resampled = bands.accuracy_curves(distances, genuine, (left, right), thresholds, replicates=20, seed=4)
+    both = pairs.Pairs(np.arange(60), np.arange(60, 120), genuine)
+    measured, resampled = Bootstrap(both, np.concatenate([left, right]), 20, 4).accuracies(distances, thresholds)
     assert measured == pytest.approx([np.mean((distances <= t) == genuine) for t in thresholds])
     weights = intervals.identity_weights(left, right, 20, 4)
     expected = [[np.average((distances <= t) == genuine, weights=w) for t in thresholds] for w in weights]

@@ -4,6 +4,7 @@ import numpy as np
 import paddle.nn.functional as F
 import pytest
 from paddle import nn
+from paddle.vision.models import vgg16
 
 from facelib import models
 from facelib._paddle import paddle
@@ -208,6 +209,21 @@ def test_training_a_frozen_trunk_changes_its_head_alone(frozen):
     after = {name: value.numpy() for name, value in network.state_dict().items()}
     assert [name for name in before if not np.array_equal(before[name], after[name])] == ["embedding.head.weight"]
     assert any(name.endswith("_mean") for name in before)
+
+
+def test_a_frozen_trunk_is_saved_with_its_head(frozen, tmp_path):
+    frozen.eval()
+    models.save_weights(frozen, tmp_path / "weights.npz")
+    again = models.load_weights(tmp_path / "weights.npz")
+    assert type(again) is backbones.FrozenTrunk and again.features == 128
+    np.testing.assert_allclose(again(image(32)).numpy(), frozen(image(32)).numpy(), atol=2e-3)  # of half precision
+
+
+def test_vgg_16_is_a_trunk_as_in_the_tutorial():
+    trunk = nn.Sequential(vgg16(num_classes=-1, with_pool=False), nn.Flatten())
+    trunk.features, trunk.architecture = 512 * 2 * 2, {}
+    vectors = backbones.FrozenTrunk(trunk)(image(64)).numpy()
+    assert vectors.shape == (2, 128) and np.linalg.norm(vectors, axis=1) == pytest.approx([1, 1], rel=1e-5)
 
 
 def test_frozen_parameters_still_count(frozen):

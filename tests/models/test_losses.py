@@ -419,3 +419,18 @@ def test_a_loss_goes_on_from_its_state(name, tmp_path):
     fresh.set_state_dict(paddle.load(str(tmp_path / "state")))
     x = features(head.parameters()[0].numpy())
     assert evaluate(fresh, x, LABELS)[0] == evaluate(head, x, LABELS)[0]
+
+
+def test_focal_loss_begins_late():
+    rng = np.random.default_rng(3)
+    x, labels = paddle.to_tensor(rng.normal(size=(8, 4)).astype("float32")), paddle.to_tensor(rng.integers(3, size=8))
+    paddle.seed(0)
+    late = losses.Focal(4, 3, begin=0.8)
+    others = [losses.Softmax(4, 3), losses.Focal(4, 3)]
+    for other in others:
+        other.set_state_dict(late.state_dict())
+    softmax, focal = (float(other(x, labels)[0]) for other in others)
+    found = []
+    for late.progress in (0.0, 0.75, 0.8, 0.95):
+        found.append(float(late(x, labels)[0]))
+    assert found == pytest.approx([softmax, softmax, focal, focal]) and abs(softmax - focal) > 0.01

@@ -37,26 +37,40 @@ class Setting(dict):
 
 @pytest.fixture
 def shipped(monkeypatch):
-    """Six photos, of which the pairs name 1, 3 and 5; the detector finds no face in 3 and returns 100 + k."""
-    found = {"set/0/1.jpg": np.full((2, 2, 3), 101, np.uint8), "set/1/5.jpg": np.full((2, 2, 3), 105, np.uint8)}
+    """Six photos, of which the pairs name 1, 3 and 5; the detector returns 100 + k, and finds no face in 3."""
+    names = {f"set/{label}/{row}.jpg": 100 + row for row, label in enumerate([0, 0, 0, 0, 1, 1]) if row != 3}
+    found = {name: np.full((2, 2, 3), grey, np.uint8) for name, grey in names.items()}
     asked = []
     monkeypatch.setattr(deciding.catalog, "source", lambda name: name)
-    listed = iter([SimpleNamespace(root="set/")])  # once: listing a large archive takes seconds
-    monkeypatch.setattr(deciding.archives, "members", lambda source: next(listed))
-    monkeypatch.setattr(deciding.aligned, "faces", lambda source, paths, size: asked.extend(paths) or found)
-    features = SimpleNamespace(embedder=lambda pixels: pixels.reshape(len(pixels), -1)[:, :2].astype(np.float32))
-    monkeypatch.setattr(deciding.decision, "load", lambda name: features)
+    monkeypatch.setattr(deciding.archives, "members", lambda source: SimpleNamespace(root="set/"))
+
+    def framed(source, paths, size):
+        asked.append(paths)
+        return {path: found[path] for path in paths if path in found}
+
+    monkeypatch.setattr(deciding.aligned, "faces", framed)
+    monkeypatch.setattr(deciding, "embedded", lambda card, x: x.reshape(len(x), -1)[:, :2].astype(np.float32))
     pairs = Pairs(np.array([5, 1]), np.array([1, 3]), np.array([False, True]), np.array([0, 1]))
     return Setting(Faces([0, 0, 0, 0, 1, 1]), pairs, shipped_card=True), asked
 
 
-def test_the_shipped_network_sees_framed_faces_of_the_photos_that_the_pairs_name(shipped):
+def test_the_shipped_network_sees_framed_faces_of_all_photos_those_of_the_pairs_by_themselves(shipped):
     setting, asked = shipped
     judged = deciding.judging(setting)
-    assert asked == ["set/0/1.jpg", "set/0/3.jpg", "set/1/5.jpg"]
-    assert judged.vectors[:, 0].tolist() == [101, 3, 105] and judged.lost == 1
-    assert (judged.pairs.left.tolist(), judged.pairs.right.tolist()) == ([2, 0], [0, 1])
-    assert judged.faces.labels.tolist() == [0, 0, 1] and judged.pairs.fold.tolist() == [0, 1]
+    assert asked[0] == ["set/0/1.jpg", "set/0/3.jpg", "set/1/5.jpg"] and len(asked[1]) == 3
+    assert judged.vectors[:, 0].tolist() == [100, 101, 102, 3, 104, 105] and judged.lost == 1
+    assert judged.faces is setting.scored and judged.pairs is setting.pairs
+    assert judged.distances == pytest.approx(judged.between(setting.pairs))
+    assert judged.calibrated_on is None  # of photos that are not LFW's nobody knows View 1
+
+
+def test_of_lfw_view_1_is_what_calibrated(shipped, monkeypatch):
+    setting, _ = shipped
+    setting["test_set"], view1 = "lfw", Pairs([0, 2], [1, 4], [True, False])
+    monkeypatch.setattr(deciding.protocols, "view1", lambda part: part)
+    monkeypatch.setattr(deciding.pairs, "match_lfw_pairs", lambda records, paths: {"test": view1}[records])
+    distances, genuine = deciding.judging(setting).calibrated_on
+    assert len(distances) == 2 and genuine.tolist() == [True, False]
 
 
 def test_a_card_that_changes_is_noticed(shipped):
@@ -84,6 +98,7 @@ def test_without_a_shipped_card_validation_people_fit_one(monkeypatch):
     chosen = deciding.pairs.draw_by_source(validation.labels, validation.sources, 50, 0)
     assert card.calibration == fit_logistic(cosine_distance(own[chosen.left], own[chosen.right]), chosen.genuine)
     assert judged.distances == pytest.approx(cosine_distance(vectors[3][:1], vectors[3][2:]))
+    assert judged.calibrated_on[0] == pytest.approx(cosine_distance(own[chosen.left], own[chosen.right]))
     assert (card.name, card.frame, judged.lost) == ("net", "packed", 0) and "40 validation people" in card.chosen_on
 
 
@@ -104,7 +119,8 @@ def test_any_packed_faces_get_features_of_the_network_that_decides(shipped, monk
     own = Setting(faces, None, shipped_card=False)
     own.run = SimpleNamespace(weights="w.npz")
     deciding.vectors(own, faces)
-    assert asked == [(faces, "w.npz", {"mirror": True})]
+    ((pixels, weights, how),) = asked
+    assert pixels[:, 0, 0, 0].tolist() == [0, 1, 2] and weights == "w.npz" and how["mirror"]
 
 
 def test_what_chooses_is_view_1_for_lfw_and_validation_people_else(monkeypatch):
@@ -138,25 +154,59 @@ def test_each_way_to_frame_is_judged_on_the_same_pairs_by_the_threshold_of_the_o
     setting.scored, setting.pairs = faces, pairs
     asked = []
 
-    def framed(source, paths, size, crop=None, moved=None):
-        asked.append((crop, moved))
+    def framed(source, paths, size, crop=None, moved=None, box=False):
+        asked.append((crop, moved, box))
         return {}
 
-    monkeypatch.setattr(deciding.archives, "members", lambda source: SimpleNamespace(root="set/"))
     monkeypatch.setattr(deciding.aligned, "faces", framed)
     own = rng.normal(size=(20, 8))[labels] + rng.normal(size=(40, 8))
-    monkeypatch.setattr(deciding.decision, "load", lambda name: SimpleNamespace(embedder=lambda pixels: own))
+    monkeypatch.setattr(deciding, "embedded", lambda card, pixels: own)
     found = deciding.by_frame(setting, deciding.judging(setting))
-    assert asked == [(None, None), ((0, 0, 1, 1), 0), (None, 0)]
-    assert list(found) == ["crop.", "crop.perturbed_", "detect.", "detect.perturbed_"]
-    expected = ten_fold(cosine_distance(own[pairs.left], own[pairs.right]), pairs.genuine, pairs.fold).mean
+    assert asked == [(None, None, False), ((0, 0, 1, 1), 0, False), (None, None, True), (None, 0, False)]
+    assert list(found) == ["aligned.", "aligned.perturbed_", "box.", "centre.", "centre.perturbed_"]
+    expected = ten_fold(cosine_distance(own[pairs.left], own[pairs.right]), pairs.genuine, pairs.fold).accuracies.mean()
     for beyond in found.values():
         assert ((beyond <= 0) == pairs.genuine).mean() == pytest.approx(expected)
 
 
+def test_hard_pairs_are_the_third_turned_most_and_the_easy_ones_made_worse(monkeypatch):
+    rng = np.random.default_rng(0)
+    labels = np.repeat(np.arange(30), 2)
+    left = np.concatenate([np.arange(0, 60, 2)] * 2)
+    right = np.concatenate([np.arange(1, 60, 2), np.roll(np.arange(1, 60, 2), 1)])
+    pairs, faces = Pairs(left, right, np.repeat([True, False], 30)), Faces(labels)
+    turn = np.linspace(0, 1, 60)[rng.permutation(60)]
+    vectors = rng.normal(size=(30, 8))[labels] + 0.5 * rng.normal(size=(60, 8))
+    monkeypatch.setattr(deciding.quality, "turned", lambda pixels: turn)
+    monkeypatch.setattr(deciding.corruptions, "corrupt", lambda pixels, kind, severity: kind)
+    moved = {"pixels": vectors + 1, "mask": vectors - 1}
+    monkeypatch.setattr(deciding, "vectors_of", lambda setting, kind: moved[kind])
+    card = SimpleNamespace(frame="packed", metric="cosine", size=2)
+    judged = deciding.Judging(card, faces, pairs, vectors)
+    found = deciding.by_difficulty(Setting(faces, pairs), judged)
+    worse = np.maximum(turn[left], turn[right])
+    easy = worse <= np.quantile(worse, 1 / 3)
+    sizes = [len(found[name][0]) for name in ("easy", "medium", "turned")]
+    assert sum(sizes) == 60 and max(sizes) <= 22  # pairs that share a head are equal
+    assert found["easy"][1] == pytest.approx(judged.distances[easy])
+    small = cosine_distance(vectors[left[easy]] + 1, vectors[right[easy]] + 1)
+    assert found["small"][1] == pytest.approx(small)
+    assert found["masked"][1] == pytest.approx(cosine_distance(vectors[left[easy]], vectors[right[easy]] - 1))
+    limits = found["easy"][1] - found["easy"][2]
+    assert found["masked"][1] - found["masked"][2] == pytest.approx(
+        limits
+    )  # thresholds are those of photos as they are
+    assert len(found["hard"][0]) == sizes[2] + 2 * sizes[0]
+    assert list(found) == ["easy", "medium", "hard", "turned", "small", "masked"]
+    assert found["hard"][1] == pytest.approx(np.concatenate([found[n][1] for n in ("turned", "small", "masked")]))
+    turn[:] = np.nan  # faces that no detector finds
+    assert deciding.by_difficulty(Setting(faces, pairs), judged) == {}
+
+
 @pytest.mark.parametrize(("frame", "crop"), [("packed", [0, 0, 1, 1]), ("detect", None)])
 def test_faces_as_packed_and_photos_without_a_crop_are_not_framed_anew(frame, crop):
-    judged = SimpleNamespace(
-        card=SimpleNamespace(frame=frame, size=2), faces=SimpleNamespace(manifest={"crop": crop}), pairs=None
-    )
-    assert deciding.by_frame(None, judged) == {}
+    faces = Faces([0, 0, 1])
+    faces.manifest = {"crop": crop}
+    faces.select = lambda rows: faces
+    judged = SimpleNamespace(card=SimpleNamespace(frame=frame, size=2), faces=faces, pairs=Pairs([0], [1], [True]))
+    assert deciding.by_frame(Setting(faces, None), judged) == {}

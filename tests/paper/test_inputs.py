@@ -142,7 +142,7 @@ def test_runs_of_another_notebook_count(notebook, monkeypatch):
         ("from facelib import runtime", {"runtime"}),
         ("%time 1\nfrom facelib.data import load", {"data.catalog", "data.packing", "runtime"}),
         ("from facelib.training import train", {"training.loop", "models.onednn", "models.losses", "data.pairs"}),
-        ("from facelib import benchmarks\nbenchmarks.training_speed", {"benchmarks.engines", "benchmarks.step"}),
+        ("from facelib import benchmarks\nbenchmarks.training_speed", {"benchmarks.engines", "benchmarks.fresh"}),
         ("import numpy", set()),
     ],
 )

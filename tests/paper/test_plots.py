@@ -11,7 +11,7 @@ from PIL import Image
 
 from facelib import runtime
 from facelib.metrics import Estimate, reliability
-from facelib.paper import decision_plots, plots, speed_plots, style
+from facelib.paper import decision_plots, loss_plots, plots, speed_plots, style
 
 
 @pytest.fixture(autouse=True)
@@ -177,3 +177,28 @@ def test_the_legend_of_draws_lies_outside_the_axes():
     axis.figure.canvas.draw()
     [legend] = axis.figure.legends
     assert axis.get_legend() is None and legend.get_window_extent().y0 > axis.get_window_extent().y1
+
+
+def test_losses_stand_in_the_order_of_their_auc_with_their_trainings():
+    found = {"a": Estimate(0.9, 0.8, 0.95, 5), "b": Estimate(0.7, 0.6, 0.8, 5)}
+    axis = loss_plots.beside(found, {"a": np.array([0.88, 0.92]), "b": np.array([0.7])}, "AUC", "b")
+    assert [label.get_text() for label in axis.get_yticklabels()] == ["b", "a"]
+    rings = [line.get_xdata().tolist() for line in axis.lines if line.get_fillstyle() == "none"]
+    assert [0.88, 0.92] in rings and [0.7] in rings
+
+
+def test_panels_without_a_finished_run_say_so():
+    axes = loss_plots.over({"margin": {0.3: Estimate(0.9, 0.8, 0.95, 5)}, "photos": {}}, "AUC")[0]
+    assert [axis.get_xlabel() for axis in axes] == ["margin", "photos"]
+    assert [[text.get_text() for text in axis.texts] for axis in axes] == [[], ["no finished run"]]
+
+
+def test_each_loss_has_a_panel_of_its_own():
+    rng = np.random.default_rng(0)
+    names = ["softmax", "center", "arcface", "cosface"]
+    planes = loss_plots.planes({name: rng.normal(size=(20, 2)) for name in names[:3]}, np.repeat(np.arange(4), 5))
+    assert [axis.get_title() for axis in planes[0]] == names[:3]
+    assert [sum(len(each.get_offsets()) for each in axis.collections) for axis in planes[0]] == [20, 20, 20]
+    histograms = loss_plots.distances({name: rng.uniform(size=30) for name in names}, np.arange(30) < 15)
+    assert [axis.get_title() for axis in histograms.flat if axis.get_title()] == names
+    assert loss_plots.cost({"softmax": (3.0, Estimate(0.9, 0.8, 0.95, 5))}, "AUC").get_ylabel() == "AUC"

@@ -99,7 +99,7 @@ def test_two_processes_that_record_at_once_lose_nothing(output):
     writers = [subprocess.Popen([sys.executable, "-c", WRITER, name], cwd=runtime.ROOT) for name in "ab"]
     assert [writer.wait() for writer in writers] == [0, 0]
     assert len(results.load("demo")) == 40
-    assert [path.name for path in (output / "figures" / "demo").iterdir() if path.suffix == ".tmp"] == []
+    assert [path.name for path in (output / "figures" / "demo").iterdir() if path.suffix == ".part"] == []
 
 
 @pytest.mark.parametrize("damage", ["<<<<<<< HEAD\n{}\n=======\n", '{"x": {"value": 1', "[1, 2]", '{"x": 3}', ""])

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from facelib import models, training
+from facelib import models, runtime, training
 from facelib.data.pairs import Pairs
 from facelib.metrics import Bootstrap
 from facelib.paper import teaching
@@ -17,7 +17,7 @@ DISTANCES = np.array([[0.1, 0.6, 0.5, 0.9], [0.2, 0.3, 0.7, 0.25]])
 @pytest.fixture
 def folders(tmp_path, monkeypatch):
     monkeypatch.setenv("FACELIB_OUTPUT", str(tmp_path / "out"))
-    monkeypatch.setattr(teaching.runtime, "ROOT", tmp_path / "root")
+    monkeypatch.setattr(runtime, "ROOT", tmp_path / "root")
     return tmp_path
 
 
@@ -60,11 +60,11 @@ def test_distances_are_made_once_and_committed_ones_are_taken(folders):
         return {"judging": DISTANCES[0]}
 
     for _ in range(2):
-        np.testing.assert_allclose(teaching.kept("run", make)["judging"], DISTANCES[0], atol=1e-3)
+        np.testing.assert_allclose(teaching.kept_distances("run", make)["judging"], DISTANCES[0], atol=1e-3)
     assert made == [1]
     (folders / "root" / "data").mkdir(parents=True)
     (folders / "out" / "data" / "scores").rename(folders / "root" / "data" / "scores")
-    assert len(teaching.kept("run", make)["judging"]) == 4 and made == [1]
+    assert len(teaching.kept_distances("run", make)["judging"]) == 4 and made == [1]
 
 
 def test_a_run_without_weights_or_distances_is_named(folders, monkeypatch):

@@ -164,8 +164,8 @@ def test_rows_of_other_versions_stay_when_one_is_added(tmp_path, monkeypatch):
     table = tmp_path / "out" / "data" / "runs.csv"
     table.parent.mkdir(parents=True)
     table.write_text('name,key,accuracy,later\nold,a,0.5,"1, 2"\n')
-    runs._append_run({"name": "new", "key": "b", "accuracy": 0.25, "final_accuracy": 0.75})
-    runs._append_run({"name": "again", "key": "b"})
+    runs.append_run({"name": "new", "key": "b", "accuracy": 0.25, "final_accuracy": 0.75})
+    runs.append_run({"name": "again", "key": "b"})
     assert table.read_text() == 'name,key,accuracy,final_accuracy,later\nold,a,0.5,,"1, 2"\nnew,b,0.25,0.75,\n'
 
 
@@ -173,7 +173,7 @@ def test_no_row_is_lost_between_processes(tmp_path, monkeypatch):
     isolate(monkeypatch, tmp_path)
     code = (
         "import sys\nfrom facelib.training import runs\n"
-        "for number in range(10):\n    runs._append_run({'key': sys.argv[1] + str(number)})\n"
+        "for number in range(10):\n    runs.append_run({'key': sys.argv[1] + str(number)})\n"
     )
     writers = [subprocess.Popen([sys.executable, "-c", code, name]) for name in "ab"]
     assert [writer.wait() for writer in writers] == [0, 0]

@@ -12,7 +12,7 @@ WRITER = """
 import sys
 from facelib.training import runs
 for k in range(20):
-    runs._append_run({"name": sys.argv[1], "key": f"{sys.argv[1]}{k}", "epochs": k, "options": '{"a": "b, c"}'})
+    runs.append_run({"name": sys.argv[1], "key": f"{sys.argv[1]}{k}", "epochs": k, "options": '{"a": "b, c"}'})
 """
 
 
@@ -33,5 +33,5 @@ def test_two_processes_that_finish_at_once_lose_no_row(output):
 
 def test_a_run_is_recorded_once():
     for epochs in (1, 2):
-        runs._append_run({"name": "net", "key": "abc", "epochs": epochs})
+        runs.append_run({"name": "net", "key": "abc", "epochs": epochs})
     assert [row["epochs"] for row in read_runs()] == ["1"]

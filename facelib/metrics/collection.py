@@ -1,0 +1,103 @@
+"""All pairs of a collection's photos, its people resampled: rates as low as so many pairs can show."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy import ndarray as Array
+
+from facelib.metrics.calibration import FEWEST
+from facelib.metrics.curves import ratio
+from facelib.metrics.distances import l2_normalise
+from facelib.metrics.intervals import Estimate, estimate
+
+
+@dataclass(frozen=True, eq=False)
+class EveryPair:
+    """Cosine distances of all genuine pairs, and of the closest impostor pairs, in ascending order.
+
+    The latter are some twice as many as the largest rate asks for: resampling reaches no further.
+    """
+
+    genuine: Array  # (g,)
+    owner: Array  # (g,) whose pair it is; people are counted from 0
+    impostor: Array  # (k,)
+    left: Array  # (k,) its two people
+    right: Array  # (k,)
+    photos: Array  # (p,) each person has
+
+    @property
+    def impostors(self) -> int:
+        """How many pairs of two people there are."""
+        return int(self.photos.sum() ** 2 - (self.photos**2).sum()) // 2
+
+    def matched(self, fmrs: Iterable[float], replicates: int = 1000, seed: int = 0) -> dict[float, list[Estimate]]:
+        """TAR at false match rates, of all genuine pairs and with each person counting alike; n counts all pairs.
+
+        1 - TAR is the false non-match rate of ISO/IEC 19795-1, FNMR@FMR. The threshold is the largest that keeps the
+        rate, in every draw of people anew (see `intervals.identity_weights`). Rates of fewer than 30 pairs are left
+        out.
+        """
+        rates = [rate for rate in fmrs if rate * self.impostors >= FEWEST]
+        people, rng = len(self.photos), np.random.default_rng(seed)
+        pairs = np.bincount(self.owner, minlength=people)
+        values = np.empty((1 + replicates, len(rates), 2))
+        for number, row in enumerate(values):
+            drawn = np.bincount(rng.integers(people, size=people), minlength=people) if number else np.ones(people)
+            passed, all_of = np.cumsum(drawn[self.left] * drawn[self.right]), drawn * self.photos
+            total = (all_of.sum() ** 2 - (all_of**2).sum()) / 2
+            for place, rate in enumerate(rates):
+                beyond = min(np.searchsorted(passed, rate * total + 1e-9, side="right"), len(passed) - 1)
+                right = self.owner[: np.searchsorted(self.genuine, self.impostor[beyond])]
+                accepted = np.bincount(right, minlength=people)
+                of_each = accepted / np.maximum(pairs, 1)
+                row[place] = ratio(drawn @ accepted, drawn @ pairs), ratio(drawn @ of_each, drawn[pairs > 0].sum())
+        low, high = np.nanquantile(values[1:], [0.025, 0.975], axis=0)
+        n = self.impostors + len(self.genuine)
+        ends = np.stack([values[0], low, high], axis=-1)
+        return {rate: [Estimate(a, b, c, n) for a, b, c in row] for rate, row in zip(rates, ends.tolist(), strict=True)}
+
+
+def every_pair(vectors: Array, people: Array, fmr: float = 1e-3, block: int = 1024) -> EveryPair:
+    """`EveryPair` of features (n, d) and identities (n,), for false match rates up to ``fmr``.
+
+    A block of rows at a time, so that memory holds ``block`` x n cosines.
+    """
+    unit = l2_normalise(vectors).astype(np.float32)
+    _, person, photos = np.unique(people, return_inverse=True, return_counts=True)
+    most = 2 * int(fmr * (len(person) ** 2 - (photos**2).sum()) / 2) + 2
+    genuine, owner, near, at = [], [], np.empty(0, np.float32), np.empty((2, 0), int)
+    for start in range(0, len(unit), block):
+        cosine = unit[start : start + block] @ unit[start:].T
+        same = person[start : start + block, None] == person[start:]
+        one, _ = own = np.nonzero(np.triu(same, 1))
+        genuine.append(1 - cosine[own])
+        owner.append(person[start + one])
+        cosine[same] = -np.inf
+        cosine[np.tril_indices(*cosine.shape[:1])] = -np.inf
+        least = np.partition(cosine, cosine.size - most, axis=None)[-most] if cosine.size > most else -1
+        new = np.nonzero(cosine >= max(least, -1))
+        near = np.concatenate([near, 1 - cosine[new]])
+        at = np.concatenate([at, start + np.array(new)], axis=1)
+        closest = np.argsort(near, kind="stable")[:most]
+        near, at = near[closest], at[:, closest]
+    order = np.argsort(np.concatenate(genuine))
+    left, right = person[at]
+    return EveryPair(np.concatenate(genuine)[order], np.concatenate(owner)[order], near, left, right, photos)
+
+
+def fisher_ratio(vectors: Array, people: Array, replicates: int = 1000, seed: int = 0) -> Estimate:
+    """tr(S_B) / tr(S_W) of features of length one, over people with two photos or more; n counts photos.
+
+    S_B = sum_i n_i (m_i - m)(m_i - m)', and S_W is the scatter around each person's own mean m_i. 95 % over people.
+    """
+    _, person, photos = np.unique(people, return_inverse=True, return_counts=True)
+    sums = np.zeros((len(photos), vectors.shape[1]))
+    np.add.at(sums, person, l2_normalise(vectors))
+    sums, photos = sums[photos > 1], photos[photos > 1]
+    centred = (sums**2).sum(1) / photos  # n_i |m_i|^2
+    draws = np.random.default_rng(seed).multinomial(len(photos), np.full(len(photos), 1 / len(photos)), replicates)
+    counts = np.vstack([np.ones(len(photos)), draws])
+    between = counts @ centred - ((counts @ sums) ** 2).sum(1) / (counts @ photos)
+    ratios = between / (counts @ (photos - centred))
+    return estimate(ratios, int(photos.sum()))

@@ -1,0 +1,213 @@
+"""The bench of 06_losses: the runs that ``data/bench.csv`` plans, each trained once, and what is kept of each."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from filelock import FileLock, Timeout
+
+from facelib import inference, metrics, runtime
+from facelib.data import archives, catalog, pairs, splits
+from facelib.data.packed import PackedFaces
+from facelib.data.pairs import Pairs
+from facelib.files import write_atomically
+from facelib.inference import decision
+from facelib.paper import deciding
+from facelib.paper.setting import Setting
+
+
+def plan(setting: Setting) -> pd.DataFrame:
+    """The rows of ``data/bench.csv`` that the profile asks for, the next to train first, with what has become of them.
+
+    Columns: ``group, setting, seed, recipe, faces, core_minutes`` as planned; of finished runs ``key``, ``images``,
+    ``images_per_s`` and ``minutes``; ``failed`` where the loss was no longer finite.
+    """
+    rows = pd.read_csv(runtime.ROOT / "data" / "bench.csv", keep_default_na=False)[: setting["bench_runs"]]
+    done = pd.DataFrame([_found(setting, row) for row in rows.to_dict("records")], rows.index)
+    return pd.concat([rows, done], axis=1)
+
+
+def state(table: pd.DataFrame) -> str:
+    """Changes when another run of a plan is finished."""
+    return archives.digest(sorted(table["key"]))
+
+
+def train_missing(setting: Setting, most: int | None = None) -> None:
+    """Train and score the plan's next missing runs, ``most`` of them; what another process is at is left to it."""
+    trained = 0
+    for row in plan(setting).query("key == ''").to_dict("records"):
+        if trained == most:
+            break
+        lock = runtime.cache_dir() / "bench" / f"{_name(row)}-{row['seed']}.lock"
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with FileLock(lock, blocking=False):
+                if not _found(setting, row)["key"]:  # another process may have finished it by now
+                    _train(setting, row)
+                    trained += 1
+        except Timeout:
+            continue
+        except ValueError as error:  # such as features that are not finite: the other runs go on
+            print(f"{_name(row)}, seed {row['seed']}, has no scores: {error}", flush=True)
+
+
+def scores(key: str) -> dict[str, np.ndarray]:
+    """What is kept of a run.
+
+    ``<where>.<metric>``: float16 distances of the pairs of ``held_out``, ``development`` and ``test``, by ``cosine``
+    and ``euclidean``. ``scatter.<metric>``: (2, k) float32, the squared distances of each held-out person's features
+    from their mean, summed, and that mean's from the mean of all, times the photos; by ``cosine`` of features of length
+    one. ``trunk.<metric>``: as ``development``, of the frozen network alone. ``history``: (2, epochs) float32, AUC on
+    the held-out people (of fewer faces the loss) and seconds. ``pairs``: see `held_out_pairs`.
+    """
+    with np.load(_kept(f"data/scores/bench-{key}.npz")) as kept:
+        return dict(kept)
+
+
+def held_out_pairs(key: str) -> tuple[Pairs, np.ndarray]:
+    """Held-out pairs as rows of two photos each, and who is on these photos; folds are sources."""
+    with np.load(_kept(f"data/scores/bench-pairs-{key}.npz")) as kept:
+        left, right, source = (kept[name].astype(np.int64) for name in ("left", "right", "source"))
+    n = len(left)
+    return Pairs(np.arange(n), n + np.arange(n), left == right, source), np.concatenate([left, right])
+
+
+def planes(setting: Setting, kinds: dict[str, dict], people: int = 10) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """Features of two numbers (n, 2) that losses make of rendered people, by the loss's name, and who these are (n,).
+
+    ``kinds`` are options of `training.Recipe` by name; the networks are tiny and show their own training images.
+    """
+    from facelib import training
+
+    _ = setting.device
+    rendered = catalog.load("demo-train", progress=False)
+    setting.used["sets"]["demo-train"] = rendered.manifest["content"]
+    faces, found = rendered.select(rendered.labels < people), {}
+    for name, options in kinds.items():
+        recipe = training.Recipe(width=8, neck="plain", features=2, **options)
+        run = training.train(f"plane-{name}", faces, recipe, progress=False)
+        setting.used["runs"][f"plane-{name}"] = run.row["key"]
+        found[name] = inference.features(faces, run.weights, progress=False)
+    return found, faces.labels
+
+
+def faces_of(row: dict, train: PackedFaces) -> PackedFaces:
+    """The training faces of a run: all, a share of the ``people``, or some ``photos`` of each who has the most asked.
+
+    People are stratified by source and number of photos. Those who have 20 photos or more are all of one source.
+    """
+    asked = json.loads(row["faces"])
+    if "people" in asked:
+        return splits.split_people(train, asked["people"], seed=0)[1]
+    return train.filter(20, asked["photos"]) if asked else train
+
+
+def recipe_of(setting: Setting, row: dict):
+    """The `training.Recipe` of a run on all faces; on fewer the epochs are more, so that all see as many images."""
+    from facelib import training
+
+    return training.Recipe(**setting["bench_recipe"] | json.loads(row["recipe"]), seed=int(row["seed"]))
+
+
+def _found(setting: Setting, row: dict) -> dict:
+    """Of a run with this name and recipe what ``data/runs.csv`` says; empty where there is none, or no scores."""
+    from facelib import training
+
+    recipe, found = recipe_of(setting, row), {"key": "", "images": 0, "images_per_s": np.nan, "minutes": np.nan}
+    for known in training.read_runs():
+        if (known["name"], known["seed"]) != (_name(row), str(row["seed"])):
+            continue
+        ran, failed = training.Recipe.of_run(known), not known["seconds"]
+        same = replace(ran, epochs=recipe.epochs) == recipe and (ran.epochs == recipe.epochs or row["faces"] != "{}")
+        if same and (failed or _kept(f"data/scores/bench-{known['key']}.npz").exists()):
+            speed, seconds = (float(known[name] or "nan") for name in ("images_per_s", "seconds"))
+            found = {
+                "key": known["key"],
+                "images": int(known["images"]),
+                "images_per_s": speed,
+                "minutes": seconds / 60,
+            }
+    return found | {"failed": bool(found["key"]) and not np.isfinite(found["minutes"])}
+
+
+def _train(setting: Setting, row: dict) -> None:
+    from facelib import training
+
+    _ = setting.device  # prepared before the recipe asks for it
+    split, recipe = setting.best_split, recipe_of(setting, row)
+    faces = faces_of(row, split.train)
+    recipe = replace(recipe, epochs=round(recipe.epochs * len(split.train) / len(faces)))
+    validation = None if len(faces) < len(split.train) else split.validation  # many short epochs need none
+    print(f"{_name(row)}, seed {row['seed']}: {recipe.epochs} epochs of {len(faces):,} images", flush=True)
+    try:
+        run = training.train(_name(row), faces, recipe, None, validation, progress=False)
+    except ValueError as error:
+        if "The loss is" not in str(error):
+            raise
+        print(error)
+        facts = {"data": faces.key, "identities": len(faces.names), "images": len(faces), "epochs": recipe.epochs}
+        facts |= {"batch_size": recipe.batch_size, "learning_rate": recipe.learning_rate, "seed": recipe.seed}
+        key = training.run_key(faces, recipe, None, validation)
+        own = {"name": _name(row), "key": key, "former_key": ""}
+        training.append_run(own | facts | {"options": json.dumps(recipe.options()), "loss": "nan"})
+        return
+    found = _scored(setting, run.weights, recipe.trunk)
+    history = run.history[["validation_auc", "seconds"]] if validation else run.history[["loss", "seconds"]]
+    _keep(f"data/scores/bench-{run.row['key']}.npz", found | {"history": history.to_numpy(np.float32).T})
+    shutil.rmtree(run.weights.parent)
+
+
+def _scored(setting: Setting, weights: Path, trunk: str) -> dict[str, np.ndarray]:
+    people, development = deciding.development(setting)
+    validation = setting.best_split.validation
+    drawn = pairs.draw_by_source(validation.labels, validation.sources, metrics.VALIDATION_PAIRS, seed=0)
+    columns = np.array([*drawn.people(validation.labels), drawn.fold], np.int16)
+    _keep(f"data/scores/bench-pairs-{validation.key}.npz", dict(zip(("left", "right", "source"), columns, strict=True)))
+    embed, found = inference.Embedder(weights), {"pairs": np.array(validation.key)}
+    found |= _distances("held_out", embed, validation, drawn) | _distances("development", embed, people, development)
+    found |= _distances("test", embed, setting.scored, setting.pairs)
+    if trunk:
+        alone = inference.Embedder(decision.weights_folder() / f"{trunk}.npz")
+        found |= _distances("trunk", alone, people, development)
+    vectors = embed(validation.take(np.arange(len(validation))))
+    for metric, features in (("cosine", metrics.l2_normalise(vectors)), ("euclidean", vectors)):
+        found[f"scatter.{metric}"] = scatter(features, validation.labels).astype(np.float32)
+    return found
+
+
+def _distances(where: str, embed, faces: PackedFaces, some: Pairs) -> dict[str, np.ndarray]:
+    rows = np.unique([some.left, some.right])
+    vectors = embed(faces.take(rows))
+    sides = [vectors[np.searchsorted(rows, side)] for side in (some.left, some.right)]
+    return {f"{where}.{metric}": metrics.distance(*sides, metric).astype(np.float16) for metric in metrics.METRICS}
+
+
+def scatter(features: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Within and between people, (2, k): the parts of tr(S_W) and tr(S_B) of each; features (n, d), labels (n,)."""
+    counts = np.bincount(labels)
+    sums = np.zeros((len(counts), features.shape[1]))
+    np.add.at(sums, labels, features)
+    means = sums / counts[:, None]
+    within = np.bincount(labels, ((features - means[labels]) ** 2).sum(1))
+    return np.stack([within, counts * ((means - features.mean(0)) ** 2).sum(1)])
+
+
+def _name(row: dict) -> str:
+    return f"bench-{row['group']}-{row['setting']}"
+
+
+def _kept(file: str) -> Path:
+    own = runtime.output_dir() / file
+    return own if own.exists() else runtime.ROOT / file
+
+
+def _keep(file: str, arrays: dict[str, np.ndarray]) -> None:
+    content = io.BytesIO()
+    np.savez_compressed(content, **arrays)
+    write_atomically(runtime.output_dir() / file, content.getvalue())

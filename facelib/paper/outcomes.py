@@ -1,0 +1,176 @@
+"""What the finished runs of the bench say: each setting over its trainings, one against another, with both chances."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import pandas as pd
+from numpy import ndarray as Array
+
+from facelib import metrics
+from facelib.metrics import Bootstrap, Comparison, Estimate
+from facelib.paper import benching, deciding
+from facelib.paper.setting import Setting
+
+
+@dataclass(frozen=True, eq=False)
+class Outcomes:
+    """Finished runs on the pairs that choose (LFW's View 1 without View 2's pairs).
+
+    Attributes
+    ----------
+    plan
+        See `benching.plan`.
+    kept
+        By setting the `benching.scores` of each of its trainings.
+    people
+        Draws of people of the pairs.
+    """
+
+    plan: pd.DataFrame
+    kept: dict[str, list[dict[str, Array]]]
+    people: Bootstrap
+
+    def has(self, *names: str) -> bool:
+        """Whether each of these settings has a finished run."""
+        return all(name in self.kept for name in names)
+
+    @cached_property
+    def auc(self) -> dict[str, Array]:
+        """By setting the AUC of each training, as it is and of each draw of people: (trainings, 1 + replicates)."""
+        return {name: self._over("auc", name) for name in self.kept}
+
+    @cached_property
+    def chance(self) -> tuple[float, int]:
+        """Pooled SD of the AUC over trainings that differ in the seed alone (0: unknown), and degrees of freedom."""
+        several = [each[:, 0] for each in self.auc.values() if len(each) > 1]
+        freedom = sum(len(each) - 1 for each in several)
+        squares = sum(((each - each.mean()) ** 2).sum() for each in several)
+        return float(np.sqrt(squares / freedom)) if freedom else 0.0, freedom
+
+    def mean(self, name: str) -> Array:
+        """Mean AUC over trainings (1 + replicates,), whose draws are of people and of other seeds.
+
+        The seeds' part is Student's t times the pooled SD: two or three trainings alone would tell too little of it.
+        """
+        values, (deviation, freedom) = self.auc[name].mean(0), self.chance
+        drawn = np.random.default_rng([*name.encode()]).standard_t(max(freedom, 1), len(values) - 1)
+        return values + np.append(0, drawn * deviation / np.sqrt(len(self.auc[name])))
+
+    def against(self, one: str, other: str) -> Comparison:
+        """Whether the first setting's AUC is higher."""
+        return metrics.compared(self.mean(one) - self.mean(other), len(self.people.pairs))
+
+    def over_trunk(self, name: str) -> Comparison:
+        """Whether a layer on a frozen network has a higher AUC than that network alone."""
+        trunk = self.people.values("auc", self.kept[name][0]["trunk.cosine"].astype(float))
+        return metrics.compared(self.mean(name) - trunk, len(self.people.pairs))
+
+    def row(self, name: str) -> dict[str, Estimate | float]:
+        """Numbers of a setting, means over its trainings: intervals over people, ``over_seeds`` an SD."""
+        n, runs = len(self.people.pairs), self.kept[name]
+        drawn = self.people.replicates, self.people.seed
+        held_out = [held_out_auc(run, *drawn) for run in runs]
+        rows = self.plan[(self.plan["setting"] == name) & (self.plan["key"] != "")]
+        return {
+            "auc": metrics.estimate(self.auc[name].mean(0), n),
+            "over_seeds": self.auc[name][:, 0].std(ddof=1) if len(runs) > 1 else np.nan,
+            "tar_at_far_1e-2": metrics.estimate(self._over("tar_at_far", name, 0.01).mean(0), n),
+            "held_out_auc": metrics.estimate(np.mean(held_out, axis=0), len(runs[0]["held_out.cosine"])),
+            "fisher": self.fisher(name),
+            "images_per_s": float(rows["images_per_s"].median()),
+            "trainings": len(runs),
+        }
+
+    def fisher(self, name: str, metric: str = "cosine") -> Estimate:
+        """tr(S_B) / tr(S_W) of the held-out people's features, of length one for the cosine, with an interval."""
+        within, between = self._scatter(name, metric)
+        return metrics.estimate(between / within, self.kept[name][0][f"scatter.{metric}"].shape[1])
+
+    def spread_over(self, one: str, other: str) -> Estimate:
+        """How far features lie from their person's mean, as a share of all spread: one setting's over the other's."""
+        within, between = zip(*(self._scatter(name, "euclidean") for name in (one, other)), strict=True)
+        share = [np.sqrt(w / (w + b)) for w, b in zip(within, between, strict=True)]
+        return metrics.estimate(share[0] / share[1], self.kept[one][0]["scatter.euclidean"].shape[1])
+
+    def euclid_minus_cosine(self, name: str) -> Comparison:
+        """Whether Euclid's distance has the higher AUC."""
+        difference = self._over("auc", name, metric="euclidean").mean(0) - self.auc[name].mean(0)
+        return metrics.compared(difference, len(self.people.pairs))
+
+    def separation(self, name: str) -> Array:
+        """Mean angle of impostor minus that of genuine pairs, in their pooled SDs (d'); of each draw too."""
+        pairs, labels = self.people.pairs, self.people.labels
+        drawn = metrics.identity_weights(*pairs.people(labels), self.people.replicates, self.people.seed)
+        weights, found = np.concatenate([np.ones_like(drawn[:1]), drawn]), []
+        for run in self.kept[name]:
+            angle = np.arccos(np.clip(1 - run["development.cosine"].astype(float), -1, 1))
+            means, squares = [], []
+            for kind in (pairs.genuine, ~pairs.genuine):
+                total = weights[:, kind].sum(1)
+                means.append(weights[:, kind] @ angle[kind] / total)
+                squares.append(weights[:, kind] @ angle[kind] ** 2 / total - means[-1] ** 2)
+            found.append((means[1] - means[0]) / np.sqrt(np.mean(squares, axis=0)))
+        return np.mean(found, axis=0)
+
+    def settings(self, names: Sequence[str], bar: float) -> tuple[float, Array]:
+        """Share of settings that train, to a held-out AUC above a bar, and the SD of their AUC (1 + replicates,)."""
+        trained = [np.mean([held_out_auc(run)[0] for run in self.kept.get(name, [])] or [0]) > bar for name in names]
+        return float(np.mean(trained)), np.std([self.mean(name) for name in names if name in self.kept], axis=0)
+
+    def epochs_to(self, auc: float, names: Sequence[str]) -> tuple[str, float]:
+        """Of some settings the one with the highest held-out AUC at last, and after how many epochs it reached one.
+
+        Between two epochs a line is drawn; a training that never reaches it counts as one epoch longer than it was.
+        """
+        best = max(names, key=lambda name: np.mean([run["history"][0, -1] for run in self.kept[name]]))
+        found = []
+        for run in self.kept[best]:
+            curve = np.maximum.accumulate(np.append(0.5, run["history"][0]))
+            found.append(np.interp(auc, curve, np.arange(len(curve))) if curve[-1] >= auc else len(curve))
+        return best, float(np.mean(found))
+
+    def judged_accuracy(self, name: str, fold: Array, genuine: Array) -> Estimate:
+        """Accuracy on the test pairs by ten folds, the mean over trainings, with Student's interval over the folds."""
+        runs = self.kept[name]
+        folds = [metrics.ten_fold(run["test.cosine"].astype(float), genuine, fold).accuracies for run in runs]
+        return metrics.student_interval(np.mean(folds, axis=0), len(genuine))
+
+    def _over(self, statistic: str, name: str, at: float | None = None, metric: str = "cosine") -> Array:
+        distances = (run[f"development.{metric}"].astype(float) for run in self.kept[name])
+        return np.stack([self.people.values(statistic, each, at) for each in distances])
+
+    def _scatter(self, name: str, metric: str) -> tuple[Array, Array]:
+        """tr(S_W) and tr(S_B), means over trainings, of the held-out people and of each draw of them."""
+        parts = np.mean([run[f"scatter.{metric}"] for run in self.kept[name]], axis=0)  # (2, people)
+        count, replicates = parts.shape[1], self.people.replicates
+        rng = np.random.default_rng(self.people.seed)
+        drawn = rng.multinomial(count, np.full(count, 1 / count), replicates)
+        within, between = parts @ np.concatenate([np.ones((1, count)), drawn]).T
+        return within, between
+
+
+def of(setting: Setting) -> Outcomes:
+    """The outcomes of a profile's finished runs."""
+    table = benching.plan(setting)
+    setting.used["bench"] = {"finished": benching.state(table)}
+    finished = table[(table["key"] != "") & ~table["failed"]]
+    faces, chosen = deciding.development(setting)
+    kept = {
+        name: [benching.scores(key) for key in keys]
+        for name, keys in finished.groupby("setting", sort=False)["key"].agg(list).items()
+    }
+    return Outcomes(table, kept, Bootstrap(chosen, faces.labels, setting["replicates"], setting["seed"]))
+
+
+def held_out_auc(run: dict[str, Array], replicates: int = 0, seed: int = 0) -> Array:
+    """Mean over the sources of the AUC on held-out pairs within one; as it is and of each draw, (1 + replicates,)."""
+    pairs, people = benching.held_out_pairs(str(run["pairs"]))
+    found = []
+    for some in (pairs.fold == source for source in np.unique(pairs.fold)):
+        drawn = Bootstrap(pairs.select(some), people, replicates, seed)
+        found.append(drawn.values("auc", run["held_out.cosine"][some].astype(float)))
+    return np.mean(found, axis=0)

@@ -1,0 +1,83 @@
+import numpy as np
+import pytest
+
+from facelib.metrics import cosine_distance, every_pair, fisher_ratio, tar_at_far
+
+
+def photos(people=40, most=4, seed=0):
+    rng = np.random.default_rng(seed)
+    labels = np.repeat(np.arange(people), rng.integers(1, most + 1, people))
+    return rng.normal(size=(people, 6))[labels] + rng.normal(size=(len(labels), 6)), labels
+
+
+def all_pairs(vectors, labels):
+    left, right = np.triu_indices(len(labels), 1)
+    return cosine_distance(vectors[left], vectors[right]), labels[left], labels[right]
+
+
+@pytest.mark.parametrize("block", [7, 1024])
+def test_every_pair_is_seen_once_whatever_the_block(block):
+    vectors, labels = photos()
+    shuffled = np.random.default_rng(1).permutation(len(labels))
+    vectors, labels = vectors[shuffled], labels[shuffled]
+    distances, left, right = all_pairs(vectors, labels)
+    found = every_pair(vectors, labels, 0.1, block)
+    same = left == right
+    assert found.genuine == pytest.approx(np.sort(distances[same]), abs=1e-6)
+    assert np.bincount(found.owner, minlength=40).tolist() == np.bincount(left[same], minlength=40).tolist()
+    assert found.impostors == (~same).sum()
+    expected = np.sort(distances[~same])[: len(found.impostor)]
+    assert found.impostor == pytest.approx(expected, abs=1e-6) and len(expected) > 0.2 * found.impostors
+    closest = np.argsort(distances[~same])[: len(expected)]
+    pairs = np.sort([left[~same][closest], right[~same][closest]], axis=0)
+    assert (np.sort([found.left, found.right], axis=0) == pairs).all()
+
+
+@pytest.mark.parametrize("rate", [0.1, 0.05])
+def test_the_rate_of_all_pairs_is_that_of_a_list_of_them(rate):
+    vectors, labels = photos()
+    distances, left, right = all_pairs(vectors, labels)
+    pooled, each = every_pair(vectors, labels, 0.1).matched([rate], 50)[rate]
+    known = tar_at_far(distances, left == right, rate)
+    assert pooled.value == pytest.approx(known.tar) and pooled.low <= pooled.value <= pooled.high
+    assert pooled.n == len(distances)
+    right_ones = [
+        (distances[(left == right) & (left == p)] <= known.threshold).mean() for p in np.unique(left[left == right])
+    ]
+    assert each.value == pytest.approx(np.mean(right_ones))
+
+
+def test_equal_distances_are_not_accepted_beyond_the_rate():
+    """Of 819 impostor pairs 36 are at distance 0: 4 % do not allow them, and the genuine pair is as close."""
+    vectors = np.eye(41)[[*[0] * 9, *range(9, 40), 39]]
+    labels = np.array([*range(40), 39])
+    found = every_pair(vectors, labels, 0.05)
+    assert found.matched([0.04], 5)[0.04][0].value == 0
+    assert found.matched([0.05], 5)[0.05][0].value == 1
+
+
+def test_rates_of_too_few_pairs_are_left_out():
+    vectors, labels = photos()
+    assert list(every_pair(vectors, labels, 0.1).matched([0.1, 1e-4], 5)) == [0.1]
+
+
+def test_fisher_by_hand():
+    """Two people, two photos each, at right angles within and between: means (1, 1)/2 and (-1, -1)/2 of four axes."""
+    vectors, labels = np.array([[2.0, 0], [0, 3], [-1, 0], [0, -5], [1, 0]]), np.array([4, 4, 7, 7, 9])
+    found = fisher_ratio(vectors, labels, 20)
+    between = 2 * 2 * 0.5  # n_i |m_i - m|^2, m = 0
+    within = 4 * 0.5
+    assert found.value == pytest.approx(between / within) and found.n == 4  # the single photo of 9 does not count
+
+
+def test_fisher_is_the_ratio_of_traces():
+    vectors, labels = photos()
+    unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    several = np.bincount(labels)[labels] > 1
+    unit, labels_of = unit[several], labels[several]
+    means = np.array([unit[labels_of == p].mean(0) for p in labels_of])
+    within = np.trace((unit - means).T @ (unit - means))
+    total = np.trace((unit - unit.mean(0)).T @ (unit - unit.mean(0)))
+    found = fisher_ratio(vectors, labels, 200)
+    assert found.value == pytest.approx((total - within) / within)
+    assert found.low < found.value < found.high

@@ -1,0 +1,120 @@
+"""The bench: a plan that stands before its runs, runs that are trained once, and scores that need no weights."""
+
+import json
+import threading
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from filelock import FileLock
+from sklearn.metrics import pairwise_distances
+
+from facelib import runtime
+from facelib.paper import benching, setup
+from facelib.training import Recipe
+
+PLAN = pd.read_csv(runtime.ROOT / "data" / "bench.csv", keep_default_na=False)
+
+
+def test_the_plan_keeps_to_its_budget():
+    assert len(PLAN) <= 110 and PLAN["core_minutes"].sum() <= 18 * 60
+    assert not PLAN.duplicated(["group", "setting", "seed"]).any()
+    seeds = PLAN[PLAN["group"] == "losses"].groupby("setting")["seed"].apply(sorted)
+    assert len(seeds) >= 10 and all(each == [0, 1, 2] for each in seeds)
+    assert [*PLAN["setting"][:3]] == ["softmax", "cosface", "arcface"]
+
+
+def test_every_planned_run_is_one_that_can_be_trained():
+    setting = setup("lfw")
+    recipes = [benching.recipe_of(setting, row) for row in PLAN.to_dict("records")]
+    assert {recipe.loss for recipe in recipes} >= {"softmax", "focal", "center", "l-softmax", "triplet"}
+    told = [json.dumps([vars(recipe), row], default=str) for recipe, row in zip(recipes, PLAN["faces"], strict=True)]
+    assert len(set(told)) == len(PLAN), "two rows of the plan are the same run"
+
+
+@pytest.fixture
+def tiny(monkeypatch, tmp_path):
+    """The demo's setting with trainings that only say what they were asked for, and an output folder of its own."""
+    monkeypatch.setenv("FACELIB_OUTPUT", str(tmp_path))
+    asked = []
+
+    def train(setting, row):
+        from facelib import training
+
+        recipe = benching.recipe_of(setting, row)
+        asked.append((row["setting"], row["seed"]))
+        known = {"name": f"bench-{row['group']}-{row['setting']}", "key": f"{row['setting']}{row['seed']}", "images": 9}
+        always = {name: getattr(recipe, name) for name in ("epochs", "batch_size", "learning_rate", "seed")}
+        rest = {"options": json.dumps(recipe.options()), "images_per_s": 100.0, "seconds": 60.0}
+        training.append_run(known | always | rest)
+        benching._keep(f"data/scores/bench-{known['key']}.npz", {"pairs": np.array("abc")})
+
+    monkeypatch.setattr(benching, "_train", train)
+    setting = setup("demo", {"seed": 5, "bench_recipe": {"epochs": 77}})
+    return setting, asked
+
+
+def test_runs_are_trained_in_order_and_once(tiny):
+    setting, asked = tiny
+    assert list(benching.plan(setting)["key"]) == [""] * 3
+    benching.train_missing(setting, 2)
+    assert asked == [("softmax", 0), ("cosface", 0)]
+    found = benching.plan(setting)
+    assert benching.state(found) != benching.state(found.assign(key=""))
+    assert list(found["key"]) == ["softmax0", "cosface0", ""] and list(found["minutes"][:2]) == [1, 1]
+    benching.train_missing(setting)
+    benching.train_missing(setting)
+    assert asked == [("softmax", 0), ("cosface", 0), ("arcface", 0)]
+
+
+def test_a_run_that_cannot_be_scored_does_not_stop_the_others(tiny, monkeypatch, capsys):
+    setting, asked = tiny
+    train = benching._train
+
+    def broken(setting, row):
+        if row["setting"] == "softmax":
+            raise ValueError("row 0 is not finite")
+        train(setting, row)
+
+    monkeypatch.setattr(benching, "_train", broken)
+    benching.train_missing(setting, 1)
+    assert asked == [("cosface", 0)] and "softmax, seed 0, has no scores: row 0 is not" in capsys.readouterr().out
+
+
+def test_what_another_process_trains_is_left_to_it(tiny):
+    setting, asked = tiny
+    lock = Path(runtime.cache_dir(), "bench", "bench-losses-softmax-0.lock")
+    lock.parent.mkdir(parents=True)
+    with FileLock(lock):
+        other = threading.Thread(target=benching.train_missing, args=(setting, 1))  # a lock is its thread's own
+        other.start()
+        other.join()
+    assert asked == [("cosface", 0)]
+
+
+def test_a_run_of_another_recipe_or_without_scores_does_not_count(tiny):
+    setting, _ = tiny
+    benching.train_missing(setting, 1)
+    changed = setup("demo", {"seed": 5, "bench_recipe": {"epochs": 77, "width": 8}})
+    assert list(benching.plan(changed)["key"]) == [""] * 3
+    (runtime.output_dir() / "data" / "scores" / "bench-softmax0.npz").unlink()
+    assert list(benching.plan(setting)["key"]) == [""] * 3
+
+
+def test_scatter_adds_up_to_the_whole():
+    rng = np.random.default_rng(0)
+    features, labels = rng.normal(size=(30, 4)), np.repeat(np.arange(5), 6)
+    within, between = benching.scatter(features, labels)
+    total = ((features - features.mean(0)) ** 2).sum()
+    assert within.sum() + between.sum() == pytest.approx(total)
+    one = pairwise_distances(features[:6]) ** 2
+    assert within[0] == pytest.approx(one.sum() / 12)  # the sum over pairs is n times that about the mean
+
+
+def test_the_recipe_of_a_run_holds_its_options():
+    setting = setup("lfw")
+    row = PLAN[PLAN["setting"] == "frozen-triplet"].iloc[0].to_dict()
+    recipe = benching.recipe_of(setting, row)
+    assert (recipe.loss, recipe.trunk, recipe.features, recipe.seed) == ("triplet", "celebfaces-distilled", 128, 0)
+    assert isinstance(recipe, Recipe) and recipe.epochs == setting["bench_recipe"]["epochs"]

@@ -1,0 +1,123 @@
+"""What the bench says: means over trainings, two sources of chance, and each number from its definition."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.stats import spearmanr
+from sklearn.metrics import roc_auc_score
+
+from facelib import metrics
+from facelib.data.pairs import Pairs
+from facelib.metrics import Bootstrap
+from facelib.paper import benching, outcomes
+
+PEOPLE, SHOTS = 40, 3
+LABELS = np.repeat(np.arange(PEOPLE), SHOTS)
+
+
+@pytest.fixture
+def pairs():
+    genuine = [(SHOTS * k, SHOTS * k + 1) for k in range(PEOPLE)]
+    left, right = np.array(genuine + [(SHOTS * k, SHOTS * ((k + 7) % PEOPLE)) for k in range(PEOPLE)]).T
+    return Pairs(left, right, LABELS[left] == LABELS[right])
+
+
+def run(pairs, gap, seed):
+    """Scores of a made-up training: genuine pairs are nearer by ``gap``."""
+    rng = np.random.default_rng(seed)
+    distances = (1 + 0.2 * rng.normal(size=len(pairs)) - gap * pairs.genuine).clip(0, 2)
+    scatter = np.stack([rng.uniform(1, 2, 10), rng.uniform(3, 4, 10)])
+    history = np.array([[0.6, 0.7, 0.75 + gap / 10], [1, 1, 1]])
+    kept = {"development.cosine": distances, "development.euclidean": distances[::-1].copy(), "history": history}
+    return kept | {"scatter.cosine": scatter, "scatter.euclidean": scatter, "trunk.cosine": np.ones(len(pairs))}
+
+
+@pytest.fixture
+def found(pairs):
+    kept = {
+        "good": [run(pairs, gap, seed) for seed, gap in enumerate((0.3, 0.5, 0.7))],
+        "poor": [run(pairs, 0.1, seed) for seed in (3, 4)],
+        "alone": [run(pairs, 0.3, 5)],
+    }
+    return outcomes.Outcomes(pd.DataFrame(), kept, Bootstrap(pairs, LABELS, 200, 0))
+
+
+def aucs(found, name):
+    genuine = found.people.pairs.genuine
+    return [roc_auc_score(genuine, -each["development.cosine"]) for each in found.kept[name]]
+
+
+def test_a_setting_is_the_mean_of_its_trainings(found):
+    assert found.auc["good"][:, 0] == pytest.approx(aucs(found, "good"))
+    assert found.mean("good")[0] == pytest.approx(np.mean(aucs(found, "good")))
+    assert found.has("good", "poor") and not found.has("good", "missing")
+
+
+def test_the_chance_of_seeds_is_pooled_over_settings(found):
+    deviation, freedom = found.chance
+    squares = sum(np.var(aucs(found, name)) * len(aucs(found, name)) for name in ("good", "poor"))
+    assert freedom == 3 and deviation == pytest.approx(np.sqrt(squares / 3))
+
+
+def test_seeds_widen_the_interval_of_a_difference(found):
+    both = found.against("good", "poor")
+    people = metrics.compared(found.auc["good"].mean(0) - found.auc["poor"].mean(0), len(found.people.pairs))
+    assert both.difference.value == pytest.approx(np.mean(aucs(found, "good")) - np.mean(aucs(found, "poor")))
+    assert both.verdict == "holds" and found.against("poor", "good").verdict == "fails"
+    widths = [each.difference.high - each.difference.low for each in (both, people)]
+    assert widths[0] > widths[1]
+
+
+def test_without_a_second_training_people_are_the_only_chance(pairs):
+    one = outcomes.Outcomes(pd.DataFrame(), {"alone": [run(pairs, 0.3, 5)]}, Bootstrap(pairs, LABELS, 50, 0))
+    assert one.chance == (0.0, 0) and np.array_equal(one.mean("alone"), one.auc["alone"][0])
+
+
+def test_separation_is_d_prime_of_the_angles(found, pairs):
+    angle = np.degrees(np.arccos(1 - found.kept["alone"][0]["development.cosine"]))
+    genuine, impostor = angle[pairs.genuine], angle[~pairs.genuine]
+    expected = (impostor.mean() - genuine.mean()) / np.sqrt((genuine.var() + impostor.var()) / 2)
+    assert found.separation("alone")[0] == pytest.approx(expected)
+
+
+def test_fisher_and_spread_are_ratios_of_sums(found):
+    within, between = np.mean([each["scatter.cosine"].sum(1) for each in found.kept["good"]], axis=0)
+    assert found.fisher("good").value == pytest.approx(between / within) and found.fisher("good").n == 10
+    assert found.fisher("good").low < between / within < found.fisher("good").high
+    assert found.spread_over("good", "good") == metrics.Estimate(1.0, 1.0, 1.0, 10)
+
+
+def test_epochs_to_an_auc_are_read_from_the_better_setting(found):
+    name, epochs = found.epochs_to(0.65, ["good", "poor"])
+    assert (name, epochs) == ("good", pytest.approx(1.5))
+    assert found.epochs_to(0.9, ["poor"]) == ("poor", 4)  # one longer than it was trained
+
+
+def test_a_trunk_without_information_is_beaten(found):
+    assert found.over_trunk("good").difference.value == pytest.approx(np.mean(aucs(found, "good")) - 0.5)
+
+
+def test_settings_that_do_not_train_are_counted(found, monkeypatch):
+    monkeypatch.setattr(outcomes, "held_out_auc", lambda run: run["history"][0, -1:])
+    share, spread = found.settings(["good", "poor", "failed"], 0.78)
+    assert share == pytest.approx(1 / 3)
+    assert spread[0] == pytest.approx(np.std([np.mean(aucs(found, name)) for name in ("good", "poor")]))
+
+
+def test_rank_correlation_of_means():
+    values = np.array([[1.0, 3], [2, 2], [3, 1]])
+    found = metrics.rank_correlation([1, 2, 3], np.repeat(values, [1, 99], axis=1), 7)
+    assert (found.value, found.low, found.n) == (
+        pytest.approx(1),
+        pytest.approx(spearmanr([1, 2, 3], values[:, 1])[0]),
+        7,
+    )
+
+
+def test_held_out_auc_is_the_mean_over_the_sources(monkeypatch):
+    pairs = Pairs(np.arange(6), np.arange(6, 12), np.array([1, 0, 0, 1, 1, 0], bool), np.array([0, 0, 0, 1, 1, 1]))
+    monkeypatch.setattr(benching, "held_out_pairs", lambda key: (pairs, people))
+    distances, people = np.array([0.5, 0.4, 0.6, 0.1, 0.2, 0.9]), np.array([1, 2, 3, 4, 5, 6, 1, 7, 8, 4, 5, 9])
+    expected = [roc_auc_score(pairs.genuine[some], -distances[some]) for some in (slice(0, 3), slice(3, 6))]
+    found = outcomes.held_out_auc({"pairs": "x", "held_out.cosine": distances}, 20)
+    assert found.shape == (21,) and found[0] == pytest.approx(np.mean(expected))

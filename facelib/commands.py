@@ -146,8 +146,7 @@ def cluster(options: argparse.Namespace) -> int:
         raise FileNotFoundError(f"There is no folder '{folder}'.")
     verifier = _verifier(options)
     files = [str(path) for path in sorted(folder.rglob("*")) if path.is_file() and not path.name.startswith(".")]
-    heads = {path: partial(photofiles.read_head, path) for path in files}
-    files = [path for path in files if photofiles.why_no_photo(path, heads[path]) != "not an image"]
+    files = [p for p in files if photofiles.why_no_photo(p, partial(photofiles.read_head, p)) != "not an image"]
     if not files:
         raise FileNotFoundError(f"There is no photo in '{folder}'.")
     photos, vectors, refused = recognition.everybody(files, verifier)

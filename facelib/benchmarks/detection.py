@@ -43,8 +43,7 @@ def drawn(people: Iterable[int], size: int = 200) -> Iterator[Known]:
     while some := list(islice(waiting, next(counts))):
         photos = [np.array(rendered.render_face(person, 0, size=size)) for person in some]
         places = [rendered.places(person, 0, size=size) for person in some]
-        shifts = [np.array([size * k, 0]) for k in range(len(some))]
-        faces = [Face((box + [*s, *s]), marks + s, 1.0) for (box, marks), s in zip(places, shifts, strict=True)]
+        faces = [Face(box + 2 * [k * size, 0], marks + [k * size, 0], 1.0) for k, (box, marks) in enumerate(places)]
         yield f"{some[0]}.png", np.hstack(photos), faces
 
 
@@ -120,10 +119,8 @@ def judge(photos: Iterable[Known], find: Callable[[np.ndarray], list[Face]]) -> 
 
 def rates(row: dict) -> dict:
     """Recall and precision of a row of `judge`, with Wilson intervals."""
-    return {
-        "recall": wilson_interval(int(row["right"]), int(row["faces"])),
-        "precision": wilson_interval(int(row["right"]), int(row["found"])),
-    }
+    counted = {"recall": row["faces"], "precision": row["found"]}
+    return {name: wilson_interval(int(row["right"]), int(count)) for name, count in counted.items()}
 
 
 def _overlap(one: np.ndarray, other: np.ndarray) -> float:

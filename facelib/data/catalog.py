@@ -105,12 +105,13 @@ SETS = {
     "facecap": KnownSet(_places("facecap"), None, _PAPER_SET.replace("{number}", "104646")),
 }
 LFW_SETS = ("lfw", "lfw-tight", "lfw-funneled")  # those whose test pairs are the protocol's
-# Rendered people: identities and shots each. Training and test people never share a number. Ten families come to them,
-# and, to be found out, somebody of the test under another name.
+# Rendered people: identities, shots of each, and photographs of somebody else among them. Training and test people
+# never share a number; one photograph is in both, to be found out. Ten families come to them, and somebody of the test
+# under another name.
 _FAMILIES = [rendered.RELATIVES + 10 * family + member for family in range(60, 70) for member in range(1, 5)]
 DEMO_SETS = {
-    "demo-train": (range(0, 60), 16),
-    "demo-test": (range(100, 160), 12),
+    "demo-train": (range(0, 60), [24, 20, 16, 12, 8] * 12),
+    "demo-test": (range(100, 160), [16, 14, 12, 10, 8] * 12, {100: (7, 0)}),
     "demo-more": ([*_FAMILIES, rendered.RELATIVES + 1500], 12),
 }
 

@@ -3,8 +3,9 @@
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 from PIL import Image
@@ -22,12 +23,16 @@ MANIFEST = ".demo.json"
 def write_people(
     root: str | os.PathLike,
     identities: range | Sequence[int],
-    shots: int,
+    shots: int | Sequence[int],
+    planted: Mapping[int, tuple[int, int]] = MappingProxyType({}),
     seed: int = 0,
     size: int = 112,
     progress: bool = True,
 ) -> Path:
     """Write `shots` JPEGs of each person, as ``root/person_0007/0003.jpg``; the quality varies. Returns `root`.
+
+    Sets of the world are not so even: `shots` may differ by person, and with ``planted={100: (7, 0)}`` person 100 has
+    the first photograph of person 7 besides, as its last.
 
     Relatives are ``root/family_0060-1/0003.jpg``: identity ``RELATIVES + 601`` is the first relative of person 60, and
     ``RELATIVES + 600`` is person 60 under another name, in other photos.
@@ -38,17 +43,23 @@ def write_people(
     root, identities = Path(root), [int(identity) for identity in identities]
     if len(set(identities)) < len(identities):
         raise ValueError(f"identities must differ, got {identities}")
-    asked = {"identities": identities, "shots": shots, "seed": seed, "size": size, "renderer": RENDERER_VERSION}
-    if _holds(root, asked):
+    counts = [shots] * len(identities) if isinstance(shots, int) else list(shots)
+    photos = {who: [(who, shot) for shot in range(n)] for who, n in zip(identities, counts, strict=True)}
+    for who, photo in planted.items():
+        photos[who].append(photo)
+    asked = {"identities": identities, "shots": shots if isinstance(shots, int) else counts}
+    asked |= {"seed": seed, "size": size, "renderer": RENDERER_VERSION}
+    asked |= {"planted": [[who, *photo] for who, photo in planted.items()]} if planted else {}
+    if _holds(root, asked, sum(map(len, photos.values()))):
         return root
     sweep(root.parent, f"{root.name}.")
     try:
         with whole(root) as made:
             for identity in tqdm(identities, "people", file=sys.stdout, disable=not progress):
-                _write_person(made / _name(identity), identity, shots, seed, size)
+                _write_person(made / _name(identity), photos[identity], seed, size)
             (made / MANIFEST).write_text(json.dumps(asked))
     except OSError:
-        if not _holds(root, asked):  # True where another process was faster
+        if not _holds(root, asked, sum(map(len, photos.values()))):  # True where another process was faster
             raise
     return root
 
@@ -71,14 +82,14 @@ def _name(identity: int) -> str:
     return f"family_{family:04d}-{member}" if family >= 0 else f"person_{identity:04d}"
 
 
-def _write_person(folder: Path, identity: int, shots: int, seed: int, size: int) -> None:
+def _write_person(folder: Path, photos: list[tuple[int, int]], seed: int, size: int) -> None:
     folder.mkdir(parents=True)
-    for shot in range(shots):
+    for number, (identity, shot) in enumerate(photos):
         quality = int(drawing._shot(identity, shot, seed)[0].quality)
-        render_face(identity, shot, seed, size).save(folder / f"{shot:04d}.jpg", quality=quality)
+        render_face(identity, shot, seed, size).save(folder / f"{number:04d}.jpg", quality=quality)
 
 
-def _holds(root: Path, asked: dict) -> bool:
+def _holds(root: Path, asked: dict, count: int) -> bool:
     """Whether root holds all that is asked for; False if there is nothing, an error otherwise."""
     if not root.exists() or (root.is_dir() and not any(root.iterdir())):
         return False
@@ -86,7 +97,7 @@ def _holds(root: Path, asked: dict) -> bool:
         same = json.loads((root / MANIFEST).read_text()) == asked
     except (OSError, ValueError):
         same = False
-    if same and len([*root.glob("*_*/*.jpg")]) == len(asked["identities"]) * asked["shots"]:
+    if same and len([*root.glob("*_*/*.jpg")]) == count:
         return True
     raise FileExistsError(
         f"{root} holds other files, or demo people of other arguments or of an earlier renderer: "

@@ -85,13 +85,7 @@ def transfer(got: dict[tuple[str, str], dict[str, Estimate]]) -> np.ndarray:
 
 
 def pairs_needed(table: pd.DataFrame) -> np.ndarray:
-    """How wide accuracies spread over draws of pairs, and how often draws rank two distances wrongly.
-
-    Parameters
-    ----------
-    table
-        Indexed by the number of pairs: ``spread`` and ``wilson``, widths of 95 %, and ``wrong``, a share of draws.
-    """
+    """Widths of 95 % of accuracies (``spread``, ``wilson``) and the share of ``wrong`` rankings by number of pairs."""
     _, axes = plt.subplots(1, 2, figsize=(9.6, 3.8))
     axes[0].plot(table.index, table["spread"], "o-", color=COLOURS["genuine"], label="draws, 95 %")
     axes[0].plot(table.index, table["wilson"], ":", color="black", label="Wilson's interval")

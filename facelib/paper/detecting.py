@@ -43,7 +43,6 @@ def in_words(seen: pd.DataFrame) -> str:
         return "The faces of this profile were drawn: where one is, is no question."
     boxes = seen.loc["compare", "boxes"]
     none, real = boxes.get(("missed", "no face"), 0), boxes.get(("extra", "a face"), 0)
-    return (
-        f"Of {boxes['missed'].sum()} known boxes that `compare` does not have **{none}** show no face, and of "
-        f"{boxes['extra'].sum()} that it alone has **{real}** show one."
-    )
+    missed, extra = boxes["missed"].sum(), boxes["extra"].sum()
+    told = f"Of {missed} known boxes that `compare` does not have **{none}** show no face"
+    return f"{told}, and of {extra} that it alone has **{real}** show one."

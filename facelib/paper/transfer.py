@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from numpy import ndarray as Array
 
 from facelib import metrics
 from facelib.data import archives, catalog, pairs, protocols
@@ -25,18 +26,18 @@ PAPER = 9.0  # the paper's threshold of Euclidean distances (section 7.1)
 class Collection:
     """Features (n, d), identities (n,), pairs that choose a threshold (None: there are none), and pairs that judge."""
 
-    vectors: np.ndarray
-    labels: np.ndarray
+    vectors: Array
+    labels: Array
     choose: Pairs | None
     judge: Pairs
     role: str = "other"  # or "held out", "test"
 
-    def distances(self, some: Pairs, metric: str, centre: np.ndarray | float = 0) -> np.ndarray:
+    def distances(self, some: Pairs, metric: str, centre: Array | float = 0) -> Array:
         """Distances (m,) of pairs after subtracting one feature (d,) from all."""
         return metrics.distance(self.vectors[some.left] - centre, self.vectors[some.right] - centre, metric)
 
     @property
-    def mean(self) -> np.ndarray:
+    def mean(self) -> Array:
         """Mean feature (d,) of the photos that choose."""
         return self.vectors[self.choose.compact()[0]].mean(0) if self.choose else np.zeros(self.vectors.shape[1])
 
@@ -50,7 +51,7 @@ def collections(setting: Setting, judged: Judging, held_out: PackedFaces, others
     """
     found: dict[str, Collection] = {}
 
-    def put(name: str, faces: PackedFaces, groups: np.ndarray, role: str = "other", vectors: np.ndarray | None = None):
+    def put(name: str, faces: PackedFaces, groups: Array | None, role: str = "other", vectors: Array | None = None):
         try:
             whole, relatives = _halves(setting, faces, groups, vectors, padded=name == "families")
         except ValueError:  # a half has no pairs of both kinds
@@ -58,13 +59,13 @@ def collections(setting: Setting, judged: Judging, held_out: PackedFaces, others
         found[_key(name) + "_test" * (_key(name) in found)] = replace(whole, role=role)
         found.update({"relatives": relatives} if relatives and role == "other" else {})
 
-    put(setting["train_set"], held_out, _people(held_out), "held out")
+    put(setting["train_set"], held_out, None, "held out")
     if setting["test_set"] in catalog.LFW_SETS:
         view1 = [*protocols.view1("train"), *protocols.view1("test")]
         choose = _balanced(pairs.match_lfw_pairs(view1, judged.faces.paths), setting["seed"])
         found[_key(setting["test_set"])] = Collection(judged.vectors, judged.faces.labels, choose, judged.pairs, "test")
     else:
-        put(setting["test_set"], judged.faces, _people(judged.faces), "test", judged.vectors)
+        put(setting["test_set"], judged.faces, None, "test", judged.vectors)
     contents = {}
     for name in catalog.parts_of(setting[others]):
         if name in judged.card.trained_on:
@@ -98,9 +99,10 @@ def got(found: dict[str, Collection], metric: str, replicates: int, seed: int) -
 
 
 def _halves(
-    setting: Setting, faces: PackedFaces, groups: np.ndarray, vectors: np.ndarray | None = None, padded: bool = False
+    setting: Setting, faces: PackedFaces, groups: Array | None, vectors: Array | None = None, padded: bool = False
 ) -> tuple[Collection, Collection | None]:
-    """People in halves by their groups (n,), whole groups in one; and relatives, where a group has several people."""
+    """People in halves, whole groups (n,) in one; and relatives, where a group has several people."""
+    groups = np.array(faces.names)[faces.labels] if groups is None else groups
     first = np.isin(groups, np.unique(groups)[::2])
     count, seed = setting["validation_pairs"], setting["seed"]
     lists = []
@@ -131,10 +133,6 @@ def _balanced(some: Pairs, seed: int) -> Pairs:
     rng, kinds = np.random.default_rng(seed), [np.flatnonzero(some.genuine == kind) for kind in (True, False)]
     fewest = min(map(len, kinds))
     return some.select(np.sort(np.concatenate([rng.choice(rows, fewest, replace=False) for rows in kinds])))
-
-
-def _people(faces: PackedFaces) -> np.ndarray:
-    return np.array(faces.names)[faces.labels]
 
 
 def _key(name: str) -> str:

@@ -140,8 +140,10 @@ class TestDemo:
         assert len(before) == 3
 
     def test_training_and_test_people_differ(self):
-        (train, _), (test, _) = catalog.DEMO_SETS["demo-train"], catalog.DEMO_SETS["demo-test"]
-        assert not set(train) & set(test)
+        (train, photos), (test, others, planted) = catalog.DEMO_SETS["demo-train"], catalog.DEMO_SETS["demo-test"]
+        assert not set(train) & set(test) and len(set(photos)) > 3 < len(set(others))
+        ((who, (known, _)),) = planted.items()  # and one photograph is in both
+        assert who in test and known in train
 
 
 class TestLfw:

@@ -157,6 +157,16 @@ def test_foreign_root_is_an_error_and_stays_as_it_is(tmp_path):
     assert file.read_text() == "a note"
 
 
+def test_people_have_unequal_numbers_of_photos_and_one_planted(tmp_path):
+    given = {"shots": [3, 1], "planted": {5: (4, 2)}, "size": 32, "progress": False}
+    root = rendered.write_people(tmp_path / "people", [4, 5], **given)
+    assert [len([*root.joinpath(name).iterdir()]) for name in ("person_0004", "person_0005")] == [3, 2]
+    assert (root / "person_0005/0001.jpg").read_bytes() == (root / "person_0004/0002.jpg").read_bytes()
+    assert rendered.write_people(root, [4, 5], **given) == root
+    with pytest.raises(FileExistsError):
+        rendered.write_people(root, [4, 5], **{**given, "planted": {5: (4, 1)}})
+
+
 @pytest.mark.parametrize("change", [{"identities": [1]}, {"shots": 1}, {"seed": 1}, {"size": 48}])
 def test_root_made_with_other_arguments_is_an_error(tmp_path, change):
     made = {"identities": [0], "shots": 2, "seed": 0, "size": 32}

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from facelib import runtime
 from facelib.data import aligned, archives, celeba, layouts, leaks, packing, rendered
@@ -109,7 +110,7 @@ LFW_SETS = ("lfw", "lfw-tight", "lfw-funneled")  # those whose test pairs are th
 # never share a number; one photograph is in both, to be found out. Ten families come to them, and somebody of the test
 # under another name.
 _FAMILIES = [rendered.RELATIVES + 10 * family + member for family in range(60, 70) for member in range(1, 5)]
-DEMO_SETS = {
+DEMO_SETS: dict[str, tuple[Any, ...]] = {
     "demo-train": (range(0, 60), [24, 20, 16, 12, 8] * 12),
     "demo-test": (range(100, 160), [16, 14, 12, 10, 8] * 12, {100: (7, 0)}),
     "demo-more": ([*_FAMILIES, rendered.RELATIVES + 1500], 12),

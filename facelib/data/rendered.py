@@ -25,6 +25,7 @@ def write_people(
     identities: range | Sequence[int],
     shots: int | Sequence[int],
     planted: Mapping[int, tuple[int, int]] = MappingProxyType({}),
+    *,
     seed: int = 0,
     size: int = 112,
     progress: bool = True,
@@ -47,7 +48,7 @@ def write_people(
     photos = {who: [(who, shot) for shot in range(n)] for who, n in zip(identities, counts, strict=True)}
     for who, photo in planted.items():
         photos[who].append(photo)
-    asked = {"identities": identities, "shots": shots if isinstance(shots, int) else counts}
+    asked: dict = {"identities": identities, "shots": shots if isinstance(shots, int) else counts}
     asked |= {"seed": seed, "size": size, "renderer": RENDERER_VERSION}
     asked |= {"planted": [[who, *photo] for who, photo in planted.items()]} if planted else {}
     if _holds(root, asked, sum(map(len, photos.values()))):

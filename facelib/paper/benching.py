@@ -126,13 +126,10 @@ def _found(setting: Setting, row: dict) -> dict:
         ran, failed = training.Recipe.of_run(known), not known["seconds"]
         same = replace(ran, epochs=recipe.epochs) == recipe and (ran.epochs == recipe.epochs or row["faces"] != "{}")
         if same and (failed or _kept(f"data/scores/bench-{known['key']}.npz").exists()):
-            speed, seconds = (float(known[name] or "nan") for name in ("images_per_s", "seconds"))
-            found = {
-                "key": known["key"],
-                "images": int(known["images"]),
-                "images_per_s": speed,
-                "minutes": seconds / 60,
-            }
+            speed, images = float(known["images_per_s"] or "nan"), int(known["images"])
+            # Not its seconds: a training that was stopped for a while goes on counting them.
+            minutes = np.nan if failed else images * ran.epochs / speed / 60
+            found = {"key": known["key"], "images": images, "images_per_s": speed, "minutes": minutes}
     return found | {"failed": bool(found["key"]) and not np.isfinite(found["minutes"])}
 
 

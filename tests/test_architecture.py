@@ -34,9 +34,11 @@ FLOORS = {  # height of each room, or module of none, above the ground
     for room in rooms
 }
 
-MODULE, ROOM, ALL = 250, 1375, 14313  # lines
-ROOMS = {"data": 3770, "paper": 3635}  # of data 490 one drawing, 790 readers of published layouts, 270 the detector
-MODULES = {"data/drawing.py": 408}  # one long drawing
+MODULE, ROOM, ALL = 250, 1375, 14325  # lines
+ROOMS = {
+    "data": 3790,
+    "paper": 3635,
+}  # of data 530 the rendered people, 790 readers of published layouts, 270 the detector
 
 HEAVY = {"paddle", "pandas", "matplotlib", "scipy", "sklearn"}
 LIGHT = ("facelib", "facelib.metrics", "facelib.data", "facelib.inference", "facelib.models")
@@ -209,7 +211,7 @@ def test_an_intruder_is_found(tmp_path, source, found):
 
 def test_nothing_is_too_long():
     lines = lengths(PACKAGE)
-    too_long = {name: n for name, n in lines.items() if n > MODULES.get(name, MODULE)}
+    too_long = {name: n for name, n in lines.items() if n > MODULE}
     assert not too_long, f"modules of more than {MODULE} lines"
     rooms = {}
     for name, n in lines.items():

@@ -13,7 +13,7 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
-from facelib.data import corruptions, drawing, packed, pairs, rendered
+from facelib.data import corruptions, drawing, easel, packed, pairs, rendered, traits
 from facelib.inference import embedder
 from facelib.metrics import protocol
 from facelib.models import backbones, dnnl, embedding, losses, onednn, triplet
@@ -49,7 +49,7 @@ def shaping() -> dict[str, list]:
     return {
         "RECIPE_VERSION": weights,
         "EMBEDDER_VERSION": features,
-        "RENDERER_VERSION": [Path(drawing.__file__), Path(rendered.__file__)],
+        "RENDERER_VERSION": [Path(module.__file__) for module in (drawing, easel, rendered, traits)],
         "TEACHER_VERSION": targets,
         "CORRUPTIONS_VERSION": [Path(corruptions.__file__)],
     }

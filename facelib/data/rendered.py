@@ -11,8 +11,10 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from facelib.data import drawing
-from facelib.data.drawing import RELATIVES, RENDERER_VERSION, render_face
+from facelib.data import traits
+from facelib.data.drawing import RENDERER_VERSION, outline, render_face
+from facelib.data.easel import Easel
+from facelib.data.traits import RELATIVES
 from facelib.files import sweep, whole
 
 __all__ = ["RELATIVES", "RENDERER_VERSION", "places", "render_face", "write_people"]
@@ -70,12 +72,12 @@ def places(identity: int, shot: int, seed: int = 0, size: int = 112) -> tuple[np
 
     Box and landmarks as in `detection.Face`.
     """
-    p, (s, _) = drawing._person(identity, seed), drawing._shot(identity, shot, seed)
-    easel = drawing._Easel(Image.new("RGB", (size, size)), s, p.width)
+    p, (s, _) = traits.person(identity, seed), traits.shot_of(identity, shot, seed)
+    easel = Easel(Image.new("RGB", (size, size)), s, p.width)
     corner = p.mouth_w * (1 + 0.18 * s.smile)
     marks = [-p.eye_gap, p.eye_gap, 0, -corner, corner], [p.eye_y] * 2 + [p.nose_y] + [p.mouth_y - 0.06 * s.smile] * 2
-    outline, marks = (np.reshape(easel.place(each, 0, False), (-1, 2)) - 0.5 for each in (drawing._face(p), marks))
-    return np.concatenate([outline.min(0), outline.max(0)]), marks
+    edge, marks = (np.reshape(easel.place(each, 0, False), (-1, 2)) - 0.5 for each in (outline(p), marks))
+    return np.concatenate([edge.min(0), edge.max(0)]), marks
 
 
 def _name(identity: int) -> str:
@@ -86,7 +88,7 @@ def _name(identity: int) -> str:
 def _write_person(folder: Path, photos: list[tuple[int, int]], seed: int, size: int) -> None:
     folder.mkdir(parents=True)
     for number, (identity, shot) in enumerate(photos):
-        quality = int(drawing._shot(identity, shot, seed)[0].quality)
+        quality = int(traits.shot_of(identity, shot, seed)[0].quality)
         render_face(identity, shot, seed, size).save(folder / f"{number:04d}.jpg", quality=quality)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from facelib.data import drawing, rendered
+from facelib.data import rendered, traits
 
 PACKAGE_ROOT = Path(rendered.__file__).resolve().parent.parent.parent
 
@@ -197,17 +197,17 @@ def test_progress_goes_to_stdout_on_request(tmp_path, capsys):
 
 
 def test_relatives_are_more_alike_than_strangers_and_named_by_their_family(tmp_path):
-    def traits(family, member):
-        person = drawing._person(rendered.RELATIVES + 10 * family + member, 0)
-        return np.array([(getattr(person, n) - low) / (high - low) for n, (low, high) in drawing.TRAITS.items()])
+    def scaled(family, member):
+        person = traits.person(rendered.RELATIVES + 10 * family + member, 0)
+        return np.array([(getattr(person, n) - low) / (high - low) for n, (low, high) in traits.TRAITS.items()])
 
     kin, others = [], []
     for family in range(60, 80):
-        kin.append(np.corrcoef(traits(family, 1), traits(family, 2))[0, 1])
-        others.append(np.corrcoef(traits(family, 1), traits(family + 1, 1))[0, 1])
+        kin.append(np.corrcoef(scaled(family, 1), scaled(family, 2))[0, 1])
+        others.append(np.corrcoef(scaled(family, 1), scaled(family + 1, 1))[0, 1])
     assert np.mean(kin) > np.mean(others) + 0.1
     first = rendered.RELATIVES + 600
-    assert drawing._person(first, 0) is drawing._person(60, 0)
+    assert traits.person(first, 0) is traits.person(60, 0)
     assert rendered.render_face(first, 0, size=32).tobytes() != rendered.render_face(60, 0, size=32).tobytes()
     root = rendered.write_people(tmp_path / "people", [first, first + 1, 7], 1, size=32, progress=False)
     assert sorted(path.name for path in root.glob("*_*")) == ["family_0060-0", "family_0060-1", "person_0007"]

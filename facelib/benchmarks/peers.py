@@ -4,7 +4,6 @@ PyTorch is the extra ``peers``, SFace's file that of the extra ``teacher``.
 """
 
 import hashlib
-import io
 import json
 import os
 from collections.abc import Callable, Sequence
@@ -17,7 +16,7 @@ import numpy as np
 from facelib import runtime
 from facelib.data import archives, detection, framing, images
 from facelib.data.packed import to_input
-from facelib.files import kept_array, write_atomically
+from facelib.files import kept_array
 from facelib.training import distillation
 
 LAYOUTS = ("contiguous_format", "channels_last")  # of PyTorch's memory
@@ -170,16 +169,3 @@ def lbp_histograms(faces: np.ndarray, cells: int = 8) -> np.ndarray:
     parts = [part for rows in np.array_split(patterns, cells, 1) for part in np.array_split(rows, cells, 2)]
     counts = [np.bincount(part.ravel(), minlength=59 * len(faces)).reshape(-1, 59) / part[0].size for part in parts]
     return np.concatenate(counts, axis=1).astype(np.float32)
-
-
-def kept_distances(name: str, make: Callable[[], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
-    """Distances (m,) of pairs by some names, as ``data/scores`` has them in float16; made and put there if need be."""
-    file = f"data/scores/{name}.npz"
-    for path in (runtime.output_dir() / file, runtime.ROOT / file):
-        if path.exists():
-            with np.load(path) as kept:
-                return {each: kept[each].astype(float) for each in kept.files}
-    found, content = {each: values.astype(np.float16) for each, values in make().items()}, io.BytesIO()
-    np.savez_compressed(content, **found)
-    write_atomically(runtime.output_dir() / file, content.getvalue())
-    return {each: values.astype(float) for each, values in found.items()}

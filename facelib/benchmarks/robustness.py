@@ -9,7 +9,7 @@ import numpy as np
 from tqdm import tqdm
 
 from facelib import inference, metrics
-from facelib.benchmarks.peers import kept_distances
+from facelib.benchmarks.scores import kept_distances
 from facelib.data import archives, catalog, corruptions, images
 from facelib.data.packed import PackedFaces
 from facelib.data.pairs import Pairs

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import shutil
 from dataclasses import replace
@@ -13,10 +12,10 @@ import pandas as pd
 from filelock import FileLock, Timeout
 
 from facelib import inference, metrics, runtime
+from facelib.benchmarks.scores import keep_scores, scores_file
 from facelib.data import archives, catalog, pairs, splits
 from facelib.data.packed import PackedFaces
 from facelib.data.pairs import Pairs
-from facelib.files import write_atomically
 from facelib.inference import decision
 from facelib.paper import deciding
 from facelib.paper.setting import Setting
@@ -66,13 +65,13 @@ def scores(key: str) -> dict[str, np.ndarray]:
     one. ``trunk.<metric>``: as ``development``, of the frozen network alone. ``history``: (2, epochs) float32, AUC on
     the held-out people (of fewer faces the loss) and seconds. ``pairs``: see `held_out_pairs`.
     """
-    with np.load(_kept(f"data/scores/bench-{key}.npz")) as kept:
+    with np.load(scores_file(f"bench-{key}")) as kept:
         return dict(kept)
 
 
 def held_out_pairs(key: str) -> tuple[Pairs, np.ndarray]:
     """Held-out pairs as rows of two photos each, and who is on these photos; folds are sources."""
-    with np.load(_kept(f"data/scores/bench-pairs-{key}.npz")) as kept:
+    with np.load(scores_file(f"bench-pairs-{key}")) as kept:
         left, right, source = (kept[name].astype(np.int64) for name in ("left", "right", "source"))
     n = len(left)
     return Pairs(np.arange(n), n + np.arange(n), left == right, source), np.concatenate([left, right])
@@ -125,7 +124,7 @@ def _found(setting: Setting, row: dict) -> dict:
             continue
         ran, failed = training.Recipe.of_run(known), not known["seconds"]
         same = replace(ran, epochs=recipe.epochs) == recipe and (ran.epochs == recipe.epochs or row["faces"] != "{}")
-        if same and (failed or _kept(f"data/scores/bench-{known['key']}.npz").exists()):
+        if same and (failed or scores_file(f"bench-{known['key']}").exists()):
             speed, images = float(known["images_per_s"] or "nan"), int(known["images"])
             # Not its seconds: a training that was stopped for a while goes on counting them.
             minutes = np.nan if failed else images * ran.epochs / speed / 60
@@ -156,7 +155,7 @@ def _train(setting: Setting, row: dict) -> None:
         return
     found = _scored(setting, run.weights, recipe.trunk)
     history = run.history[["validation_auc", "seconds"]] if validation else run.history[["loss", "seconds"]]
-    _keep(f"data/scores/bench-{run.row['key']}.npz", found | {"history": history.to_numpy(np.float32).T})
+    keep_scores(f"bench-{run.row['key']}", found | {"history": history.to_numpy(np.float32).T})
     shutil.rmtree(run.weights.parent)
 
 
@@ -165,7 +164,7 @@ def _scored(setting: Setting, weights: Path, trunk: str) -> dict[str, np.ndarray
     validation = setting.best_split.validation
     drawn = pairs.draw_by_source(validation.labels, validation.sources, metrics.VALIDATION_PAIRS, seed=0)
     columns = np.array([*drawn.people(validation.labels), drawn.fold], np.int16)
-    _keep(f"data/scores/bench-pairs-{validation.key}.npz", dict(zip(("left", "right", "source"), columns, strict=True)))
+    keep_scores(f"bench-pairs-{validation.key}", dict(zip(("left", "right", "source"), columns, strict=True)))
     embed, found = inference.Embedder(weights), {"pairs": np.array(validation.key)}
     found |= _distances("held_out", embed, validation, drawn) | _distances("development", embed, people, development)
     found |= _distances("test", embed, setting.scored, setting.pairs)
@@ -197,14 +196,3 @@ def scatter(features: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 def _name(row: dict) -> str:
     return f"bench-{row['group']}-{row['setting']}"
-
-
-def _kept(file: str) -> Path:
-    own = runtime.output_dir() / file
-    return own if own.exists() else runtime.ROOT / file
-
-
-def _keep(file: str, arrays: dict[str, np.ndarray]) -> None:
-    content = io.BytesIO()
-    np.savez_compressed(content, **arrays)
-    write_atomically(runtime.output_dir() / file, content.getvalue())

@@ -5,13 +5,11 @@ from __future__ import annotations
 from importlib.util import find_spec
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
-from facelib import metrics
-from facelib.benchmarks import peers, rounding, serving
+from facelib.benchmarks import rounding, serving
 from facelib.benchmarks.rounding import EXACT, Candidate, Compared
-from facelib.data import archives, catalog, pairs, protocols, rendered
+from facelib.data import pairs, protocols, rendered
 from facelib.inference import backends, decision
 from facelib.paper import deciding, results
 from facelib.paper.setting import Setting
@@ -44,16 +42,6 @@ def _shipped(setting: Setting, name: str, view1: pairs.Pairs) -> Candidate:
     setting.used.setdefault("cards", {})[name] = deciding.card_key(card)
     parts = [Compared(*deciding.framed_pairs(setting, chosen, card.size)[1:3]) for chosen in (view1, setting.pairs)]
     return Candidate(name, decision.weights_folder() / f"{name}.npz", card.mirror, *parts)
-
-
-def sface_folds(setting: Setting, file: Path) -> np.ndarray:
-    """Accuracies (10,) of SFace with its own alignment on the test pairs."""
-    of, source = setting.pairs, catalog.source(setting["test_set"])
-    rows = np.unique([of.left, of.right])
-    root = archives.members(source).root
-    found = peers.sface_features(file, source, [root + setting.scored.paths[row] for row in rows])
-    left, right = (found[np.searchsorted(rows, side)] for side in (of.left, of.right))
-    return rounding.folds(metrics.cosine_distance(left, right), of)
 
 
 def megabytes(weights: Path, backend: str) -> float:

@@ -9,7 +9,7 @@ import numpy as np
 
 from facelib import inference, metrics, models, training
 from facelib.benchmarks import peers
-from facelib.benchmarks.peers import kept_distances
+from facelib.benchmarks.scores import kept_distances
 from facelib.data import archives, catalog, framing, quality
 from facelib.data.pairs import Pairs
 from facelib.inference import decision

@@ -52,7 +52,7 @@ def tiny(monkeypatch, tmp_path):
             "seconds": 999.0,
         }  # it was stopped a while
         training.append_run(known | always | rest)
-        benching._keep(f"data/scores/bench-{known['key']}.npz", {"pairs": np.array("abc")})
+        benching.keep_scores(f"bench-{known['key']}", {"pairs": np.array("abc")})
 
     monkeypatch.setattr(benching, "_train", train)
     setting = setup("demo", {"seed": 5, "bench_recipe": {"epochs": 77}})

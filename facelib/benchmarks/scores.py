@@ -1,0 +1,29 @@
+"""Distances of pairs that ``data/scores`` keeps, so that paired tests never need the networks again."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from facelib import runtime
+from facelib.files import whole
+
+
+def scores_file(name: str) -> Path:
+    """Where the arrays of this name are: in the output folder, else among the committed ones."""
+    own = runtime.output_dir() / "data" / "scores" / f"{name}.npz"
+    return own if own.exists() else runtime.ROOT / "data" / "scores" / own.name
+
+
+def keep_scores(name: str, arrays: dict[str, np.ndarray]) -> None:
+    """Keep arrays in the output folder."""
+    with whole(runtime.output_dir() / "data" / "scores" / f"{name}.npz") as temporary:
+        np.savez_compressed(temporary, **arrays)
+
+
+def kept_distances(name: str, make: Callable[[], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """Distances (m,) of pairs by some names, kept in float16; made by ``make`` where they are not kept yet."""
+    if not scores_file(name).exists():
+        keep_scores(name, {each: values.astype(np.float16) for each, values in make().items()})
+    with np.load(scores_file(name)) as kept:
+        return {each: kept[each].astype(float) for each in kept.files}

@@ -112,6 +112,11 @@ def sface(file: str | os.PathLike) -> Callable[[np.ndarray], np.ndarray]:
     return lambda faces: np.concatenate([recogniser.feature(np.ascontiguousarray(face[..., ::-1])) for face in faces])
 
 
+def sface_state() -> list:
+    """What SFace's features of photos rest on, beside these; for keys."""
+    return [distillation.TEACHER_SHA256, _SFACE_VERSION, detection.DETECTOR_SHA256]
+
+
 def sface_features(
     file: str | os.PathLike, source: str | os.PathLike, paths: Sequence[str], frame: str | images.Crop = "aligned"
 ) -> np.ndarray:

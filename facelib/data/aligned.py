@@ -46,6 +46,8 @@ def faces(
     if not kept.exists():
 
         def frame(number: int, content: bytes) -> np.ndarray | None:
+            if isinstance(content, str):  # the reason why it could not be read
+                raise images.Unreadable(content)
             photo = images.decode_whole(content, detection.LONGEST)
             if moved is not None:
                 photo = framing.shaken(photo, np.random.default_rng([moved, number]))
@@ -89,7 +91,12 @@ def _framed(listing: archives.Listing, wanted: list[str], frame: Callable, progr
     with ThreadPoolExecutor(runtime.cores()) as pool:
         while some := list(islice(photos, AT_ONCE)):
             paths, contents = zip(*some, strict=True)
-            yield from zip(paths, pool.map(frame, map(numbers.get, paths), contents), strict=True)
+            found = pool.map(frame, map(numbers.get, paths), contents)
+            for path in paths:
+                try:
+                    yield path, next(found)
+                except images.Unreadable as error:
+                    raise images.Unreadable(f"'{path}': {error}") from error
 
 
 def is_loose(source: str | os.PathLike) -> bool:

@@ -40,7 +40,9 @@ def far_thresholds(
     left, right = person[left[other]], person[right[other]]
     values = distances[np.triu_indices(len(person), 1)][other].astype(np.float64)
     count = len(values)
-    order = np.argsort(values)[: min(count, 2 * int(max(fars) * count) + 1)]  # resampling moves no quantile further
+    order = np.argsort(values)[
+        : min(count, 2 * int(max(fars) * count) + 1)
+    ]  # resampling seldom moves a quantile further
     values, left, right = values[order], left[order], right[order]
     accepted = {far: _accepted(values, int(far * count + 1e-9)) for far in fars if far * count >= FEWEST}
     enough = [far for far in accepted if accepted[far]]
@@ -144,8 +146,9 @@ def fit_logistic(distances: Array, genuine: Array) -> Logistic:
     count = int(genuine.sum()), int((~genuine).sum())
     if not all(count):
         raise ValueError(f"A calibration needs pairs of both kinds: got {count[0]} genuine, {count[1]} impostor.")
-    if distances[genuine].max() < distances[~genuine].min():
-        raise ValueError("A calibration needs distances that overlap: every genuine pair is the closer one.")
+    same, other = distances[genuine], distances[~genuine]
+    if same.max() <= other.min() or other.max() <= same.min():
+        raise ValueError("A calibration needs distances that overlap: here every pair of one kind is the closer one.")
     centre, spread = distances.mean(), distances.std() or 1.0
     model = LogisticRegression(C=np.inf, class_weight="balanced", tol=1e-8, max_iter=1000)
     model.fit((distances[:, None] - centre) / spread, genuine)

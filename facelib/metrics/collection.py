@@ -11,12 +11,15 @@ from facelib.metrics.curves import ratio
 from facelib.metrics.distances import l2_normalise
 from facelib.metrics.intervals import Estimate, estimate
 
+REACH = 4  # times as many impostor pairs are kept as the largest rate asks for
+
 
 @dataclass(frozen=True, eq=False)
 class EveryPair:
     """Cosine distances of all genuine pairs, and of the closest impostor pairs, in ascending order.
 
-    The latter are some twice as many as the largest rate asks for: resampling reaches no further.
+    The latter are four times as many as the largest rate asks for: what people's draws can reach, but for rare ones
+    of very uneven collections, which stop there.
     """
 
     genuine: Array  # (g,)
@@ -39,6 +42,10 @@ class EveryPair:
         out.
         """
         rates = [rate for rate in fmrs if rate * self.impostors >= FEWEST]
+        if max(rates, default=0) * self.impostors > len(self.impostor) / (REACH - 1):
+            raise ValueError(
+                f"The closest {len(self.impostor):,} impostor pairs do not tell of a rate of {max(rates)}."
+            )
         people, rng = len(self.photos), np.random.default_rng(seed)
         pairs = np.bincount(self.owner, minlength=people)
         values = np.empty((1 + replicates, len(rates), 2))
@@ -52,6 +59,8 @@ class EveryPair:
                 accepted = np.bincount(right, minlength=people)
                 of_each = accepted / np.maximum(pairs, 1)
                 row[place] = ratio(drawn @ accepted, drawn @ pairs), ratio(drawn @ of_each, drawn[pairs > 0].sum())
+        if not rates:
+            return {}
         low, high = np.nanquantile(values[1:], [0.025, 0.975], axis=0)
         n = self.impostors + len(self.genuine)
         ends = np.stack([values[0], low, high], axis=-1)
@@ -65,7 +74,7 @@ def every_pair(vectors: Array, people: Array, fmr: float = 1e-3, block: int = 10
     """
     unit = l2_normalise(vectors).astype(np.float32)
     _, person, photos = np.unique(people, return_inverse=True, return_counts=True)
-    most = 2 * int(fmr * (len(person) ** 2 - (photos**2).sum()) / 2) + 2
+    most = REACH * int(fmr * (len(person) ** 2 - (photos**2).sum()) / 2) + 2
     genuine, owner, near, at = [], [], np.empty(0, np.float32), np.empty((2, 0), int)
     for start in range(0, len(unit), block):
         cosine = unit[start : start + block] @ unit[start:].T

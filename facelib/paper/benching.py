@@ -19,16 +19,20 @@ from facelib.data.pairs import Pairs
 from facelib.inference import decision
 from facelib.paper import deciding
 from facelib.paper.setting import Setting
+from facelib.training.recipe import RECIPE_VERSION
 
 
 def plan(setting: Setting) -> pd.DataFrame:
     """The rows of ``data/bench.csv`` that the profile asks for, the next to train first, with what has become of them.
 
-    Columns: ``group, setting, seed, recipe, faces, core_minutes`` as planned; of finished runs ``key``, ``images``,
-    ``images_per_s`` and ``minutes``; ``failed`` where the loss was no longer finite.
+    Columns: ``group, setting, seed, recipe, faces, core_minutes`` as planned; of finished runs ``key``, ``scores`` (see
+    `scores_name`), ``images``, ``images_per_s`` and ``minutes``; ``failed`` where the loss was no longer finite.
     """
+    from facelib import training
+
     rows = pd.read_csv(runtime.ROOT / "data" / "bench.csv", keep_default_na=False)[: setting["bench_runs"]]
-    done = pd.DataFrame([_found(setting, row) for row in rows.to_dict("records")], rows.index)
+    known, judged = training.read_runs(), deciding.scored_on(setting)
+    done = pd.DataFrame([_found(setting, row, known, judged) for row in rows.to_dict("records")], rows.index)
     return pd.concat([rows, done], axis=1)
 
 
@@ -39,7 +43,9 @@ def state(table: pd.DataFrame) -> str:
 
 def train_missing(setting: Setting, most: int | None = None) -> None:
     """Train and score the plan's next missing runs, ``most`` of them; what another process is at is left to it."""
-    trained = 0
+    from facelib import training
+
+    trained, judged = 0, deciding.scored_on(setting)
     for row in plan(setting).query("key == ''").to_dict("records"):
         if trained == most:
             break
@@ -47,17 +53,21 @@ def train_missing(setting: Setting, most: int | None = None) -> None:
         lock.parent.mkdir(parents=True, exist_ok=True)
         try:
             with FileLock(lock, blocking=False):
-                if not _found(setting, row)["key"]:  # another process may have finished it by now
+                known = training.read_runs()  # another process may have finished it by now
+                if not _found(setting, row, known, judged)["key"]:
                     _train(setting, row)
                     trained += 1
         except Timeout:
             continue
-        except ValueError as error:  # such as features that are not finite: the other runs go on
-            print(f"{_name(row)}, seed {row['seed']}, has no scores: {error}", flush=True)
 
 
-def scores(key: str) -> dict[str, np.ndarray]:
-    """What is kept of a run.
+def scores_name(setting: Setting, key: str, judged: list) -> str:
+    """Of what is kept of a run: another one for other people (see `deciding.scored_on`)."""
+    return f"bench-{archives.digest([key, setting['train_set'], RECIPE_VERSION, *judged])}"
+
+
+def scores(name: str) -> dict[str, np.ndarray]:
+    """What is kept of a run under `scores_name`.
 
     ``<where>.<metric>``: float16 distances of the pairs of ``held_out``, ``development`` and ``test``, by ``cosine``
     and ``euclidean``. ``scatter.<metric>``: (2, k) float32, the squared distances of each held-out person's features
@@ -65,7 +75,7 @@ def scores(key: str) -> dict[str, np.ndarray]:
     one. ``trunk.<metric>``: as ``development``, of the frozen network alone. ``history``: (2, epochs) float32, AUC on
     the held-out people (of fewer faces the loss) and seconds. ``pairs``: see `held_out_pairs`.
     """
-    with np.load(scores_file(f"bench-{key}")) as kept:
+    with np.load(scores_file(name)) as kept:
         return dict(kept)
 
 
@@ -114,21 +124,23 @@ def recipe_of(setting: Setting, row: dict):
     return training.Recipe(**setting["bench_recipe"] | json.loads(row["recipe"]), seed=int(row["seed"]))
 
 
-def _found(setting: Setting, row: dict) -> dict:
+def _found(setting: Setting, row: dict, runs: list[dict], judged: list) -> dict:
     """Of a run with this name and recipe what ``data/runs.csv`` says; empty where there is none, or no scores."""
     from facelib import training
 
-    recipe, found = recipe_of(setting, row), {"key": "", "images": 0, "images_per_s": np.nan, "minutes": np.nan}
-    for known in training.read_runs():
+    recipe, found = recipe_of(setting, row), {"key": "", "scores": "", "images": 0}
+    found |= {"images_per_s": np.nan, "minutes": np.nan}
+    for known in runs:
         if (known["name"], known["seed"]) != (_name(row), str(row["seed"])):
             continue
-        ran, failed = training.Recipe.of_run(known), not known["seconds"]
+        ran, failed = training.Recipe.of_run(known), not known.get("seconds")
         same = replace(ran, epochs=recipe.epochs) == recipe and (ran.epochs == recipe.epochs or row["faces"] != "{}")
-        if same and (failed or scores_file(f"bench-{known['key']}").exists()):
-            speed, images = float(known["images_per_s"] or "nan"), int(known["images"])
+        kept = scores_name(setting, known["key"], judged) if same else ""
+        if same and (failed or scores_file(kept).exists()):
+            speed, images = float(known.get("images_per_s") or "nan"), int(known["images"])
             # Not its seconds: a training that was stopped for a while goes on counting them.
             minutes = np.nan if failed else images * ran.epochs / speed / 60
-            found = {"key": known["key"], "images": images, "images_per_s": speed, "minutes": minutes}
+            found = {"key": known["key"], "scores": kept, "images": images, "images_per_s": speed, "minutes": minutes}
     return found | {"failed": bool(found["key"]) and not np.isfinite(found["minutes"])}
 
 
@@ -143,9 +155,7 @@ def _train(setting: Setting, row: dict) -> None:
     print(f"{_name(row)}, seed {row['seed']}: {recipe.epochs} epochs of {len(faces):,} images", flush=True)
     try:
         run = training.train(_name(row), faces, recipe, None, validation, progress=False)
-    except ValueError as error:
-        if "The loss is" not in str(error):
-            raise
+    except training.Diverged as error:
         print(error)
         facts = {"data": faces.key, "identities": len(faces.names), "images": len(faces), "epochs": recipe.epochs}
         facts |= {"batch_size": recipe.batch_size, "learning_rate": recipe.learning_rate, "seed": recipe.seed}
@@ -153,9 +163,14 @@ def _train(setting: Setting, row: dict) -> None:
         own = {"name": _name(row), "key": key, "former_key": ""}
         training.append_run(own | facts | {"options": json.dumps(recipe.options()), "loss": "nan"})
         return
-    found = _scored(setting, run.weights, recipe.trunk)
+    try:
+        found = _scored(setting, run.weights, recipe.trunk)
+    except ValueError as error:  # features that are not finite: the other runs go on
+        print(f"{_name(row)}, seed {row['seed']}, has no scores: {error}", flush=True)
+        return
     history = run.history[["validation_auc", "seconds"]] if validation else run.history[["loss", "seconds"]]
-    keep_scores(f"bench-{run.row['key']}", found | {"history": history.to_numpy(np.float32).T})
+    name = scores_name(setting, run.row["key"], deciding.scored_on(setting))
+    keep_scores(name, found | {"history": history.to_numpy(np.float32).T})
     shutil.rmtree(run.weights.parent)
 
 
@@ -163,7 +178,7 @@ def _scored(setting: Setting, weights: Path, trunk: str) -> dict[str, np.ndarray
     people, development = deciding.development(setting)
     validation = setting.best_split.validation
     drawn = pairs.draw_by_source(validation.labels, validation.sources, metrics.VALIDATION_PAIRS, seed=0)
-    columns = np.array([*drawn.people(validation.labels), drawn.fold], np.int16)
+    columns = np.array([*drawn.people(validation.labels), drawn.fold], np.int32)
     keep_scores(f"bench-pairs-{validation.key}", dict(zip(("left", "right", "source"), columns, strict=True)))
     embed, found = inference.Embedder(weights), {"pairs": np.array(validation.key)}
     found |= _distances("held_out", embed, validation, drawn) | _distances("development", embed, people, development)
@@ -178,9 +193,9 @@ def _scored(setting: Setting, weights: Path, trunk: str) -> dict[str, np.ndarray
 
 
 def _distances(where: str, embed, faces: PackedFaces, some: Pairs) -> dict[str, np.ndarray]:
-    rows = np.unique([some.left, some.right])
+    rows, some = some.compact()
     vectors = embed(faces.take(rows))
-    sides = [vectors[np.searchsorted(rows, side)] for side in (some.left, some.right)]
+    sides = vectors[some.left], vectors[some.right]
     return {f"{where}.{metric}": metrics.distance(*sides, metric).astype(np.float16) for metric in metrics.METRICS}
 
 

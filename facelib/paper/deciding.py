@@ -13,6 +13,7 @@ from facelib.data.packed import PackedFaces
 from facelib.data.pairs import Pairs
 from facelib.inference import cards, decision
 from facelib.inference.decision import Card
+from facelib.inference.embedder import EMBEDDER_VERSION
 from facelib.paper.setting import Setting
 
 
@@ -57,7 +58,7 @@ class Judging:
 def shipped(setting: Setting, name: str = decision.DEFAULT) -> Judging:
     """A shipped network on the test pairs, its faces framed by the detector as the card wants them."""
     card = decision.read_card(name)
-    setting.used["cards"] = {name: card_key(card)}
+    setting.used["cards"][name] = card_key(card)
     faces, named = setting.scored, np.zeros(len(setting.scored), bool)
     named[np.concatenate([setting.pairs.left, setting.pairs.right])] = True
     vectors, lost = None, 0
@@ -131,7 +132,7 @@ def by_frame(setting: Setting, judged: Judging) -> dict[str, np.ndarray]:
 
 
 def by_difficulty(setting: Setting, judged: Judging) -> dict[str, tuple[Pairs, np.ndarray, np.ndarray]]:
-    """The pairs in three levels of one size, with their distances and margins (m,), as `metrics.margins` has them.
+    """The pairs by how hard their photos are, with their distances and margins (m,), as `metrics.margins` has them.
 
     By the head that is turned further: ``easy`` and ``medium`` are the first two thirds, the last one is ``turned``.
     The easy pairs come again with both photos taken in 32 x 32 pixels, and with a mask on one of them: ``small`` and
@@ -193,7 +194,7 @@ def files(setting: Setting) -> dict[str, Path]:
     """Weights by network: that of 02, then the shipped ones that ``robust_networks`` names, the most important last."""
     found = {setting.run.row["name"]: setting.run.weights}
     for name in setting["robust_networks"]:
-        setting.used.setdefault("cards", {})[name] = card_key(decision.read_card(name))
+        setting.used["cards"][name] = card_key(decision.read_card(name))
         found[name] = decision.weights_folder() / f"{name}.npz"
     return found
 
@@ -214,6 +215,13 @@ def development(setting: Setting) -> tuple[PackedFaces, Pairs]:
     return faces, Pairs(found.left, found.right, found.genuine)
 
 
+def scored_on(setting: Setting) -> list:
+    """What distances of the pairs that choose and of those that judge rest on, beside network and framing; for keys."""
+    faces, choosing = development(setting)
+    columns = [column.tolist() for each in (choosing, setting.pairs) for column in (each.left, each.right)]
+    return [faces.key, setting.scored.key, columns, EMBEDDER_VERSION]
+
+
 def vectors(setting: Setting, faces: PackedFaces) -> np.ndarray:
     """(n, d) features of packed faces, as they are framed, by the network that `judging` judges."""
     return vectors_of(setting, faces.take(np.arange(len(faces))))
@@ -224,5 +232,5 @@ def vectors_of(setting: Setting, pixels: np.ndarray) -> np.ndarray:
     if not setting["shipped_card"]:
         return inference.features(pixels, setting.run.weights, progress=False, mirror=True)
     card = decision.read_card(decision.DEFAULT)
-    setting.used["cards"] = {card.name: card_key(card)}
+    setting.used["cards"][card.name] = card_key(card)
     return embedded(card, pixels)

@@ -39,7 +39,7 @@ def candidates(setting: Setting) -> dict[str, Candidate]:
 
 def _shipped(setting: Setting, name: str, view1: pairs.Pairs) -> Candidate:
     card = decision.read_card(name)
-    setting.used.setdefault("cards", {})[name] = deciding.card_key(card)
+    setting.used["cards"][name] = deciding.card_key(card)
     parts = [Compared(*deciding.framed_pairs(setting, chosen, card.size)[1:3]) for chosen in (view1, setting.pairs)]
     return Candidate(name, decision.weights_folder() / f"{name}.npz", card.mirror, *parts)
 

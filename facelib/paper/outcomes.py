@@ -18,7 +18,7 @@ from facelib.paper.setting import Setting
 
 @dataclass(frozen=True, eq=False)
 class Outcomes:
-    """Finished runs on the pairs that choose (LFW's View 1 without View 2's pairs).
+    """Finished runs on the pairs that choose (see `deciding.development`).
 
     Attributes
     ----------
@@ -35,8 +35,8 @@ class Outcomes:
     people: Bootstrap
 
     def has(self, *names: str) -> bool:
-        """Whether each of these settings has a finished run."""
-        return all(name in self.kept for name in names)
+        """Whether each of these settings has a finished run, and any has two, which tell the chance of the seed."""
+        return self.chance[1] > 0 and all(name in self.kept for name in names)
 
     @cached_property
     def auc(self) -> dict[str, Array]:
@@ -56,13 +56,12 @@ class Outcomes:
 
         The seeds' part is Student's t times the pooled SD: two or three trainings alone would tell too little of it.
         """
-        values, (deviation, freedom) = self.auc[name].mean(0), self.chance
-        drawn = np.random.default_rng([*name.encode()]).standard_t(max(freedom, 1), len(values) - 1)
-        return values + np.append(0, drawn * deviation / np.sqrt(len(self.auc[name])))
+        return self.auc[name].mean(0) + self._of_seeds(name)
 
     def against(self, one: str, other: str) -> Comparison:
         """Whether the first setting's AUC is higher."""
-        return metrics.compared(self.mean(one) - self.mean(other), len(self.people.pairs))
+        over_people = self.auc[one].mean(0) - self.auc[other].mean(0)
+        return metrics.compared(over_people + self._of_seeds(one, other), len(self.people.pairs))
 
     def over_trunk(self, name: str) -> Comparison:
         """Whether a layer on a frozen network has a higher AUC than that network alone."""
@@ -119,7 +118,7 @@ class Outcomes:
     def settings(self, names: Sequence[str], bar: float) -> tuple[float, Array]:
         """Share of settings that train, to a held-out AUC above a bar, and the SD of their AUC (1 + replicates,)."""
         trained = [np.mean([held_out_auc(run)[0] for run in self.kept.get(name, [])] or [0]) > bar for name in names]
-        return float(np.mean(trained)), np.std([self.mean(name) for name in names if name in self.kept], axis=0)
+        return float(np.mean(trained)), np.std([self.auc[name].mean(0) for name in names if name in self.kept], axis=0)
 
     def epochs_to(self, auc: float, names: Sequence[str]) -> tuple[str, float]:
         """Of some settings the one with the highest held-out AUC at last, and after how many epochs it reached one.
@@ -139,12 +138,19 @@ class Outcomes:
         folds = [metrics.ten_fold(run["test.cosine"].astype(float), genuine, fold).accuracies for run in runs]
         return metrics.student_interval(np.mean(folds, axis=0), len(genuine))
 
+    def _of_seeds(self, *names: str) -> Array:
+        """What seeds add to a mean, or to the difference of two: 0, then draws, (1 + replicates,)."""
+        deviation, freedom = self.chance
+        width = deviation * np.sqrt(sum(1 / len(self.kept[name]) for name in names))
+        rng = np.random.default_rng([*" ".join(names).encode()])
+        return np.append(0, width * rng.standard_t(max(freedom, 1), self.people.replicates))
+
     def _over(self, statistic: str, name: str, at: float | None = None, metric: str = "cosine") -> Array:
         distances = (run[f"development.{metric}"].astype(float) for run in self.kept[name])
         return np.stack([self.people.values(statistic, each, at) for each in distances])
 
     def _scatter(self, name: str, metric: str) -> tuple[Array, Array]:
-        """tr(S_W) and tr(S_B), means over trainings, of the held-out people and of each draw of them."""
+        """tr(S_W) and tr(S_B), means over trainings, of the held-out people and of each draw; the mean of all stays."""
         parts = np.mean([run[f"scatter.{metric}"] for run in self.kept[name]], axis=0)  # (2, people)
         count, replicates = parts.shape[1], self.people.replicates
         rng = np.random.default_rng(self.people.seed)
@@ -156,12 +162,12 @@ class Outcomes:
 def of(setting: Setting) -> Outcomes:
     """The outcomes of a profile's finished runs."""
     table = benching.plan(setting)
-    setting.used["bench"] = {"finished": benching.state(table)}
+    setting.used["bench"]["finished"] = benching.state(table)
     finished = table[(table["key"] != "") & ~table["failed"]]
     faces, chosen = deciding.development(setting)
     kept = {
-        name: [benching.scores(key) for key in keys]
-        for name, keys in finished.groupby("setting", sort=False)["key"].agg(list).items()
+        name: [benching.scores(each) for each in names]
+        for name, names in finished.groupby("setting", sort=False)["scores"].agg(list).items()
     }
     return Outcomes(table, kept, Bootstrap(chosen, faces.labels, setting["replicates"], setting["seed"]))
 

@@ -29,7 +29,8 @@ def rules() -> dict[str, dict]:
 
 
 def _nothing_used() -> dict[str, dict]:
-    return {kind: {} for kind in ("parameters", "sets", "parts", "pairs", "runs", "weights", "results")}
+    kinds = ("parameters", "sets", "parts", "pairs", "runs", "weights", "cards", "bench", "results")
+    return {kind: {} for kind in kinds}
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,7 +51,8 @@ class Setting:
     asked_device
         See `runtime.use_device`.
     used
-        By kind (parameters, sets, parts, pairs, runs, weights, results) the name and key of each thing handed out.
+        By kind (parameters, sets, parts, pairs, runs, weights, cards, bench, results) the name and key of each thing
+        handed out.
     """
 
     place: str

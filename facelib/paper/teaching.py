@@ -10,7 +10,8 @@ import numpy as np
 from facelib import inference, metrics, models, training
 from facelib.benchmarks import peers
 from facelib.benchmarks.scores import kept_distances
-from facelib.data import archives, catalog, framing, quality
+from facelib.data import archives, catalog, detection, framing, quality
+from facelib.data.aligned import ALIGNED_VERSION
 from facelib.data.pairs import Pairs
 from facelib.inference import decision
 from facelib.metrics import Bootstrap, Estimate
@@ -59,7 +60,7 @@ def students(setting: Setting) -> dict[str, Taught]:
     """The trainings that the parameter ``students`` names by their keys; faces framed by the detector, mirrored."""
     rows, found = {row["key"]: row for row in training.read_runs()}, {}
     for name, keys in setting["students"].items():
-        lists = [kept_distances(key, partial(_of_run, setting, rows[key])) for key in keys]
+        lists = [kept_distances(_name(setting, key), partial(_of_run, setting, rows[key])) for key in keys]
         setting.used["runs"] |= {f"{name}, {key}": key for key in keys}
         stacked = (np.stack([each[part] for each in lists]) for part in ("choosing", "judging"))
         found[name] = Taught([rows[key] for key in keys], *stacked)
@@ -68,21 +69,17 @@ def students(setting: Setting) -> dict[str, Taught]:
 
 def teacher(setting: Setting) -> np.ndarray:
     """SFace's distances (m,) of the pairs that judge, by its own alignment; kept as those of a run are."""
-    columns = [setting.pairs.left.tolist(), setting.pairs.right.tolist()]
-    key = archives.digest([setting.scored.key, columns, distillation.TEACHER_SHA256])
-    return kept_distances(f"sface-{key}", partial(_of_teacher, setting))["judging"]
+    return kept_distances(_sface_name(setting, "aligned"), partial(_of_teacher, setting))["judging"]
 
 
 def teacher_by_frame(setting: Setting) -> dict[str, np.ndarray]:
     """`teacher` by how photos are framed, as `deciding.by_frame` names it, but for photos that were moved."""
-    of = setting.pairs
-    key = archives.digest([setting.scored.key, of.left.tolist(), of.right.tolist(), framing.BOX.tolist()])
     frames = {"centre.": tuple(setting.scored.manifest["crop"]), "box.": "box"}
 
     def seen() -> dict[str, np.ndarray]:
         return {name: _of_teacher(setting, frame)["judging"] for name, frame in frames.items()}
 
-    return kept_distances(f"sface-frames-{key}", seen) | {"aligned.": teacher(setting)}
+    return kept_distances(_sface_name(setting, framing.BOX.tolist()), seen) | {"aligned.": teacher(setting)}
 
 
 def slices(setting: Setting, margins: dict[str, np.ndarray]) -> dict[str, dict[str, Estimate]]:
@@ -92,8 +89,8 @@ def slices(setting: Setting, margins: dict[str, np.ndarray]) -> dict[str, dict[s
     those of `metrics.margins`.
     """
     of, faces = setting.pairs, setting.scored
-    photos, where = np.unique([of.left, of.right], return_inverse=True)
-    left, right = where.reshape(2, -1)
+    photos, places = of.compact()
+    left, right = places.left, places.right
     found: dict[str, dict[str, Estimate]] = {}
     for kind, values in quality.measured(faces.take(photos)).items():
         for third, some in metrics.thirds(np.minimum(values[left], values[right])).items():
@@ -123,9 +120,17 @@ def _of_run(setting: Setting, row: dict) -> dict[str, np.ndarray]:
 
 
 def _of_teacher(setting: Setting, frame="aligned") -> dict[str, np.ndarray]:
-    of, source = setting.pairs, catalog.source(setting["test_set"])
-    rows, root = np.unique([of.left, of.right]), archives.members(source).root
+    (rows, of), source = setting.pairs.compact(), catalog.source(setting["test_set"])
+    root = archives.members(source).root
     paths = [root + setting.scored.paths[row] for row in rows]
     found = peers.sface_features(distillation.teacher_file(), source, paths, frame)
-    left, right = (found[np.searchsorted(rows, side)] for side in (of.left, of.right))
-    return {"judging": metrics.cosine_distance(left, right)}
+    return {"judging": metrics.cosine_distance(found[of.left], found[of.right])}
+
+
+def _name(setting: Setting, key: str) -> str:
+    framed = decision.read_card(decision.DEFAULT).size, ALIGNED_VERSION, detection.DETECTOR_SHA256
+    return f"student-{archives.digest([key, *framed, *deciding.scored_on(setting)])}"
+
+
+def _sface_name(setting: Setting, frame) -> str:
+    return f"sface-{archives.digest([frame, *peers.sface_state(), *deciding.scored_on(setting)])}"

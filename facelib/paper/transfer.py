@@ -52,10 +52,11 @@ def collections(setting: Setting, judged: Judging, held_out: PackedFaces, others
     found: dict[str, Collection] = {}
 
     def put(name: str, faces: PackedFaces, groups: Array | None, role: str = "other", vectors: Array | None = None):
-        try:
-            whole, relatives = _halves(setting, faces, groups, vectors, padded=name == "families")
-        except ValueError:  # a half has no pairs of both kinds
-            return
+        groups = np.array(faces.names)[faces.labels] if groups is None else groups
+        first = np.isin(groups, np.unique(groups)[::2])
+        if not all(pairs.at_most(faces.labels[half], 1) for half in (first, ~first)):
+            return  # a half lacks pairs of one kind
+        whole, relatives = _halves(setting, faces, groups, first, vectors, padded=name == "families")
         found[_key(name) + "_test" * (_key(name) in found)] = replace(whole, role=role)
         found.update({"relatives": relatives} if relatives and role == "other" else {})
 
@@ -99,11 +100,9 @@ def got(found: dict[str, Collection], metric: str, replicates: int, seed: int) -
 
 
 def _halves(
-    setting: Setting, faces: PackedFaces, groups: Array | None, vectors: Array | None = None, padded: bool = False
+    setting: Setting, faces: PackedFaces, groups: Array, first: Array, vectors: Array | None, padded: bool
 ) -> tuple[Collection, Collection | None]:
-    """People in halves, whole groups (n,) in one; and relatives, where a group has several people."""
-    groups = np.array(faces.names)[faces.labels] if groups is None else groups
-    first = np.isin(groups, np.unique(groups)[::2])
+    """The first half (n,) bool of the photos and the rest; and relatives, where a group (n,) has several people."""
     count, seed = setting["validation_pairs"], setting["seed"]
     lists = []
     for half in (first, ~first):

@@ -24,6 +24,10 @@ KEPT = 2  # checkpoints: the newest, and the one before it in case the newest is
 BATCH = 128  # images at once where nothing is trained
 
 
+class Diverged(ValueError):
+    """A training whose loss is no longer finite."""
+
+
 class Checkpoints(Callback):
     """Progress and running numbers of each epoch, over all processes, to CSV and TensorBoard, and a checkpoint."""
 
@@ -67,7 +71,7 @@ class Checkpoints(Callback):
     def on_train_batch_end(self, step, logs=None):
         loss = float(np.ravel(logs["loss"])[0]) * self.recipe.accumulate
         if not np.isfinite(loss):
-            raise ValueError(f"The loss is {loss} in epoch {len(self.rows) + 1}: lower the learning rate.")
+            raise Diverged(f"The loss is {loss} in epoch {len(self.rows) + 1}: lower the learning rate.")
         self.losses.append(loss)
         self.sizes.append(logs["batch_size"])
         self.bar.show(len(self.rows) + (step + 1) / len(self.sampler), loss=loss, accuracy=logs["acc"])

@@ -3,6 +3,7 @@
 import json
 import math
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 
 from facelib._paddle import paddle  # isort: skip  (first, so that its import is quiet)
 from paddle.static import InputSpec
@@ -76,6 +77,10 @@ class Recipe:
         plain, mine = asdict(Recipe()), asdict(self)
         return {name: value for name, value in mine.items() if name not in ALWAYS and value != plain[name]}
 
+    def trunk_file(self) -> Path:
+        """The weights that ``trunk`` names."""
+        return runtime.ROOT / "data" / "weights" / f"{self.trunk}.npz"
+
     @classmethod
     def of_run(cls, row: dict) -> "Recipe":
         """The recipe of a finished run, from its row of ``runs.csv``."""
@@ -110,8 +115,7 @@ def build(num_classes: int, size: int, steps_per_epoch: int, recipe: Recipe) -> 
     """The network with its loss, optimiser and schedule, seeded, for images (3, size, size); by default the paper's."""
     runtime.seed_everything(recipe.seed)
     if recipe.trunk:
-        trunk = models.load_weights(runtime.ROOT / "data" / "weights" / f"{recipe.trunk}.npz")
-        embedding = models.FrozenTrunk(trunk, recipe.features)
+        embedding = models.FrozenTrunk(models.load_weights(recipe.trunk_file()), recipe.features)
     else:
         shape = recipe.backbone, recipe.width, recipe.neck, recipe.dropout, size, recipe.features
         embedding = models.Embedding(*shape)

@@ -59,6 +59,7 @@ def run_key(
     """Hash of the data, the options of the recipe that differ from the defaults, and the version of the code."""
     parts = [faces.key, held_out.key if held_out else "", validation.key if validation else ""]
     parts += [targets.key] if targets else []
+    parts += [checksum(recipe.trunk_file())] if recipe.trunk else []
     always = {name: getattr(recipe, name) for name in ALWAYS}
     content = json.dumps([*parts, always | recipe.options(), RECIPE_VERSION], sort_keys=True)
     return hashlib.sha256(content.encode()).hexdigest()[:16]

@@ -3,6 +3,7 @@
 import json
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -11,7 +12,7 @@ from filelock import FileLock
 from sklearn.metrics import pairwise_distances
 
 from facelib import runtime
-from facelib.paper import benching, setup
+from facelib.paper import benching, deciding, setup
 from facelib.training import Recipe
 
 PLAN = pd.read_csv(runtime.ROOT / "data" / "bench.csv", keep_default_na=False)
@@ -33,6 +34,10 @@ def test_every_planned_run_is_one_that_can_be_trained():
     assert len(set(told)) == len(PLAN), "two rows of the plan are the same run"
 
 
+def named(setting, key):
+    return benching.scores_name(setting, key, deciding.scored_on(setting))
+
+
 @pytest.fixture
 def tiny(monkeypatch, tmp_path):
     """The demo's setting with trainings that only say what they were asked for, and an output folder of its own."""
@@ -52,10 +57,11 @@ def tiny(monkeypatch, tmp_path):
             "seconds": 999.0,
         }  # it was stopped a while
         training.append_run(known | always | rest)
-        benching.keep_scores(f"bench-{known['key']}", {"pairs": np.array("abc")})
+        benching.keep_scores(named(setting, known["key"]), {"pairs": np.array("abc")})
 
     monkeypatch.setattr(benching, "_train", train)
-    setting = setup("demo", {"seed": 5, "bench_recipe": {"epochs": 77}})
+    monkeypatch.setattr(deciding, "scored_on", lambda setting: [setting["validation_pairs"]])
+    setting = setup("demo", {"seed": 5, "bench_runs": 3, "bench_recipe": {"epochs": 77}})
     return setting, asked
 
 
@@ -72,18 +78,51 @@ def test_runs_are_trained_in_order_and_once(tiny):
     assert asked == [("softmax", 0), ("cosface", 0), ("arcface", 0)]
 
 
-def test_a_run_that_cannot_be_scored_does_not_stop_the_others(tiny, monkeypatch, capsys):
-    setting, asked = tiny
-    train = benching._train
+class Few(list):
+    key, names = "few", ("ann", "bob")
 
-    def broken(setting, row):
-        if row["setting"] == "softmax":
-            raise ValueError("row 0 is not finite")
-        train(setting, row)
 
-    monkeypatch.setattr(benching, "_train", broken)
+def with_few_faces():
+    """The demo's setting with nine training faces, none of which is looked at."""
+    setting = setup("demo", {"seed": 5, "bench_runs": 3, "bench_recipe": {"epochs": 77}})
+    vars(setting)["best_split"] = SimpleNamespace(train=Few(range(9)), validation=Few(range(4)))
+    return setting
+
+
+def test_a_run_that_cannot_be_scored_does_not_stop_the_others(monkeypatch, capsys):
+    from facelib import training
+
+    run = SimpleNamespace(weights=Path("weights.npz"))
+    monkeypatch.setattr(training, "train", lambda *_, **__: run)
+
+    def broken(*_):
+        raise ValueError("row 0 is not finite")
+
+    monkeypatch.setattr(benching, "_scored", broken)
+    benching._train(with_few_faces(), PLAN.iloc[0].to_dict())
+    assert "softmax, seed 0, has no scores: row 0 is not" in capsys.readouterr().out
+
+
+def test_a_training_that_diverges_is_kept_as_such(monkeypatch, tmp_path):
+    from facelib import training
+
+    monkeypatch.setenv("FACELIB_OUTPUT", str(tmp_path))
+
+    def diverges(*_, **__):
+        raise training.Diverged("The loss is nan in epoch 1: lower the learning rate.")
+
+    monkeypatch.setattr(training, "train", diverges)
+    monkeypatch.setattr(deciding, "scored_on", lambda setting: [])
+    setting = with_few_faces()
+    benching._train(setting, PLAN.iloc[0].to_dict())
+    assert benching.plan(setting)["failed"].tolist() == [True, False, False]
+
+
+def test_other_people_have_scores_of_their_own(tiny):
+    setting, _ = tiny
     benching.train_missing(setting, 1)
-    assert asked == [("cosface", 0)] and "softmax, seed 0, has no scores: row 0 is not" in capsys.readouterr().out
+    others = setup("demo", {"seed": 5, "bench_runs": 3, "bench_recipe": {"epochs": 77}, "validation_pairs": 50})
+    assert list(benching.plan(others)["key"]) == [""] * 3, "the pairs that choose are others"
 
 
 def test_what_another_process_trains_is_left_to_it(tiny):
@@ -100,9 +139,9 @@ def test_what_another_process_trains_is_left_to_it(tiny):
 def test_a_run_of_another_recipe_or_without_scores_does_not_count(tiny):
     setting, _ = tiny
     benching.train_missing(setting, 1)
-    changed = setup("demo", {"seed": 5, "bench_recipe": {"epochs": 77, "width": 8}})
+    changed = setup("demo", {"seed": 5, "bench_runs": 3, "bench_recipe": {"epochs": 77, "width": 8}})
     assert list(benching.plan(changed)["key"]) == [""] * 3
-    (runtime.output_dir() / "data" / "scores" / "bench-softmax0.npz").unlink()
+    benching.scores_file(named(setting, "softmax0")).unlink()
     assert list(benching.plan(setting)["key"]) == [""] * 3
 
 

@@ -32,7 +32,7 @@ class Faces:
 class Setting(dict):
     def __init__(self, faces, pairs, **values):
         super().__init__(test_set="somebody", train_set="others", validation_pairs=50, seed=0, **values)
-        self.used, self.scored, self.pairs = {}, faces, pairs
+        self.used, self.scored, self.pairs = {"cards": {}}, faces, pairs
 
 
 @pytest.fixture

@@ -70,6 +70,7 @@ def test_distances_are_made_once_and_committed_ones_are_taken(folders):
 def test_a_run_without_weights_or_distances_is_named(folders, monkeypatch):
     row = {"name": "student", "key": "abc"}
     monkeypatch.setattr(teaching.training, "read_runs", lambda: [row])
+    monkeypatch.setattr(teaching, "_name", lambda setting, key: key)
     monkeypatch.setattr(teaching.training, "find_run", lambda name, key: None)
     setting = type("Setting", (dict,), {"used": {"runs": {}}})(students={"student": ["abc"]})
     with pytest.raises(FileNotFoundError, match=r"run abc \(student\)"):

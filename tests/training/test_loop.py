@@ -396,6 +396,16 @@ def test_options_that_are_the_defaults_leave_the_key_alone(parts):
     assert plain != runs.run_key(parts[0], replace(RECIPE, optimizer="sgd"), parts[1])
 
 
+def test_another_trunk_under_the_same_name_is_another_run(parts, tmp_path, monkeypatch):
+    keys, trunk = set(), tmp_path / "data" / "weights" / "trunk.npz"
+    trunk.parent.mkdir(parents=True)
+    monkeypatch.setattr(runs.runtime, "ROOT", tmp_path)
+    for content in (b"one", b"two", b"two"):
+        trunk.write_bytes(content)
+        keys.add(runs.run_key(parts[0], replace(RECIPE, trunk="trunk")))
+    assert len(keys) == 2
+
+
 def test_history_goes_to_tensorboard_too(small, parts):
     run = train(parts)
     assert list(run.weights.parent.glob("tensorboard/events.*"))

@@ -2,11 +2,14 @@
 
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 from PIL import Image, ImageFilter
 
 from facelib._paddle import paddle  # noqa: F401  isort: skip  (first, so that its import is quiet)
 from paddle.vision.transforms import functional as F
+
+from facelib.data import corruptions
 
 
 @dataclass(frozen=True)
@@ -23,6 +26,8 @@ class Augmentation:
     occlusion: tuple[float, float] = (0.0, 0.0)  # least and largest share of the area that a grey rectangle covers
     blur: float = 0.0  # probability of a Gaussian blur of 0.3 to 1.5 pixels
     low_resolution: float = 0.0  # of a loss of pixels: down to 0.35 to 0.8 of the sides and up again
+    warp: float = 0.0  # of the width: how far each point of a grid of 4 x 4 moves either way, the image with them
+    jpeg: float = 0.0  # probability of JPEG compression at a quality of 10 to 60
 
     def __call__(self, face: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """A changed copy of a face, (H, W, 3) uint8; beyond the border the image is mirrored."""
@@ -47,6 +52,10 @@ class Augmentation:
         if self.low_resolution and rng.random() < self.low_resolution:
             image = self._coarse(image, rng.uniform(0.35, 0.8))
         changed = np.asarray(image)
+        if self.warp:
+            changed = self._warped(changed, rng)
+        if self.jpeg and rng.random() < self.jpeg:
+            changed = np.ascontiguousarray(corruptions.jpeg(changed, rng.integers(10, 61)))
         return (self._covered(changed, rng) if self.occlusion[1] else changed), flipped
 
     def _moved(self, image: Image.Image, rng: np.random.Generator) -> Image.Image:
@@ -61,6 +70,13 @@ class Augmentation:
     def _coarse(self, image: Image.Image, share: float) -> Image.Image:
         few = [max(1, round(side * share)) for side in image.size]
         return image.resize(few, Image.Resampling.BILINEAR).resize(image.size, Image.Resampling.BILINEAR)
+
+    def _warped(self, face: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        height, width = face.shape[:2]
+        x, y = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
+        dx, dy = (cv2.resize(rng.uniform(-1, 1, (4, 4)) * self.warp * width, (width, height)) for _ in "xy")
+        where = (x + dx).astype(np.float32), (y + dy).astype(np.float32)
+        return cv2.remap(face, *where, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
 
     def _covered(self, face: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         height, width = face.shape[:2]
@@ -84,5 +100,7 @@ AUGMENTATIONS = {
     "flip-brightness": Augmentation(0.5, brightness=0.2),
     "flip-contrast": Augmentation(0.5, contrast=0.15),
     "flip-occlusion": Augmentation(0.5, occlusion=(0.05, 0.2)),
+    # Four changes that the guide does not have.
+    "flip-degraded": Augmentation(0.5, blur=0.25, low_resolution=0.25, warp=0.04, jpeg=0.25),
     "distillation": Augmentation(0.5, 16, 0.16, 0.05, 0.2, 0.2, grey=0.15, blur=0.1, low_resolution=0.1),
 }

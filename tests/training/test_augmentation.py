@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+from facelib.data import corruptions
 from facelib.training.augmentation import AUGMENTATIONS, Augmentation
 
 SEEDS = range(60)
@@ -50,6 +51,8 @@ ALL = {
     "occlusion": {"occlusion": (0.05, 0.2)},
     "blur": {"blur": 1.0},
     "low_resolution": {"low_resolution": 1.0},
+    "warp": {"warp": 0.05},
+    "jpeg": {"jpeg": 1.0},
 }
 
 
@@ -67,7 +70,8 @@ def test_each_change_changes_the_image_and_is_the_same_for_the_same_seed(name):
     np.random.seed(1)
     for first, second in zip(one, again, strict=True):
         np.testing.assert_array_equal(first, second)
-    assert len({image.tobytes() for image in one}) == (2 if name in ("flip", "grey") else 8)
+    different = {"flip": 2, "grey": 2, "jpeg": 7}  # two draws are of one quality
+    assert len({image.tobytes() for image in one}) == different.get(name, 8)
 
 
 @pytest.mark.parametrize("shape", [(64, 64), (48, 40)])
@@ -271,6 +275,26 @@ def test_occlusion_is_one_grey_rectangle_of_a_share_in_the_range(shape):
     assert_fills(shares, 0.05, 0.2)
     assert_fills(tops, 0, 1)
     assert_fills(lefts, 0, 1)
+
+
+# What a camera or a file does
+
+
+def test_a_warp_moves_no_point_further_than_it_may_and_some_that_far():
+    ramp = np.broadcast_to(np.arange(64, dtype=np.uint8)[:, None] * 3, (64, 64, 3)).copy()  # 3 a row
+    inside = slice(8, -8)
+    moves = [np.abs(image[inside, inside].astype(int) - ramp[inside, inside]) / 3 for image in apply(ramp, warp=0.05)]
+    assert 0.6 * 0.05 * 64 < np.max(moves) <= 0.05 * 64 + 0.4, "a share of the width, and rounding"
+    assert np.array_equal(apply(ramp, warp=1e-9)[0], ramp)
+
+
+def test_jpeg_is_that_of_opencv_at_a_quality_from_10_to_60_as_often_as_asked():
+    face = draw()
+    known = {corruptions.jpeg(face, quality).tobytes() for quality in range(10, 61)}
+    images = [image.tobytes() for image in apply(face, jpeg=0.5)]
+    plain = sum(image == face.tobytes() for image in images)
+    assert 0.25 < plain / len(images) < 0.75
+    assert set(images) - {face.tobytes()} < known
 
 
 # The named ones

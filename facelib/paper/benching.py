@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +13,10 @@ import pandas as pd
 from filelock import FileLock, Timeout
 
 from facelib import inference, metrics, runtime
+from facelib.benchmarks import fresh
 from facelib.benchmarks.scores import keep_scores, scores_file
 from facelib.data import archives, catalog, pairs, splits
-from facelib.data.packed import PackedFaces
+from facelib.data.packed import PackedFaces, to_input
 from facelib.data.pairs import Pairs
 from facelib.inference import decision
 from facelib.paper import deciding
@@ -104,6 +106,26 @@ def planes(setting: Setting, kinds: dict[str, dict], people: int = 10) -> tuple[
         setting.used["runs"][f"plane-{name}"] = run.row["key"]
         found[name] = inference.features(faces, run.weights, progress=False)
     return found, faces.labels
+
+
+def speeds(setting: Setting, rows: list[dict]) -> pd.DataFrame:
+    """Training images per second by setting, a row per round: the median step on an epoch's first batch, in turns."""
+    from facelib.training import EpochSampler, recipe
+
+    train, steps = setting.best_split.train, {}
+    for row in rows:
+        asked = recipe_of(setting, row)
+        sampler = EpochSampler(train.labels, asked.batch_size, asked.seed, asked.sampling, asked.images_each)
+        batch = next(iter(sampler))
+        images, labels = to_input(train.take(batch)), train.labels[batch][:, None]
+        model = recipe.build(len(train.names), train.pixels.shape[1], len(sampler), asked)
+        steps[row["setting"]] = partial(model.train_batch, [images, labels]), len(batch)
+    count = setting["engine_steps"]
+    rounds = [
+        {name: fresh.median_step(step, size, count)["images_per_s"] for name, (step, size) in steps.items()}
+        for _ in range(setting["engine_rounds"])
+    ]
+    return pd.DataFrame(rounds)
 
 
 def faces_of(row: dict, train: PackedFaces) -> PackedFaces:

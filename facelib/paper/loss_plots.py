@@ -84,12 +84,12 @@ def distances(found: dict[str, np.ndarray], genuine: np.ndarray, columns: int = 
 
 
 def cost(found: dict[str, tuple[float, Estimate]], quantity: str) -> Axes:
-    """A quantity with its interval over core-minutes of training, a labelled point per loss."""
-    axis = style.axes("core-minutes of a training", quantity, width=7.2)
-    for number, (name, (minutes, each)) in enumerate(found.items()):
+    """A quantity with its interval over seconds per 1,000 images of training, a labelled point per loss."""
+    axis = style.axes("seconds per 1,000 images", quantity, width=7.2)
+    for number, (name, (seconds, each)) in enumerate(found.items()):
         bars = [[each.value - each.low], [each.high - each.value]]
         colour = style.looks(len(found))[number][1]
-        axis.errorbar(minutes, each.value, bars, fmt=_MARKS[number % len(_MARKS)], color=colour, label=name, **_BARS)
+        axis.errorbar(seconds, each.value, bars, fmt=_MARKS[number % len(_MARKS)], color=colour, label=name, **_BARS)
     if found:
         axis.figure.legend(loc="outside right upper", fontsize=9)
     return axis

@@ -46,10 +46,7 @@ class Outcomes:
     @cached_property
     def chance(self) -> tuple[float, int]:
         """Pooled SD of the AUC over trainings that differ in the seed alone (0: unknown), and degrees of freedom."""
-        several = [each[:, 0] for each in self.auc.values() if len(each) > 1]
-        freedom = sum(len(each) - 1 for each in several)
-        squares = sum(((each - each.mean()) ** 2).sum() for each in several)
-        return float(np.sqrt(squares / freedom)) if freedom else 0.0, freedom
+        return _pooled({name: each[:, 0] for name, each in self.auc.items()})
 
     def mean(self, name: str) -> Array:
         """Mean AUC over trainings (1 + replicates,), whose draws are of people and of other seeds.
@@ -62,6 +59,26 @@ class Outcomes:
         """Whether the first setting's AUC is higher."""
         over_people = self.auc[one].mean(0) - self.auc[other].mean(0)
         return metrics.compared(over_people + self._of_seeds(one, other), len(self.people.pairs))
+
+    def at_equal_time(self, one: str, other: str, speed: float) -> Comparison:
+        """Whether the first setting's held-out AUC is the higher one at the time when the quicker of both is done.
+
+        ``speed`` is the first one's images/s over the other's. Between epochs a line is drawn, and the slower one's
+        schedule is cut off. The draws are of seeds alone, so that one of them needs two trainings.
+        """
+        curves = {name: [np.append(0.5, run["history"][0]) for run in self.kept[name]] for name in (one, other)}
+        stops = {one: min(1, speed), other: min(1, 1 / speed)}
+        reached = [
+            np.mean([np.interp(stops[name] * (len(each) - 1), np.arange(len(each)), each) for each in some])
+            for name, some in curves.items()
+        ]
+        chance = _pooled({name: [each[-1] for each in some] for name, some in curves.items()})
+        drawn = self._of_seeds(one, other, chance=chance)
+        return metrics.compared(reached[0] - reached[1] + drawn, sum(map(len, curves.values())))
+
+    def chosen(self, names: Sequence[str]) -> str:
+        """Of some settings the one with the highest held-out AUC of its first training."""
+        return max(names, key=lambda name: held_out_auc(self.kept[name][0])[0])
 
     def over_trunk(self, name: str) -> Comparison:
         """Whether a layer on a frozen network has a higher AUC than that network alone."""
@@ -138,9 +155,9 @@ class Outcomes:
         folds = [metrics.ten_fold(run["test.cosine"].astype(float), genuine, fold).accuracies for run in runs]
         return metrics.student_interval(np.mean(folds, axis=0), len(genuine))
 
-    def _of_seeds(self, *names: str) -> Array:
+    def _of_seeds(self, *names: str, chance: tuple[float, int] | None = None) -> Array:
         """What seeds add to a mean, or to the difference of two: 0, then draws, (1 + replicates,)."""
-        deviation, freedom = self.chance
+        deviation, freedom = chance or self.chance
         width = deviation * np.sqrt(sum(1 / len(self.kept[name]) for name in names))
         rng = np.random.default_rng([*" ".join(names).encode()])
         return np.append(0, width * rng.standard_t(max(freedom, 1), self.people.replicates))
@@ -170,6 +187,13 @@ def of(setting: Setting) -> Outcomes:
         for name, names in finished.groupby("setting", sort=False)["scores"].agg(list).items()
     }
     return Outcomes(table, kept, Bootstrap(chosen, faces.labels, setting["replicates"], setting["seed"]))
+
+
+def _pooled(values: dict[str, Sequence[float]]) -> tuple[float, int]:
+    several = [np.asarray(each) for each in values.values() if len(each) > 1]
+    freedom = sum(len(each) - 1 for each in several)
+    squares = sum(((each - each.mean()) ** 2).sum() for each in several)
+    return float(np.sqrt(squares / freedom)) if freedom else 0.0, freedom
 
 
 def held_out_auc(run: dict[str, Array], replicates: int = 0, seed: int = 0) -> Array:

@@ -161,3 +161,10 @@ def test_the_recipe_of_a_run_holds_its_options():
     recipe = benching.recipe_of(setting, row)
     assert (recipe.loss, recipe.trunk, recipe.features, recipe.seed) == ("triplet", "celebfaces-distilled", 128, 0)
     assert isinstance(recipe, Recipe) and recipe.epochs == setting["bench_recipe"]["epochs"]
+
+
+def test_speeds_are_of_real_training_steps_of_each_setting():
+    setting = setup("demo", {"engine_steps": 1, "engine_rounds": 2})
+    rows = PLAN[PLAN["setting"].isin(["softmax", "triplet-random"])].drop_duplicates("setting").to_dict("records")
+    found = benching.speeds(setting, rows)
+    assert found.shape == (2, 2) and (found > 0).all(axis=None) and set(found) == {"softmax", "triplet-random"}

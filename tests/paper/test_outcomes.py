@@ -1,9 +1,11 @@
 """What the bench says: means over trainings, two sources of chance, and each number from its definition."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.stats import spearmanr
+from scipy.stats import spearmanr, ttest_ind
 from sklearn.metrics import roc_auc_score
 
 from facelib import metrics
@@ -66,6 +68,30 @@ def test_seeds_widen_the_interval_of_a_difference(found):
     assert both.verdict == "holds" and found.against("poor", "good").verdict == "fails"
     widths = [each.difference.high - each.difference.low for each in (both, people)]
     assert widths[0] > widths[1]
+
+
+def test_at_equal_time_the_slower_one_stops_when_the_quicker_is_done(found):
+    curves = {name: [[0.5, *each["history"][0]] for each in found.kept[name]] for name in ("good", "poor")}
+    last = {name: np.mean([each[-1] for each in some]) for name, some in curves.items()}
+    half = {name: np.mean([(each[1] + each[2]) / 2 for each in some]) for name, some in curves.items()}  # 1.5 of 3
+    assert found.at_equal_time("good", "poor", 1).difference.value == pytest.approx(last["good"] - last["poor"])
+    assert found.at_equal_time("good", "poor", 2).difference.value == pytest.approx(last["good"] - half["poor"])
+    assert found.at_equal_time("good", "poor", 0.5).difference.value == pytest.approx(half["good"] - last["poor"])
+
+
+def test_equal_time_is_student_s_test_over_seeds(found):
+    ends = {name: [each["history"][0, -1] for each in found.kept[name]] for name in ("good", "poor")}
+    wide = replace(found, people=replace(found.people, replicates=20000))
+    known = ttest_ind(ends["good"], ends["poor"])
+    low, high = known.confidence_interval()
+    got = wide.at_equal_time("good", "poor", 1)
+    assert (got.difference.low, got.difference.high) == pytest.approx((low, high), abs=0.02 * (high - low))
+    assert got.p_value == pytest.approx(known.pvalue, abs=0.02)
+
+
+def test_chosen_is_the_setting_whose_first_training_knows_held_out_people_best(found, monkeypatch):
+    monkeypatch.setattr(outcomes, "held_out_auc", lambda run: [run["history"][0, -1]])
+    assert found.chosen(["poor", "good"]) == "good" and found.chosen(["poor"]) == "poor"
 
 
 def test_without_a_second_training_people_are_the_only_chance(pairs):

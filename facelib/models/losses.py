@@ -164,15 +164,24 @@ class SphereFace(Margin):
     """The right class's logit is |x| psi(theta_y), psi = (-1)^k cos(m theta) - 2 k for theta in [k pi/m, (k + 1) pi/m].
 
     Liu et al. 2017, equation 7 (A-Softmax): weights of length one, no bias, m a whole number from 1 to 4.
-    psi is mixed with cos theta as (psi + l cos theta) / (1 + l), where l = ``annealing`` (the authors
-    start at 1000 and end at 5). m = 1: softmax over |x| cos theta_j.
+    psi is mixed with cos theta as (psi + l cos theta) / (1 + l), where l = ``annealing``. With ``annealing_from`` (the
+    authors' 1000) it begins there, and 1 + l falls by equal factors until half of the epochs; training says how far it
+    is by ``progress``. m = 1: softmax over |x| cos theta_j.
     """
 
-    def __init__(self, features: int, classes: int, margin: int = 4, annealing: float = 5.0, label_smoothing=0.0):
+    progress = 1.0
+
+    def __init__(self, features, classes, margin: int = 4, annealing=5.0, label_smoothing=0.0, annealing_from=0.0):
         if margin not in (1, 2, 3, 4):
             raise ValueError(f"The margin multiplies an angle: expected 1, 2, 3 or 4, got {margin}.")
         super().__init__(features, classes, 1.0, margin, label_smoothing)
-        self.annealing = annealing
+        self.annealing, self.annealing_from = annealing, annealing_from
+
+    @property
+    def mixed(self) -> float:
+        """The l of now."""
+        fall = (1 + self.annealing_from) / (1 + self.annealing) if self.annealing_from else 1
+        return (1 + self.annealing) * fall ** max(0, 1 - 2 * self.progress) - 1
 
     def factor(self, length, lengths):
         return length
@@ -182,7 +191,7 @@ class SphereFace(Margin):
         of_multiple = {1: c, 2: 2 * c**2 - 1, 3: 4 * c**3 - 3 * c, 4: 8 * c**4 - 8 * c**2 + 1}[m]  # cos(m theta)
         k = sum(((c < math.cos(i * math.pi / m)).astype("float32") for i in range(1, m)), paddle.zeros_like(c))
         psi = (1 - 2 * (k % 2)) * of_multiple - 2 * k
-        return (psi + self.annealing * c) / (1 + self.annealing)
+        return (psi + self.mixed * c) / (1 + self.mixed)
 
 
 class LSoftmax(SphereFace):

@@ -329,6 +329,14 @@ def test_psi_is_continuous_and_decreases_from_one_to_one_minus_two_m(kind, m):
     np.testing.assert_allclose(target(head, theta[[0, -1]]), [1, 1 - 2 * m], atol=1e-5)
 
 
+@pytest.mark.parametrize(("progress", "expected"), [(0, 1000), (0.25, 1001 * 6), (0.5, 5), (1, 5)])
+def test_annealing_falls_by_equal_factors_until_half_of_the_epochs(progress, expected):
+    head = losses.LSoftmax(LENGTH, CLASSES, annealing=5.0, annealing_from=1000.0)
+    head.progress = progress
+    assert head.mixed == pytest.approx(np.sqrt(expected) - 1 if progress == 0.25 else expected)  # a geometric mean
+    assert losses.LSoftmax(LENGTH, CLASSES, annealing=0.5).mixed == 0.5
+
+
 def test_annealing_mixes_psi_with_the_cosine():
     theta = np.linspace(0.1, 3.1, 50)
     pure = target(losses.SphereFace(LENGTH, CLASSES, annealing=0.0), theta)

@@ -13,7 +13,20 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
-from facelib.data import corruptions, drawing, easel, packed, pairs, rendered, traits
+from facelib.benchmarks import peers
+from facelib.data import (
+    aligned,
+    corruptions,
+    detection,
+    drawing,
+    easel,
+    framing,
+    images,
+    packed,
+    pairs,
+    rendered,
+    traits,
+)
 from facelib.inference import embedder
 from facelib.metrics import protocol
 from facelib.models import backbones, dnnl, embedding, losses, onednn, triplet
@@ -46,12 +59,16 @@ def shaping() -> dict[str, list]:
     features = [embedding.Embedding, embedding.load_weights, packed.to_input, embedder.Embedder, embedder.together]
     features += [Path(module.__file__) for module in (backbones, dnnl, onednn)]
     targets = [distillation.teacher_view, distillation.with_blends, distillation._draws, distillation._blend]
+    targets += [distillation.padded, distillation.with_families, distillation.own_targets]
+    framed = [Path(module.__file__) for module in (detection, framing)]
     return {
         "RECIPE_VERSION": weights,
         "EMBEDDER_VERSION": features,
         "RENDERER_VERSION": [Path(module.__file__) for module in (drawing, easel, rendered, traits)],
         "TEACHER_VERSION": targets,
         "CORRUPTIONS_VERSION": [Path(corruptions.__file__)],
+        "ALIGNED_VERSION": [aligned.faces, images.decode_whole, images.resized, *framed],
+        "_SFACE_VERSION": [peers.sface, peers._sface_features, images.decode_whole, images.resized, *framed],
     }
 
 
@@ -64,6 +81,8 @@ def hashes() -> dict[str, dict[str, str]]:
         "RENDERER_VERSION": rendered.RENDERER_VERSION,
         "TEACHER_VERSION": distillation.TEACHER_VERSION,
         "CORRUPTIONS_VERSION": corruptions.CORRUPTIONS_VERSION,
+        "ALIGNED_VERSION": aligned.ALIGNED_VERSION,
+        "_SFACE_VERSION": peers._SFACE_VERSION,
     }
     found = {}
     for version, pieces in shaping().items():

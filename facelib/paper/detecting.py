@@ -13,22 +13,23 @@ from facelib.paper.setting import Setting
 def detectors(setting: Setting) -> pd.DataFrame:
     """A row of `detection.judge` for each detector on the photos of ``detect_set``, whose faces are known.
 
-    Of real photos they are kept as ``detect.csv``. The committed rows stand in for detectors that are not installed,
+    Of real photos they are kept as ``detect.csv``. The committed rows of this set stand in for detectors that are not installed,
     and for all where the photos are not at hand.
     """
     name, kept = setting["detect_set"], runtime.ROOT / "figures" / "lfw" / "detect.csv"
     if name in catalog.DEMO_SETS:
         photos, committed = [*detection.drawn(catalog.DEMO_SETS[name][0])], {}
     else:
-        committed = pd.read_csv(kept, index_col="detector").to_dict("index") if kept.exists() else {}
+        known = pd.read_csv(kept, index_col="detector").query("set == @name") if kept.exists() else pd.DataFrame()
+        committed = known.to_dict("index")
         photos = [] if catalog.missing(name) and committed else [*detection.press(catalog.source(name))]
     rows = {detector: detection.judge(photos, find)[0] for detector, find in detection.detectors().items() if photos}
     if stand_in := sorted(committed.keys() - rows.keys()):
         print(f"Committed results, not computed here ({name} or the extra `peers` not at hand): {', '.join(stand_in)}.")
     table = pd.DataFrame.from_dict(committed | rows, "index").rename_axis("detector")
     if name not in catalog.DEMO_SETS:
-        setting.keep("detect", table.reset_index())
-    return table
+        setting.keep("detect", table.assign(set=name).reset_index())
+    return table.drop(columns="set", errors="ignore")
 
 
 def by_eye(setting: Setting) -> pd.DataFrame:

@@ -16,14 +16,23 @@ def setting(tmp_path, monkeypatch):
 
 
 def committed():
-    return pd.read_csv(runtime.ROOT / "figures" / "lfw" / "detect.csv", index_col="detector")
+    return pd.read_csv(runtime.ROOT / "figures" / "lfw" / "detect.csv", index_col="detector").drop(columns="set")
 
 
 def test_where_the_photos_are_missing_all_rows_are_the_committed_ones(setting, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("FACELIB_DATA", str(tmp_path))
     pd.testing.assert_frame_equal(detecting.detectors(setting), committed())
     assert "Committed results, not computed here (wild or" in capsys.readouterr().out
-    pd.testing.assert_frame_equal(setting.table("detect").set_index("detector"), committed())
+    kept = setting.table("detect").set_index("detector")
+    pd.testing.assert_frame_equal(kept, committed().assign(set="wild"))
+
+
+def test_committed_rows_are_of_their_set_alone(monkeypatch):
+    setting = type("Setting", (dict,), {"keep": lambda *_: None})(detect_set="of_mine")
+    monkeypatch.setattr(detecting.catalog, "missing", lambda name: False)
+    monkeypatch.setattr(detecting.catalog, "source", lambda name: name)
+    monkeypatch.setattr(detecting.detection, "press", lambda source: [])
+    assert detecting.detectors(setting).empty
 
 
 def test_a_detector_that_is_not_installed_keeps_its_row(setting, monkeypatch, capsys):

@@ -13,8 +13,8 @@ from facelib.paper.setting import Setting
 def detectors(setting: Setting) -> pd.DataFrame:
     """A row of `detection.judge` for each detector on the photos of ``detect_set``, whose faces are known.
 
-    Of real photos they are kept as ``detect.csv``. The committed rows of this set stand in for detectors that are not installed,
-    and for all where the photos are not at hand.
+    Of real photos they are kept as ``detect.csv``. The committed rows of this set stand in for detectors that are not
+    installed, and for all where the photos are not at hand.
     """
     name, kept = setting["detect_set"], runtime.ROOT / "figures" / "lfw" / "detect.csv"
     if name in catalog.DEMO_SETS:

@@ -109,7 +109,11 @@ def use_device(name: str | None = None) -> str:
     built_for_gpu = paddle.is_compiled_with_cuda()
     # A driver without cuDNN, which Paddle's wheel does not bring, shows GPUs that no convolution can use.
     with_cudnn = built_for_gpu and paddle.device.cuda.device_count() > 0 and paddle.get_cudnn_version() is not None
-    count = paddle.device.cuda.device_count() if with_cudnn else 0
+    # The registry's wheel is built by CUDA 11 for compute capability 6.1 to 8.6 and holds no code that 9.0 can compile.
+    too_new = with_cudnn and paddle.version.cuda() < "12" and paddle.device.cuda.get_device_capability()[0] > 8
+    if too_new:
+        print("This GPU is newer than Paddle's CUDA 11: get Paddle 3 from www.paddlepaddle.org.cn/install/quick.")
+    count = paddle.device.cuda.device_count() if with_cudnn and not too_new else 0
     if name and name.startswith("gpu") and int(name.partition(":")[2] or 0) >= count:
         reason = f"finds {count or 'no'} usable GPU" if built_for_gpu else "is the CPU build"
         raise RuntimeError(f"Device '{name}' was asked for, but Paddle {reason}. Use device 'cpu'.")

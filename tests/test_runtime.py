@@ -181,12 +181,15 @@ class TestUseDevice:
     @pytest.fixture
     def build(self, monkeypatch):
         """A stand-in for Paddle with some number of GPUs, or without CUDA (None)."""
+        import facelib._paddle  # noqa: F401  (with the real one, before the stand-in takes its name)
 
-        def build(gpus, cudnn=8600):
+        def build(gpus, cudnn=8600, capability=(8, 9), cuda="11.8"):
             paddle = types.ModuleType("paddle")
             paddle.flags, paddle.chosen = {}, None
             paddle.is_compiled_with_cuda = lambda: gpus is not None
-            paddle.device = types.SimpleNamespace(cuda=types.SimpleNamespace(device_count=lambda: gpus))
+            asked = {"device_count": lambda: gpus, "get_device_capability": lambda: capability}
+            paddle.device = types.SimpleNamespace(cuda=types.SimpleNamespace(**asked))
+            paddle.version = types.SimpleNamespace(cuda=lambda: cuda)
             paddle.get_cudnn_version = lambda: cudnn
             paddle.set_device = lambda name: setattr(paddle, "chosen", name)
             paddle.get_device = lambda: paddle.chosen
@@ -239,6 +242,15 @@ class TestUseDevice:
         assert "no usable GPU" in capfd.readouterr().out
         with pytest.raises(RuntimeError, match="finds no usable GPU"):
             runtime.use_device("gpu")
+
+    def test_a_gpu_newer_than_the_build_is_no_use(self, build, capfd):
+        build(1, capability=(9, 0))
+        assert runtime.use_device() == "cpu"
+        assert "This GPU is newer than Paddle's CUDA 11" in capfd.readouterr().out
+        with pytest.raises(RuntimeError, match="finds no usable GPU"):
+            runtime.use_device("gpu")
+        build(1, capability=(9, 0), cuda="12.6")
+        assert runtime.use_device() == "gpu:0"
 
     def test_with_paddle_itself(self, capfd):
         from facelib._paddle import paddle

@@ -108,11 +108,11 @@ def planes(setting: Setting, kinds: dict[str, dict], people: int = 10) -> tuple[
     return found, faces.labels
 
 
-def speeds(setting: Setting, rows: list[dict]) -> pd.DataFrame:
+def speeds(setting: Setting, train: PackedFaces, rows: list[dict]) -> pd.DataFrame:
     """Training images per second by setting, a row per round: the median step on an epoch's first batch, in turns."""
     from facelib.training import EpochSampler, recipe
 
-    train, steps = setting.best_split.train, {}
+    steps = {}
     for row in rows:
         asked = recipe_of(setting, row)
         sampler = EpochSampler(train.labels, asked.batch_size, asked.seed, asked.sampling, asked.images_each)

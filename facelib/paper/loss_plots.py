@@ -91,5 +91,6 @@ def cost(found: dict[str, tuple[float, Estimate]], quantity: str) -> Axes:
         colour = style.looks(len(found))[number][1]
         axis.errorbar(seconds, each.value, bars, fmt=_MARKS[number % len(_MARKS)], color=colour, label=name, **_BARS)
     if found:
+        axis.set_xlim(0, 1.1 * max(seconds for seconds, _ in found.values()))
         axis.figure.legend(loc="outside right upper", fontsize=9)
     return axis

@@ -166,5 +166,5 @@ def test_the_recipe_of_a_run_holds_its_options():
 def test_speeds_are_of_real_training_steps_of_each_setting():
     setting = setup("demo", {"engine_steps": 1, "engine_rounds": 2})
     rows = PLAN[PLAN["setting"].isin(["softmax", "triplet-random"])].drop_duplicates("setting").to_dict("records")
-    found = benching.speeds(setting, rows)
+    found = benching.speeds(setting, setting.best_split.train, rows)
     assert found.shape == (2, 2) and (found > 0).all(axis=None) and set(found) == {"softmax", "triplet-random"}

@@ -241,16 +241,7 @@ def recognised(scores: paddle.Tensor, labels: paddle.Tensor) -> paddle.Tensor:
     return (scores.detach().argmax(1) == labels.flatten()).astype("float32").unsqueeze(1)
 
 
-LOSSES = {
-    "softmax": Softmax,
-    "focal": Focal,
-    "center": Center,
-    "l-softmax": LSoftmax,
-    "sphereface": SphereFace,
-    "normface": NormFace,
-    "cosface": CosFace,
-    "arcface": ArcFace,
-    "triplet": Triplet,
-    "distillation": Distillation,
-}
+LOSSES = {"softmax": Softmax, "focal": Focal, "center": Center, "l-softmax": LSoftmax, "sphereface": SphereFace}
+LOSSES |= {"normface": NormFace, "cosface": CosFace, "arcface": ArcFace, "triplet": Triplet}
+LOSSES |= {"distillation": Distillation}
 WITHOUT_CLASSES = ("triplet", "distillation")  # what they call recognised depends on the rest of the batch

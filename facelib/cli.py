@@ -11,7 +11,12 @@ from facelib import runtime
 
 def main(arguments: list[str] | None = None) -> int:
     """Run a command; exit status 0 done, 1 failed, 2 wrong arguments, 130 interrupted; of photos see `commands`."""
-    options = _parser().parse_args((sys.argv[1:] if arguments is None else arguments) or ["--help"])
+    parser = _parser()
+    options, rest = parser.parse_known_args((sys.argv[1:] if arguments is None else arguments) or ["--help"])
+    if any(each.startswith("-") for each in rest) or rest and not hasattr(options, "photos"):
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    if rest:  # photos behind an option, as in `enrol people.npz --name ann 1.jpg`
+        options.photos += rest
     try:
         return options.run(options) or 0
     except (ValueError, RuntimeError, OSError) as error:  # of the rooms: each says what to do

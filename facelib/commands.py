@@ -19,7 +19,8 @@ OPTIONS: dict[str, dict] = {  # of several commands
         "type": float,
         "default": 0.5,
         "metavar": "SHARE",
-        "help": "share of pairs that show one person where you ask (default 0.5); moves the probability alone",
+        "help": "share of pairs that show one person where you ask, for identify of faces whose person is enrolled "
+        "(default 0.5); moves the probability alone",
     },
     "--boxes": {"metavar": "OUT.png", "help": "also write the pictures with the faces found in them"},
 }
@@ -128,7 +129,8 @@ def identify(options: argparse.Namespace) -> int:
         facts = [asdict(each.decision) if each.decision else {"reason": each.reason} for each in seen]
         print(json.dumps([face | fact for face, fact in zip(faces, facts, strict=True)]))
     else:
-        print("\n".join(map(interface.sentence, seen)) or "no face found")
+        places = [f", at {each.face.centre.round().astype(int).tolist()}" * (len(seen) > 1) for each in seen]
+        print("\n".join(map(str.__add__, map(interface.sentence, seen), places)) or "no face found")
         if named:
             alarms = recognition.false_alarms(known, recognition.strict(verifier.card, options.far).far)
             print(f"with {len(known)} photos in the gallery up to {alarms:.1%} of strangers would get a name")
@@ -198,8 +200,8 @@ def _as_text(found) -> str:
     far, low, high = (f"{100 * rate:.3g}" for rate in (found.far, found.far_low, found.far_high))
     lines = [
         "same person" if found.same else "different people",
-        f"{found.metric} distance {found.distance:.3f} {sign} {found.threshold:.3f}, the threshold that takes {far} % "
-        f"[{low}, {high}] of pairs of two people for one",
+        f"{found.metric} distance {found.distance:.3f} {sign} {found.threshold:.3f}, a threshold that {far} % "
+        f"[{low}, {high}] of pairs of different people pass",
         f"probability of one person {found.probability:.1%} if {found.prior:.0%} of the pairs you ask about show one; "
         f"network {found.network}",
     ]

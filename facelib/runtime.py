@@ -10,6 +10,7 @@ import warnings
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+RECORDS = "FACELIB_RECORDS"  # set by `paper.setup` alone
 FOLDERS = ("FACELIB_DATA", "FACELIB_CACHE", "FACELIB_OUTPUT")  # environment variables that hold a path
 # What Paddle's own import and save code prints tells the reader nothing that could be acted on.
 NOISE = (
@@ -36,6 +37,11 @@ def cache_dir() -> Path:
 def output_dir() -> Path:
     """Folder that holds ``figures/`` and ``data/runs.csv``: ``FACELIB_OUTPUT``, by default the repository."""
     return Path(os.environ.get("FACELIB_OUTPUT") or ROOT).expanduser()
+
+
+def records_dir() -> Path:
+    """Folder of ``runs.csv`` and ``scores/``: ``data/`` of the output folder, or what `paper.setup` has set."""
+    return Path(os.environ.get(RECORDS) or output_dir() / "data")
 
 
 def cores() -> int:

@@ -3,6 +3,7 @@
 import http.server
 import io
 import itertools
+import os
 import re
 import tarfile
 import threading
@@ -19,6 +20,7 @@ from facelib.data import fetching
 def cache(tmp_path_factory, monkeypatch):
     """No test sees what another one, or the user, has packed."""
     folder = tmp_path_factory.mktemp("cache")
+    os.environ.pop("FACELIB_RECORDS", None)
     monkeypatch.setenv("FACELIB_CACHE", str(folder))
     return folder
 

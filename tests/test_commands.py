@@ -60,7 +60,7 @@ def test_nobody_known_is_an_answer(gallery, photos, capsys):
 
 def test_photos_of_one_person_are_enrolled_by_name_and_removed(gallery, photos, capsys):
     photo = str(photos / "people" / "bob" / "0.png")
-    assert cli.main(["enrol", gallery, photo, "--name", "Robert", "--json"]) == 0
+    assert cli.main(["enrol", gallery, "--name", "Robert", photo, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["people"] == {"Robert": 1, "ann": 2, "bob": 2}
     assert cli.main(["enrol", gallery, "--remove", "bob"]) == 0
     assert "3 photos of 2 people" in capsys.readouterr().out

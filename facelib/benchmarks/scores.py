@@ -10,14 +10,15 @@ from facelib.files import whole
 
 
 def scores_file(name: str) -> Path:
-    """Where the arrays of this name are: in the output folder, else among the committed ones."""
-    own = runtime.output_dir() / "data" / "scores" / f"{name}.npz"
-    return own if own.exists() else runtime.ROOT / "data" / "scores" / own.name
+    """Where the arrays of this name are: in `runtime.records_dir`, the output folder, or among the committed ones."""
+    folders = runtime.records_dir(), runtime.output_dir() / "data", runtime.ROOT / "data"
+    files = [folder / "scores" / f"{name}.npz" for folder in folders]
+    return next((file for file in files if file.exists()), files[-1])
 
 
 def keep_scores(name: str, arrays: dict[str, np.ndarray]) -> None:
-    """Keep arrays in the output folder."""
-    with whole(runtime.output_dir() / "data" / "scores" / f"{name}.npz") as temporary:
+    """Keep arrays in `runtime.records_dir`."""
+    with whole(runtime.records_dir() / "scores" / f"{name}.npz") as temporary:
         np.savez_compressed(temporary, **arrays)
 
 

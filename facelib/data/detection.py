@@ -76,7 +76,7 @@ def find(photo: np.ndarray) -> list[Face]:
         faces = turned if _best(turned) > _best(faces) + MARGIN else faces
     if not faces and max(photo.shape[:2]) > LOOKED_AT:
         faces = look(photo, CLOSER)
-    return sorted(faces, key=lambda face: -face.side)
+    return sorted(faces, key=lambda face: -np.prod(face.box[2:] - face.box[:2]))
 
 
 def refine(photo: np.ndarray, face: Face) -> Face:
@@ -107,7 +107,7 @@ def choose(photo: np.ndarray, faces: list[Face], which: str = "only") -> Face:
         raise ValueError(f"Unknown choice '{which}': expected one of {', '.join(CHOICES)}.")
     if not faces:
         raise FaceError("no face found: use a sharper or larger photo in which eyes, nose and mouth can be seen")
-    several = sum(face.side > BYSTANDER * faces[0].side for face in faces)
+    several = sum(face.side > BYSTANDER * max(each.side for each in faces) for face in faces)
     if several > 1 and which == "only":
         how = 'take the largest (--largest, in Python which="largest")'
         raise FaceError(f"{several} faces found where one is meant: cut the photo, or {how}")

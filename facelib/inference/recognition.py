@@ -30,12 +30,13 @@ def identify(
 
     A face gets the name of the nearest enrolled photo if that is within the card's threshold; what of a thousand
     strangers would be taken for somebody grows with the gallery, so that the threshold is the strictest there is.
-    ``far`` and ``prior`` as in `decision.decide`: of *pairs* of faces, not of searches.
+    ``far`` is as in `decision.decide` of *pairs* of faces, not of searches. ``prior`` is the
+    share of faces whose person is enrolled, each of k people as probably as any other: for one of them it is prior / k.
     """
     card = verifier.card
     far = strict(card, far).far  # complains before any work
     pixels, faces = verifier.everybody(photo)
-    found = []
+    people, found = max(1, len(set(gallery.people))), []
     for face, vector in faces:
         if isinstance(vector, str):
             found.append(Seen(face, reason=vector))
@@ -44,7 +45,7 @@ def identify(
         if not rows.size or rows[0, 0] < 0:  # an empty gallery, or one whose index found nobody
             found.append(Seen(face))
         else:
-            decided = decide(card, far_away[0, 0], far, prior)
+            decided = decide(card, far_away[0, 0], far, prior / people)
             nearest = gallery.people[rows[0, 0]]
             found.append(Seen(face, nearest if decided.same else None, nearest, decided))
     return pixels, found

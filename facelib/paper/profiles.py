@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -59,6 +60,9 @@ def setup(profile: str = "demo", overrides: Mapping | str | None = None, device:
         place = _place(wanted, name, changed)
     elif changed:
         place += "-changed"
+    os.environ.pop(runtime.RECORDS, None)
+    if place not in (*shipped(), "lfw-funneled"):  # what comes of one's own photos is no part of the project's data
+        os.environ[runtime.RECORDS] = str(runtime.output_dir().absolute() / "figures" / place / "data")
     return Setting(place, name, _with(values, changed), changed, device)
 
 

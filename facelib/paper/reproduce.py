@@ -111,7 +111,7 @@ def run(profile: str, only: list[str] | None = None, settings: dict | None = Non
     """
     setting, steps = plan(profile, only, settings or {})
     print(f"profile {setting.place}: {len(steps)} notebooks; figures and results go to figures/{setting.place}/")
-    if setting.changed:
+    if setting.changed and "profile" not in (settings or {}):
         print(f"  (not the profile's own folder, because of {', '.join(setting.changed)}; --set profile=NAME names it)")
     _look_for_own_sets(setting)
     for number, step in enumerate(steps, 1):
@@ -182,6 +182,8 @@ def _execute(path: Path, target: Path, injected: dict) -> None:
             coalesce_streams=True,  # of a progress bar, the last state alone
         )
     except PapermillExecutionError as error:
+        if error.ename == "DatasetError":  # says what to do; where in the code it was met does not
+            raise NotebookError(f"{path.name}: {error.evalue}") from None
         raise NotebookError(
             f"{path.name} failed in cell {error.exec_count}:\n{error}\nThe notebook as far as it got: {working}"
         ) from None

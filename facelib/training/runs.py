@@ -101,18 +101,18 @@ def _whole_row(folder: Path) -> dict | None:
 
 
 def read_runs() -> list[dict]:
-    """Rows of the committed ``data/runs.csv``, and of the output folder's where that is another one."""
+    """Rows of the committed ``data/runs.csv``, of the output folder's, and of one's own profile's."""
     rows = {}
-    for folder in (runtime.output_dir(), runtime.ROOT):
-        if (path := folder / "data" / "runs.csv").exists():
+    for folder in (runtime.records_dir(), runtime.output_dir() / "data", runtime.ROOT / "data"):
+        if (path := folder / "runs.csv").exists():
             with open(path, newline="") as file:
                 rows |= {row["key"]: row for row in csv.DictReader(file)}
     return list(rows.values())
 
 
 def append_run(row: dict) -> None:
-    """Add a row to ``data/runs.csv`` of the output folder, unless its key is there."""
-    path = runtime.output_dir() / "data" / "runs.csv"
+    """Add a row to ``runs.csv`` of `runtime.records_dir`, unless its key is there."""
+    path = runtime.records_dir() / "runs.csv"
     with locked(path):
         known = pd.read_csv(path, dtype=str).to_dict("records") if path.exists() else []
         if all(row["key"] != other["key"] for other in known):

@@ -24,6 +24,13 @@ def _turn(photo, degrees, scale=1.0):
     return cv2.warpAffine(photo, move, (width, height), borderMode=cv2.BORDER_REPLICATE), move
 
 
+def test_the_largest_face_is_the_one_of_the_largest_area(monkeypatch):
+    boxes = [[0, 0, 75, 146], [100, 0, 202, 128], [300, 0, 399, 124]]  # a half face at an edge is narrow and high
+    faces = [detection.Face(np.array(box, float), np.zeros((5, 2)), 0.9) for box in boxes]
+    monkeypatch.setattr(detection, "look", lambda *_: faces)
+    assert [face.box[0] for face in detection.find(np.zeros((10, 10, 3), np.uint8))] == [100, 300, 0]
+
+
 def test_a_face_has_a_box_and_landmarks_within_it(portrait):
     (face,) = detection.find(portrait)
     left, top, right, bottom = face.box

@@ -53,6 +53,14 @@ def test_the_rate_and_the_prior_can_be_chosen(known):
         recognition.identify(known, "picture", verifier, far=0.5)
 
 
+def test_the_prior_is_shared_by_all_who_are_enrolled(known):
+    """With a calibration of logit z and a prior of .5 among two people the odds are exp(z) (1/4) / (3/4)."""
+    seen = recognition.identify(known, "picture", Verifier(at(-70)))[1][0]
+    alone = recognition.identify(known.without("bob"), "picture", Verifier(at(-70)))[1][0]
+    odds = [each.decision.probability / (1 - each.decision.probability) for each in (alone, seen)]
+    assert odds[0] / odds[1] == pytest.approx(3)
+
+
 def test_an_empty_gallery_names_nobody_and_an_empty_picture_shows_nobody(known):
     [seen] = recognition.identify(Gallery(CARD), "picture", Verifier(at(0)))[1]
     assert seen.name is seen.nearest is seen.decision is None

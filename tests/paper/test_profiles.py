@@ -2,10 +2,12 @@
 
 import json
 
+import numpy as np
 import pytest
 import yaml
 
-from facelib import benchmarks, runtime
+from facelib import benchmarks, runtime, training
+from facelib.benchmarks.scores import keep_scores, scores_file
 from facelib.paper import ParameterError, profiles, setting, setup, shipped
 from facelib.training import recipe
 
@@ -49,6 +51,20 @@ def test_with_changes_numbers_go_to_a_folder_of_their_own():
     assert setup("demo", {"epochs": 6}).place == "demo", "nothing is changed"
     assert setup("demo", {"epochs": 3, "profile": "mine"}).place == "mine"
     assert setup("lfw", {"profile": "mine"}).place == "mine"
+
+
+def test_what_comes_of_one_s_own_photos_stays_out_of_the_projects_data(own, tmp_path, monkeypatch):
+    monkeypatch.setenv("FACELIB_OUTPUT", str(tmp_path))
+    row, scores = {"key": "abc", "name": "mine"}, {"development.cosine": np.zeros(2)}
+    setup(own({"base": "demo", "seed": 3}))
+    training.append_run(row)
+    keep_scores("of_mine", scores)
+    folder = tmp_path / "figures" / "mine" / "data"
+    assert (folder / "runs.csv").exists() and (folder / "scores" / "of_mine.npz") == scores_file("of_mine")
+    assert row["key"] in {each["key"] for each in training.read_runs()} and not (tmp_path / "data").exists()
+    setup("demo")
+    training.append_run(row)
+    assert (tmp_path / "data" / "runs.csv").exists()
 
 
 def test_people_left_out_of_one_training_set_are_not_those_of_another(own, tmp_path):

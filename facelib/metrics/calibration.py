@@ -40,9 +40,8 @@ def far_thresholds(
     left, right = person[left[other]], person[right[other]]
     values = distances[np.triu_indices(len(person), 1)][other].astype(np.float64)
     count = len(values)
-    order = np.argsort(values)[
-        : min(count, 2 * int(max(fars) * count) + 1)
-    ]  # resampling seldom moves a quantile further
+    reach = min(count, 2 * int(max(fars) * count) + 1)  # resampling seldom moves a quantile further
+    order = np.argsort(values)[:reach]
     values, left, right = values[order], left[order], right[order]
     accepted = {far: _accepted(values, int(far * count + 1e-9)) for far in fars if far * count >= FEWEST}
     enough = [far for far in accepted if accepted[far]]

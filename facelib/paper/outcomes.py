@@ -90,14 +90,12 @@ class Outcomes:
         n, runs = len(self.people.pairs), self.kept[name]
         drawn = self.people.replicates, self.people.seed
         held_out = [held_out_auc(run, *drawn) for run in runs]
-        rows = self.plan[(self.plan["setting"] == name) & (self.plan["key"] != "")]
         return {
             "auc": metrics.estimate(self.auc[name].mean(0), n),
             "over_seeds": self.auc[name][:, 0].std(ddof=1) if len(runs) > 1 else np.nan,
             "tar_at_far_1e-2": metrics.estimate(self._over("tar_at_far", name, 0.01).mean(0), n),
             "held_out_auc": metrics.estimate(np.mean(held_out, axis=0), len(runs[0]["held_out.cosine"])),
             "fisher": self.fisher(name),
-            "images_per_s": float(rows["images_per_s"].median()),
             "trainings": len(runs),
         }
 

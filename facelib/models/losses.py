@@ -13,6 +13,7 @@ from facelib._paddle import paddle  # isort: skip  (first, so that its import is
 import paddle.nn.functional as F
 from paddle import nn
 
+from facelib.models._terms import cross_entropy, norm, recognised, relational
 from facelib.models.triplet import Triplet
 
 NEAR_ONE = 1 - 1e-6  # a cosine is kept within this where an angle or a sine is taken of it
@@ -208,37 +209,33 @@ class Distillation(nn.Layer):
     neck should be without batch norm: few images far from all others then meet the loss with features that are alike.
     ``forward(features, targets)`` takes targets (n, d) float32 in the place of labels. "Recognised" are images whose
     own target is the nearest one in the batch.
+
+    ``relational`` is the weight of a term of distances within the batch (Park et al. 2019), ``labels`` that of
+    `CosFace`'s loss of ``classes``; targets then are (n, d + 1), their last column the label, below 0 where none is
+    known.
     """
 
-    def __init__(self, scale: float = 10.0):
+    def __init__(
+        self, scale: float = 10.0, relational: float = 0.0, labels: float = 0.0, classes: int = 0, features=128
+    ):
         super().__init__()
-        self.scale = scale
+        self.scale, self.relational, self.labels = scale, relational, labels
+        self.head = CosFace(features, classes) if classes else None
 
     def forward(self, x: paddle.Tensor, targets: paddle.Tensor):
-        x, t = (one.astype("float32") for one in (x, targets))
-        x, t = x / norm(x, 1), t / norm(t, 1)
+        x, t = x.astype("float32"), targets.astype("float32")[:, : x.shape[1]]
+        features, x, t = x, x / norm(x, 1), t / norm(t, 1)
         with paddle.amp.auto_cast(enable=False):  # as in `Margin`
             cosine = paddle.matmul(x.detach(), t, transpose_y=True)  # (n, n)
-        return self.scale * (1 - (x * t).sum(1).mean()), recognised(cosine, paddle.arange(len(x)))
-
-
-def norm(x: paddle.Tensor, axis: int) -> paddle.Tensor:
-    """Euclidean lengths along an axis, which stays with size 1; never zero. Several times faster than Paddle's."""
-    return paddle.sqrt((x * x).sum(axis, keepdim=True) + 1e-12)
-
-
-def cross_entropy(logits: paddle.Tensor, labels: paddle.Tensor, label_smoothing: float = 0.0) -> paddle.Tensor:
-    """(n,) cross-entropies of logits (n, C)."""
-    logits = logits.astype("float32")
-    own = F.cross_entropy(logits, labels.reshape([-1, 1]), reduction="none").squeeze(1)
-    if not label_smoothing:
-        return own
-    return (1 - label_smoothing) * own - label_smoothing * F.log_softmax(logits, axis=1).mean(1)
-
-
-def recognised(scores: paddle.Tensor, labels: paddle.Tensor) -> paddle.Tensor:
-    """(n, 1) float32: 1 where the highest of the scores (n, C), without a margin, is the label's."""
-    return (scores.detach().argmax(1) == labels.flatten()).astype("float32").unsqueeze(1)
+            loss = self.scale * (1 - (x * t).sum(1).mean())
+            if self.relational:
+                loss = loss + self.relational * relational(x, t)
+        if self.head is not None:
+            known = paddle.nonzero(targets[:, -1] >= 0).flatten()
+            if len(known):
+                some = features[known], targets[known, -1].astype("int64")
+                loss = loss + self.labels * len(known) / len(x) * self.head(*some)[0]
+        return loss, recognised(cosine, paddle.arange(len(x)))
 
 
 LOSSES = {"softmax": Softmax, "focal": Focal, "center": Center, "l-softmax": LSoftmax, "sphereface": SphereFace}

@@ -57,6 +57,20 @@ def targets(set_name: str, faces: PackedFaces, progress: bool = True) -> Targets
     return Targets(teacher_features(photos, progress), _key(photos))
 
 
+def with_labels(faces: PackedFaces, taught: Targets, fewest_images: int = 2) -> tuple[Targets, int]:
+    """Targets with a label behind each feature, for `losses.Distillation` with classes, and how many classes there are.
+
+    Classes are people with that many photos or more; all others, and blends (see `with_blends`), have the label -1.
+    """
+    plain = np.array(["~" not in path for path in faces.paths])
+    counts = np.bincount(faces.labels[plain], minlength=len(faces.names))
+    number = np.where(counts >= fewest_images, np.cumsum(counts >= fewest_images) - 1, -1)
+    labels = np.where(plain, number[faces.labels], -1).astype(np.float32)
+    columns = np.repeat(labels[:, None, None], 2, axis=1)
+    labelled = np.concatenate([taught.features, columns], axis=2)
+    return Targets(labelled, archives.digest([taught.key, "labels", fewest_images])), int(number.max()) + 1
+
+
 def with_families(faces: PackedFaces, taught: Targets, progress: bool = True) -> tuple[PackedFaces, Targets]:
     """Faces with their targets, and every photo of ``families`` beside them, framed as celebfaces are (see `padded`).
 

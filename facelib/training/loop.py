@@ -21,7 +21,7 @@ from facelib.training import processes
 from facelib.training.augmentation import AUGMENTATIONS, Augmentation
 from facelib.training.checkpoints import Checkpoints, recognised_share
 from facelib.training.distillation import Targets
-from facelib.training.recipe import ALWAYS, Recipe, build
+from facelib.training.recipe import ALWAYS, Recipe, build, target_size
 from facelib.training.runs import Run, _run_folder, append_run, find_run, run_key
 from facelib.training.samplers import EpochSampler
 
@@ -153,8 +153,8 @@ def _finish(name, key, folder: Path, embedding, faces: PackedFaces, recipe, rows
 def _check_targets(targets: Targets | None, faces: PackedFaces, recipe: Recipe, held_out) -> None:
     if targets is None or recipe.loss != "distillation" or held_out is not None:
         raise ValueError("The loss 'distillation' needs targets, and no other loss or held-out images go with them.")
-    if targets.features.shape != (len(faces), 2, recipe.features):
-        expected = f"({len(faces)}, 2, {recipe.features})"
+    if targets.features.shape != (len(faces), 2, target_size(recipe)):
+        expected = f"({len(faces)}, 2, {target_size(recipe)})"
         raise ValueError(f"Targets of shape {targets.features.shape} do not fit the run: expected {expected}.")
 
 

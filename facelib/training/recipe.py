@@ -111,6 +111,11 @@ class RecognisedShare(paddle.metric.Accuracy):
         return recognised
 
 
+def target_size(recipe: Recipe) -> int:
+    """Numbers of a target of the loss "distillation": a feature's, and one for the label where classes count too."""
+    return recipe.features + bool(recipe.loss_options.get("classes"))
+
+
 def build(num_classes: int, size: int, steps_per_epoch: int, recipe: Recipe) -> paddle.Model:
     """The network with its loss, optimiser and schedule, seeded, for images (3, size, size); by default the paper's."""
     runtime.seed_everything(recipe.seed)
@@ -124,7 +129,7 @@ def build(num_classes: int, size: int, steps_per_epoch: int, recipe: Recipe) -> 
     head = losses.LOSSES[recipe.loss](**sizes, **recipe.loss_options)
     image, label = InputSpec([None, 3, size, size], "float32", "image"), InputSpec([None, 1], "int64", "label")
     if recipe.loss == "distillation":
-        label = InputSpec([None, embedding.features], "float32", "target")
+        label = InputSpec([None, target_size(recipe)], "float32", "target")
     model = paddle.Model(models.Recogniser(embedding, head, recipe.precision), [image, label])
     rate = recipe.learning_rate
     if recipe.schedule != "constant" or recipe.warmup_epochs:

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from paddle import nn
 from PIL import Image
+from scipy.spatial.distance import pdist
 
 from facelib import inference, models, training
 from facelib._paddle import paddle
@@ -75,6 +76,82 @@ def test_recognised_are_images_nearest_to_their_own_target():
     x = paddle.to_tensor([[1.0, 0.1], [0.9, 0.2], [-1.0, 0.0]])
     t = paddle.to_tensor([[5.0, 0.0], [0.0, 1.0], [-1.0, 0.3]])
     assert losses.Distillation()(x, t)[1].flatten().tolist() == [1, 0, 1]
+
+
+def relational_by_definition(x, t, weight):
+    """Huber's loss between distances of unit features and of unit targets, each over their mean, in float64."""
+    found = []
+    for each in (np.float64(x), np.float64(t)):
+        unit = each / np.linalg.norm(each, axis=1, keepdims=True)
+        distances = pdist(unit)
+        found.append(distances / distances.mean())
+    gap = abs(found[0] - found[1])
+    return weight * np.where(gap < 1, gap**2 / 2, gap - 0.5).mean()
+
+
+def test_the_relational_term_compares_distances_and_its_gradient_is_the_slope():
+    rng = np.random.default_rng(1)
+    x, t = rng.normal(size=(2, 5, 4)).astype(np.float32)
+    tensor = paddle.to_tensor(x, stop_gradient=False)
+    loss, _ = losses.Distillation(scale=0, relational=7)(tensor, paddle.to_tensor(t))
+    assert float(loss) == pytest.approx(relational_by_definition(x, t, 7), rel=1e-4)
+    loss.backward()
+    step, slope = 1e-5, np.empty((5, 4))
+    for place in np.ndindex(5, 4):
+        moved = np.zeros((5, 4))
+        moved[place] = step
+        ends = (relational_by_definition(x + sign * moved, t, 7) for sign in (1, -1))
+        slope[place] = np.subtract(*ends) / (2 * step)
+    np.testing.assert_allclose(tensor.grad.numpy(), slope, atol=1e-3)
+
+
+def test_turned_features_have_no_relational_loss_and_a_single_image_has_none():
+    rng = np.random.default_rng(2)
+    t = rng.normal(size=(6, 4)).astype(np.float32)
+    turn = np.linalg.qr(rng.normal(size=(4, 4)))[0].astype(np.float32)
+    head = losses.Distillation(scale=0, relational=1)
+    assert float(head(paddle.to_tensor(t @ turn), paddle.to_tensor(t))[0]) == pytest.approx(0, abs=1e-6)
+    assert float(head(paddle.to_tensor(t[:1]), paddle.to_tensor(t[1:2]))[0]) == 0
+
+
+def test_labels_beside_the_teacher_are_cosfaces_loss_of_the_images_that_have_one():
+    rng = np.random.default_rng(3)
+    x, t = rng.normal(size=(2, 4, 8)).astype(np.float32)
+    targets = np.concatenate([t, [[1], [-1], [0], [-1]]], axis=1).astype(np.float32)
+    head = losses.Distillation(scale=2, labels=0.5, classes=3, features=8)
+    loss, _ = head(paddle.to_tensor(x), paddle.to_tensor(targets))
+    some = paddle.to_tensor(x[[0, 2]]), paddle.to_tensor([1, 0])
+    expected = by_definition(x, t, 2) + 0.5 * float(head.head(*some)[0]) * 2 / 4
+    assert float(loss) == pytest.approx(expected, rel=1e-5)
+    targets[:, -1] = -1
+    assert float(head(paddle.to_tensor(x), paddle.to_tensor(targets))[0]) == pytest.approx(
+        by_definition(x, t, 2), rel=1e-5
+    )
+
+
+def test_a_student_trains_on_labels_beside_the_teacher(faces, small):
+    targets, classes = distillation.with_labels(faces, drawn_targets(faces))
+    recipe = replace(
+        RECIPE, epochs=1, loss_options={"relational": 1.0, "labels": 0.1, "classes": classes, "features": 4}
+    )
+    run = training.train("both", faces, recipe, progress=False, targets=targets)
+    assert np.isfinite(float(run.row["loss"]))
+    with pytest.raises(ValueError, match="Targets of shape"):
+        training.train("both", faces, recipe, progress=False, targets=drawn_targets(faces))
+
+
+def test_labels_are_numbers_of_people_with_photos_enough_and_blends_have_none(faces):
+    taught = drawn_targets(faces)
+    targets, classes = distillation.with_labels(faces, taught)
+    counts = np.bincount(faces.labels)
+    assert classes == (counts >= 2).sum()
+    np.testing.assert_array_equal(targets.features[..., :-1], taught.features)
+    for person in np.unique(faces.labels):
+        found = np.unique(targets.features[faces.labels == person, :, -1])
+        assert len(found) == 1 and (found[0] >= 0) == (counts[person] >= 2)
+    assert targets.key != taught.key
+    fewer, left = distillation.with_labels(faces, taught, fewest_images=int(counts.max()) + 1)
+    assert left == 0 and (fewer.features[..., -1] == -1).all()
 
 
 def test_the_teachers_parameters_are_those_of_its_file():

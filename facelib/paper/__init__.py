@@ -20,6 +20,7 @@ __getattr__, __dir__, __all__ = hand_out(
         "transfer": "",
         "benching": "",
         "outcomes": "",
+        "ablation": "",
         "loss_plots": "",
         "robust_plots": "",
         "standins": "",

@@ -27,10 +27,13 @@ def planes(found: dict[str, np.ndarray], labels: np.ndarray) -> np.ndarray:
     return axes
 
 
-def beside(found: dict[str, Estimate], trainings: dict[str, np.ndarray], quantity: str, reference: str) -> Axes:
-    """A line per setting: mean with its interval over people, its trainings as rings; dotted where the reference is."""
+def beside(found: dict[str, Estimate], trainings: dict, quantity: str, reference: str, ranked: bool = True) -> Axes:
+    """A line per setting: mean with its interval over people, its trainings as rings; dotted where the reference is.
+
+    The best stands on top, or the first where they are not to be ranked.
+    """
     _, axis = plt.subplots(figsize=(7.2, 1.2 + 0.34 * len(found)))
-    order = sorted(found, key=lambda name: found[name].value)
+    order = sorted(found, key=lambda name: found[name].value) if ranked else [*found][::-1]
     ring = {"color": COLOURS["impostor"], "fillstyle": "none", "markersize": 9, "zorder": 4}
     for height, name in enumerate(order):
         each = found[name]

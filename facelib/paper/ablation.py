@@ -1,0 +1,86 @@
+"""From the paper's recipe to the better one, a step at a time, and the paper's recipe with other seeds."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+import pandas as pd
+
+from facelib import inference, metrics
+from facelib.benchmarks.scores import kept_distances, scores_file
+from facelib.data import archives, catalog
+from facelib.data.splits import Experiment
+from facelib.metrics import Bootstrap
+from facelib.paper import deciding
+from facelib.paper.outcomes import Outcomes
+from facelib.paper.setting import Setting
+
+FULL = "paper, full width"  # the paper's own recipe among the steps
+
+
+def recipes(setting: Setting) -> dict:
+    """The `training.Recipe` of each step with seed 0: each changes the one before as ``ablation`` says."""
+    from facelib import training
+
+    options, found = dict(setting["ablation"]["recipe"]), {}
+    for name, changed in setting["ablation"]["steps"].items():
+        options |= changed
+        found[name] = training.Recipe(**options)
+    return found
+
+
+def outcomes(setting: Setting) -> Outcomes:
+    """Of each step, and of the paper's recipe, the trainings that are finished; trained where their photos are there.
+
+    Features are mirrored and as the photos are framed. ``development`` are the pairs that choose, ``test`` those that
+    judge.
+    """
+    seeds = setting["ablation"]["seeds"]
+    asked = {(name, seed): recipe for name, recipe in recipes(setting).items() for seed in seeds}
+    asked |= {(FULL, seed): setting.recipe for seed in setting["paper_seeds"]}
+    kept: dict[str, list] = {}
+    for (name, seed), recipe in asked.items():
+        if found := _distances(setting, name, replace(recipe, seed=seed)):
+            kept.setdefault(name, []).append(found)
+    faces, chosen = deciding.development(setting)
+    people = Bootstrap(chosen, faces.labels, setting["replicates"], setting["seed"])
+    return Outcomes(pd.DataFrame(), kept, people)
+
+
+def _distances(setting: Setting, name: str, recipe) -> dict[str, np.ndarray] | None:
+    from facelib import training
+
+    run_name = setting["run"] if name == FULL else f"ablation-{name}"
+    if not catalog.missing(setting.values["train_set"]):
+        key = training.run_key(*_parts(setting, name, recipe))
+    else:  # the committed run of this name and recipe
+        rows = [row for row in training.read_runs() if row["name"] == run_name]
+        key = next((row["key"] for row in rows if training.Recipe.of_run(row) == recipe), "")
+    file = f"step-{archives.digest([key, setting['train_set'], *deciding.scored_on(setting)])}"
+    if not scores_file(file).exists() and catalog.missing(setting.values["train_set"]):
+        return None
+    setting.used["runs"][f"{run_name}, seed {recipe.seed}"] = key
+    return kept_distances(file, partial(_scored, setting, name, run_name, recipe))
+
+
+def _parts(setting: Setting, name: str, recipe) -> tuple:
+    if name == FULL:
+        split: Experiment = setting.split
+        return split.train, recipe, split.held_out
+    split = setting.best_split
+    return split.train, recipe, split.held_out, split.validation
+
+
+def _scored(setting: Setting, name: str, run_name: str, recipe) -> dict[str, np.ndarray]:
+    from facelib import training
+
+    run = training.train(run_name, *_parts(setting, name, recipe))
+    people, development = deciding.development(setting)
+    found = {}
+    for where, faces, pairs in (("development", people, development), ("test", setting.scored, setting.pairs)):
+        rows, some = pairs.compact()
+        vectors = inference.features(faces.select(rows), run.weights, mirror=True)
+        found[f"{where}.cosine"] = metrics.cosine_distance(vectors[some.left], vectors[some.right])
+    return found

@@ -110,3 +110,13 @@ def fisher_ratio(vectors: Array, people: Array, replicates: int = 1000, seed: in
     between = counts @ centred - ((counts @ sums) ** 2).sum(1) / (counts @ photos)
     ratios = between / (counts @ (photos - centred))
     return estimate(ratios, int(photos.sum()))
+
+
+def scatter(features: Array, labels: Array) -> Array:
+    """Within and between people, (2, k): the parts of tr(S_W) and tr(S_B) of each; features (n, d), labels (n,)."""
+    counts = np.bincount(labels)
+    sums = np.zeros((len(counts), features.shape[1]))
+    np.add.at(sums, labels, features)
+    means = sums / counts[:, None]
+    within = np.bincount(labels, ((features - means[labels]) ** 2).sum(1))
+    return np.stack([within, counts * ((means - features.mean(0)) ** 2).sum(1)])

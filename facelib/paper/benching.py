@@ -74,8 +74,10 @@ def scores(name: str) -> dict[str, np.ndarray]:
     ``<where>.<metric>``: float16 distances of the pairs of ``held_out``, ``development`` and ``test``, by ``cosine``
     and ``euclidean``. ``scatter.<metric>``: (2, k) float32, the squared distances of each held-out person's features
     from their mean, summed, and that mean's from the mean of all, times the photos; by ``cosine`` of features of length
-    one. ``trunk.<metric>``: as ``development``, of the frozen network alone. ``history``: (2, epochs) float32, AUC on
-    the held-out people (of fewer faces the loss) and seconds. ``pairs``: see `held_out_pairs`.
+    one. ``trunk.<metric>``: as ``development``, of the frozen network alone. ``left_out.own``: whether each photo left
+    out is nearest to its own person's mean feature (length one) among all who train, ``left_out.photos``: with how many
+    that person trains. ``history``: (2, epochs) float32, AUC on the held-out people (of fewer faces the loss) and
+    seconds. ``pairs``: see `held_out_pairs`.
     """
     with np.load(scores_file(name)) as kept:
         return dict(kept)
@@ -132,8 +134,11 @@ def faces_of(row: dict, train: PackedFaces) -> PackedFaces:
     """The training faces of a run: all, a share of the ``people``, or some ``photos`` of each who has the most asked.
 
     People are stratified by source and number of photos. Those who have 20 photos or more are all of one source.
+    ``left_out``: without one photo of each person with so many.
     """
     asked = json.loads(row["faces"])
+    if "left_out" in asked:
+        return splits.hold_out(train, asked["left_out"], seed=0)[0]
     if "people" in asked:
         return splits.split_people(train, asked["people"], seed=0)[1]
     return train.filter(20, asked["photos"]) if asked else train
@@ -187,6 +192,8 @@ def _train(setting: Setting, row: dict) -> None:
         return
     try:
         found = _scored(setting, run.weights, recipe.trunk)
+        if "left_out" in row["faces"]:
+            found |= recognised(inference.Embedder(run.weights), faces, split.train)
     except ValueError as error:  # features that are not finite: the other runs go on
         print(f"{_name(row)}, seed {row['seed']}, has no scores: {error}", flush=True)
         return
@@ -210,7 +217,7 @@ def _scored(setting: Setting, weights: Path, trunk: str) -> dict[str, np.ndarray
         found |= _distances("trunk", alone, people, development)
     vectors = embed(validation.take(np.arange(len(validation))))
     for metric, features in (("cosine", metrics.l2_normalise(vectors)), ("euclidean", vectors)):
-        found[f"scatter.{metric}"] = scatter(features, validation.labels).astype(np.float32)
+        found[f"scatter.{metric}"] = metrics.scatter(features, validation.labels).astype(np.float32)
     return found
 
 
@@ -221,14 +228,16 @@ def _distances(where: str, embed, faces: PackedFaces, some: Pairs) -> dict[str, 
     return {f"{where}.{metric}": metrics.distance(*sides, metric).astype(np.float16) for metric in metrics.METRICS}
 
 
-def scatter(features: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Within and between people, (2, k): the parts of tr(S_W) and tr(S_B) of each; features (n, d), labels (n,)."""
-    counts = np.bincount(labels)
-    sums = np.zeros((len(counts), features.shape[1]))
-    np.add.at(sums, labels, features)
-    means = sums / counts[:, None]
-    within = np.bincount(labels, ((features - means[labels]) ** 2).sum(1))
-    return np.stack([within, counts * ((means - features.mean(0)) ** 2).sum(1)])
+def recognised(embed, faces: PackedFaces, everybody: PackedFaces) -> dict[str, np.ndarray]:
+    """``left_out.own`` and ``left_out.photos`` (see `scores`) of the photos (n,) of ``everybody`` not in ``faces``."""
+    from sklearn.neighbors import NearestCentroid
+
+    left_out = everybody.select(~np.isin(everybody.rows, faces.rows))
+    known, asked = (metrics.l2_normalise(embed(each.take(np.arange(len(each))))) for each in (faces, left_out))
+    number = {name: label for label, name in enumerate(faces.names)}
+    own = np.array([number[left_out.names[label]] for label in left_out.labels])
+    nearest = NearestCentroid().fit(known, faces.labels).predict(asked)
+    return {"left_out.own": nearest == own, "left_out.photos": faces.images_per_identity[own]}
 
 
 def _name(row: dict) -> str:

@@ -115,6 +115,18 @@ class Outcomes:
         difference = self._over("auc", name, metric="euclidean").mean(0) - self.auc[name].mean(0)
         return metrics.compared(difference, len(self.people.pairs))
 
+    def recognised(self, name: str, least: int, most: int) -> Array:
+        """Share of left-out photos that are recognised, of people who train with ``least`` to ``most`` photos.
+
+        A mean over trainings, then that of each draw of these people, the same for all settings: (1 + replicates,).
+        """
+        runs = self.kept[name]
+        some = (runs[0]["left_out.photos"] >= least) & (runs[0]["left_out.photos"] <= most)
+        own = np.mean([each["left_out.own"][some] for each in runs], axis=0)
+        rng = np.random.default_rng(self.people.seed)
+        drawn = rng.multinomial(len(own), np.full(len(own), 1 / len(own)), self.people.replicates)
+        return np.concatenate([np.ones((1, len(own))), drawn]) @ own / len(own)
+
     def separation(self, name: str) -> Array:
         """Mean angle of impostor minus that of genuine pairs, in their pooled SDs (d'); of each draw too."""
         pairs, labels = self.people.pairs, self.people.labels

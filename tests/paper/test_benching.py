@@ -11,7 +11,8 @@ import pytest
 from filelock import FileLock
 from sklearn.metrics import pairwise_distances
 
-from facelib import runtime
+from facelib import metrics, runtime
+from facelib.data import packing
 from facelib.paper import benching, deciding, setup
 from facelib.training import Recipe
 
@@ -148,11 +149,41 @@ def test_a_run_of_another_recipe_or_without_scores_does_not_count(tiny):
 def test_scatter_adds_up_to_the_whole():
     rng = np.random.default_rng(0)
     features, labels = rng.normal(size=(30, 4)), np.repeat(np.arange(5), 6)
-    within, between = benching.scatter(features, labels)
+    within, between = metrics.scatter(features, labels)
     total = ((features - features.mean(0)) ** 2).sum()
     assert within.sum() + between.sum() == pytest.approx(total)
     one = pairwise_distances(features[:6]) ** 2
     assert within[0] == pytest.approx(one.sum() / 12)  # the sum over pairs is n times that about the mean
+
+
+def at_angles(degrees):
+    """A person a, b, c for each list, a photo of one grey for each angle."""
+    shown = {f"{name}/{k}.png": each for name, some in zip("abc", degrees, strict=True) for k, each in enumerate(some)}
+    images = ((path, np.full((4, 4, 3), each, np.uint8)) for path, each in shown.items())
+    return packing.store("angles", degrees, 4, images)
+
+
+def test_a_photo_left_out_is_recognised_where_its_own_persons_mean_is_nearest(monkeypatch, tmp_path):
+    monkeypatch.setenv("FACELIB_CACHE", str(tmp_path))
+
+    def embed(pixels):
+        angle = np.radians(pixels[:, 0, 0, 0].astype(float))
+        return 3 * np.stack([np.cos(angle), np.sin(angle)], axis=1)
+
+    def found(third):
+        everybody = at_angles([[0, 4, third], [90, 94, 80], [50, 54]])
+        kept = everybody.select([0, 1, 3, 4, 6, 7])  # left out is the third photo of the first two people
+        return benching.recognised(embed, kept, everybody)
+
+    assert found(8)["left_out.own"].tolist() == [True, True] and found(8)["left_out.photos"].tolist() == [2, 2]
+    assert found(40)["left_out.own"].tolist() == [False, True]  # the third person's mean lies at 52 degrees
+
+
+def test_runs_that_leave_photos_out_train_without_one_of_each_person_with_enough():
+    train = SimpleNamespace(labels=np.repeat([0, 1, 2], [2, 3, 5]), images_per_identity=np.array([2, 3, 5]))
+    train.positions, train.select = np.array([0, 1, 0, 1, 2, 0, 1, 2, 3, 4]), lambda rows: train.labels[rows]
+    row = PLAN[PLAN["setting"] == "left-out-balanced"].iloc[0].to_dict()
+    assert np.bincount(benching.faces_of(row, train)).tolist() == [2, 2, 4]
 
 
 def test_the_recipe_of_a_run_holds_its_options():

@@ -147,3 +147,14 @@ def test_held_out_auc_is_the_mean_over_the_sources(monkeypatch):
     expected = [roc_auc_score(pairs.genuine[some], -distances[some]) for some in (slice(0, 3), slice(3, 6))]
     found = outcomes.held_out_auc({"pairs": "x", "held_out.cosine": distances}, 20)
     assert found.shape == (21,) and found[0] == pytest.approx(np.mean(expected))
+
+
+def test_left_out_photos_are_counted_by_how_many_their_people_train_with(found):
+    for name, own in (("good", [1, 1, 0, 0]), ("poor", [0, 1, 1, 1])):
+        for each in found.kept[name]:
+            each |= {"left_out.own": np.array(own, bool), "left_out.photos": np.array([2, 3, 20, 25])}
+    found.kept["poor"][1]["left_out.own"] = np.array([1, 1, 1, 0], bool)
+    few, many = found.recognised("poor", 2, 3), found.recognised("poor", 19, 99)
+    assert few[0] == 0.75 and many[0] == 0.75 and len(few) == 201
+    gain = found.recognised("good", 2, 3) - few
+    assert set(np.round(gain, 6)) <= {0.0, 0.25, 0.5}, "both settings are drawn the same people"

@@ -25,14 +25,18 @@ endif
 DEPENDS = pwd; cat $(REQUIREMENTS) constraints.txt; awk '/^\[/ {on = /^\[(build-system|project)/} on' pyproject.toml
 STAMP := .venv/complete-$(shell ($(DEPENDS)) | cksum | cut -d ' ' -f 1)
 
-# An environment whose interpreter is gone, or is not of the version asked for, is made anew too.
+# An environment whose interpreter is gone, or is not of the version asked for, is made anew too. One without a stamp,
+# of pip or of an interrupted set-up, is completed.
 version = $(shell $(1) -c 'import sys; print(*sys.version_info[:2])' 2>/dev/null)
 ifeq ($(call version,$(PY)),)
-.PHONY: $(STAMP)
+ANEW := yes
 else ifdef PYTHON
 ifneq ($(call version,$(PY)),$(call version,$(PYTHON)))
-.PHONY: $(STAMP)
+ANEW := yes
 endif
+endif
+ifdef ANEW
+.PHONY: $(STAMP)
 endif
 
 .DEFAULT_GOAL := help
@@ -70,7 +74,10 @@ help:  ## list the targets
 SUITABLE := import ensurepip, sys, venv; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))
 
 $(STAMP):
-	@for python in $(or $(PYTHON),$(CANDIDATES)) none; do \
+	@if [ -z "$(ANEW)$(wildcard .venv/complete-*)" ] && $(PY) -c '$(SUITABLE)' 2>/dev/null; then \
+	    echo "Completing .venv from $(REQUIREMENTS) ($(REASON))."; exit; \
+	fi; \
+	for python in $(or $(PYTHON),$(CANDIDATES)) none; do \
 	    if [ "$$python" = none ]; then \
 	        echo "Error: Python 3.10, 3.11 or 3.12 with its venv module is needed; tried: $(or $(PYTHON),$(CANDIDATES))."; \
 	        echo "On Debian or Ubuntu: apt install python3-venv. To name an interpreter: make PYTHON=/path/to/python3.11"; \

@@ -3,7 +3,7 @@
 import argparse
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -76,7 +76,9 @@ def embed(options: argparse.Namespace) -> int:
     """A line per photo: its path and the numbers of its face."""
     from facelib.inference import gallery
 
-    (_, photos, vectors), refused = gallery.features(_read(options.photos), _verifier(options), _which(options))
+    (_, photos, vectors), refused = gallery.features(
+        _watched(_read(options.photos)), _verifier(options), _which(options)
+    )
     for photo, vector in zip(photos, vectors, strict=True):
         record = {"photo": photo, "features": [float(f"{number:.7g}") for number in vector]}
         print(json.dumps(record) if options.json else "\t".join([photo, *map(str, record["features"])]))
@@ -103,7 +105,7 @@ def enrol(options: argparse.Namespace) -> int:
         raise ValueError(f"Whom does '{options.photos[0]}' show? Say it with --name, or give a folder of people.")
     else:
         photos = gallery.photos_of(options.photos[0]) if options.name is None else _read(options.photos, options.name)
-        known, refused = gallery.enrol(options.gallery, photos, verifier, _which(options))
+        known, refused = gallery.enrol(options.gallery, _watched(photos), verifier, _which(options))
     people = {name: known.people.count(name) for name in sorted(set(known.people))}
     text = f"{options.gallery}: {len(known)} photos of {len(people)} people"
     print(json.dumps({"people": people, "left_out": refused}) if options.json else text)
@@ -151,7 +153,7 @@ def cluster(options: argparse.Namespace) -> int:
     files = [p for p in files if photofiles.why_no_photo(p, partial(photofiles.read_head, p)) != "not an image"]
     if not files:
         raise FileNotFoundError(f"There is no photo in '{folder}'.")
-    photos, vectors, refused = recognition.everybody(files, verifier)
+    photos, vectors, refused = recognition.everybody(_watched(files), verifier)
     threshold = recognition.strict(verifier.card, options.far).threshold
     labels = clustering.clusters(vectors, threshold, verifier.card.metric)
     groups = [[photo for photo, label in zip(photos, labels, strict=True) if label == k] for k in sorted(set(labels))]
@@ -176,6 +178,13 @@ def _read(paths: list[str], person: str = "") -> Iterator[tuple[str, str, bytes 
     from facelib.data import images
 
     return ((person, path, images.read_file(path)) for path in paths)
+
+
+def _watched(photos: Iterable) -> Iterable:
+    """The same, with a bar on the screen where it takes longer than a moment."""
+    from tqdm import tqdm
+
+    return tqdm(photos, unit=" photos", delay=1, leave=False, disable=None, file=sys.stderr)
 
 
 def _left_out(refused: dict[str, str]) -> int:

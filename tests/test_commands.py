@@ -24,6 +24,7 @@ def photos(tmp_path_factory):
             Image.fromarray(picture).save(root / "people" / name / f"{number}.png")
     (root / "people" / "ann" / "text.jpg").write_text("not a photo")
     Image.fromarray(np.hstack([shots["ann"][2], shots["bob"][2]])).save(root / "both.png")
+    Image.fromarray(shots["bob"][2]).save(root / "third.png")
     Image.new("RGB", (200, 200), "gray").save(root / "nobody.png")
     return root
 
@@ -59,7 +60,7 @@ def test_nobody_known_is_an_answer(gallery, photos, capsys):
 
 
 def test_photos_of_one_person_are_enrolled_by_name_and_removed(gallery, photos, capsys):
-    photo = str(photos / "people" / "bob" / "0.png")
+    photo = str(photos / "third.png")
     assert cli.main(["enrol", gallery, "--name", "Robert", photo, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["people"] == {"Robert": 1, "ann": 2, "bob": 2}
     assert cli.main(["enrol", gallery, "--remove", "bob"]) == 0

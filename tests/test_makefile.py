@@ -49,3 +49,54 @@ def test_help_lists_every_target():
     said = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     targets = re.search(r"^\.PHONY: help (.+)$", (ROOT / "Makefile").read_text(), re.M).group(1).split()
     assert re.findall(r"^  make (\S+)", said, re.M) == [*targets, "help"]
+
+
+@pytest.fixture
+def interpreter(clone):
+    """A stand-in for Python that notes its arguments in ``calls`` and makes an environment with itself."""
+    script = clone / "python"
+    script.write_text(
+        """#!/bin/sh
+echo "$@" >> calls
+case "$*" in
+    *print*) echo 3 11 ;;
+    "-m venv .venv") mkdir -p .venv/bin && cp "$0" .venv/bin/python ;;
+esac
+"""
+    )
+    script.chmod(0o755)
+
+    def make(*arguments) -> tuple[list[str], str]:
+        (clone / "calls").unlink(missing_ok=True)
+        command = ["make", "compare", "A=a", "B=b", "REQUIREMENTS=requirements-cpu.txt", *arguments]
+        said = subprocess.run(command, cwd=clone, capture_output=True, text=True, check=True).stdout
+        return (clone / "calls").read_text().splitlines(), said
+
+    return make
+
+
+def of_pip(clone):
+    (clone / ".venv" / "bin").mkdir(parents=True)
+    shutil.copy(clone / "python", clone / ".venv" / "bin" / "python")
+    (clone / ".venv" / "mine").touch()
+
+
+def test_an_environment_of_pip_or_of_an_interrupted_set_up_is_completed(clone, interpreter):
+    of_pip(clone)
+    calls, said = interpreter()
+    assert "Completing .venv" in said and (clone / ".venv" / "mine").exists()
+    assert any("pip install" in call for call in calls) and not any("venv .venv" in call for call in calls)
+    calls, _ = interpreter()
+    assert not any("install" in call for call in calls), "it is complete now"
+
+
+@pytest.mark.parametrize("why", ["of other requirements", "of another version", "broken"])
+def test_an_environment_that_does_not_fit_is_made_anew(clone, interpreter, why):
+    of_pip(clone)
+    python = clone / ".venv" / "bin" / "python"
+    if why == "of other requirements":
+        (clone / ".venv" / "complete-1").touch()
+    else:
+        python.write_text(python.read_text().replace("3 11", "3 10") if why == "of another version" else "#!/bin/false")
+    calls, said = interpreter("PYTHON=./python")
+    assert "Setting up .venv" in said and "-m venv .venv" in calls and not (clone / ".venv" / "mine").exists()

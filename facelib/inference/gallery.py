@@ -147,16 +147,24 @@ def enrol(
     """Add photos of known people to the gallery of a file: what it holds now, and why photos were left out.
 
     ``photos`` as in `features`, such as those of `photos_of`. They are enrolled some hundred at a time, so that what is
-    done stays when something stops the rest; the file is locked while it is written alone.
+    done stays when something stops the rest; the file is locked while it is written alone. A photo that somebody else
+    has already, by its features, is left out.
     """
-    gallery = load(path, verifier.card) if os.path.exists(path) else None  # complains before any work
+    gallery = load(path, verifier.card) if os.path.exists(path) else Gallery(verifier.card)  # complains before any work
+    owner = {vector.tobytes(): name for name, vector in zip(gallery.people, gallery.vectors, strict=True)}
     photos, refused, took = iter(photos), {}, False
     while some := list(islice(photos, AT_ONCE)):
         found, left_out = features(some, verifier, which)
         refused |= left_out
-        if found[0]:
-            more = partial(Gallery.adding, people=found[0], photos=found[1], vectors=found[2])
-            gallery, took = update(path, verifier.card, more), True
+        rows = []
+        for name, photo, vector in zip(*found, strict=True):
+            if (first := owner.setdefault(vector.tobytes(), spelt(name))) == spelt(name):
+                rows.append((name, photo, vector))
+            else:
+                refused[photo] = f"the same photo is enrolled as '{first}' already"
+        if rows:
+            columns = dict(zip(("people", "photos", "vectors"), zip(*rows, strict=True), strict=True))
+            gallery, took = update(path, verifier.card, partial(Gallery.adding, **columns)), True
     if not took:
         reasons = "; ".join(f"{name}: {reason}" for name, reason in list(refused.items())[:2])
         raise FaceError(f"no photo could be enrolled ({reasons or 'there is none'})")

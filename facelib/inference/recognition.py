@@ -1,6 +1,6 @@
 """Who is in a picture: each of its faces, looked up in a gallery."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -63,7 +63,7 @@ def false_alarms(gallery: Gallery, far: float) -> float:
     return 1 - (1 - far) ** len(gallery)
 
 
-def everybody(paths: Sequence[str], verifier: Verifier) -> tuple[list[str], np.ndarray, dict[str, str]]:
+def everybody(paths: Iterable[str], verifier: Verifier) -> tuple[list[str], np.ndarray, dict[str, str]]:
     """All faces of some photos: of each its photo, their features (n, d), and of other photos why they show none."""
     photos, vectors, refused = [], [], {}
     for path in paths:

@@ -224,3 +224,11 @@ def test_two_writers_lose_nothing(tmp_path):
         writer.join(60)
     people = gallery.load(path, CARD).people
     assert sorted(people) == sorted(f"person {n}" for n in [*range(100, 105), *range(150, 155)])
+
+
+def test_a_photo_of_one_person_is_not_enrolled_as_another(tmp_path):
+    photos = [("ann", "a/1", b"1"), ("bob", "b/copy", b"1"), ("bob", "b/2", b"2"), ("ann", "a/again", b"1")]
+    known, refused = gallery.enrol(tmp_path / "g.npz", photos, Verifier())
+    assert known.people == ("ann", "bob") and refused == {"b/copy": "the same photo is enrolled as 'ann' already"}
+    with pytest.raises(FaceError, match="enrolled as 'bob' already"):
+        gallery.enrol(tmp_path / "g.npz", [("cid", "c/1", b"2")], Verifier())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import json
+import logging
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -180,7 +181,11 @@ def _execute(path: Path, target: Path, injected: dict) -> None:
             kernel_name="python3",
             cwd=str(path.parent),
             coalesce_streams=True,  # of a progress bar, the last state alone
+            extra_arguments=["--log-level=CRITICAL"],  # a kernel that Ctrl-C stops tells of its closed socket else
         )
+    except KeyboardInterrupt:
+        logging.getLogger("asyncio").disabled = True  # the interrupted cell is no news
+        raise
     except PapermillExecutionError as error:
         if error.ename == "DatasetError":  # says what to do; where in the code it was met does not
             raise NotebookError(f"{path.name}: {error.evalue}") from None

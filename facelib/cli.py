@@ -1,6 +1,7 @@
 """The commands, each a few lines into the rooms, of which nothing heavy is imported before it is needed."""
 
 import argparse
+import json
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -75,7 +76,7 @@ def export(options: argparse.Namespace) -> None:
             written = export.to_onnx(weights, options.out)
     except ModuleNotFoundError as error:
         raise ValueError(f"{error.name} is missing: pip install '.[export]' in the repository.") from error
-    print(written)
+    print(json.dumps({"written": str(written)}) if options.json else written)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -97,6 +98,7 @@ def _parser() -> argparse.ArgumentParser:
     about = "write a trained network as a file for other programs"
     exported = commands.add_parser("export", help=about, description=f"{about}. Exit code: 0 done, 2 an error.")
     exported.set_defaults(run=export, error=photo_commands.ERROR)
+    exported.add_argument("--json", **photo_commands.OPTIONS["--json"])
     exported.add_argument("name", metavar="NAME", help="a network of data/weights, or the path of its .npz file")
     exported.add_argument("out", metavar="OUT", help="the .onnx file to write; of --to paddle a folder")
     about = "onnx (default; needs the extra `export`), or paddle, for Paddle's inference engine"

@@ -1,5 +1,6 @@
 """The commands: what they ask of the rooms, and what they say when something is wrong."""
 
+import json
 import os
 import subprocess
 import sys
@@ -125,14 +126,22 @@ def test_export_hands_the_weights_to_what_was_asked_for(monkeypatch, capsys):
     weights = runtime.ROOT / "data" / "weights" / "celebfaces-cosface.npz"
     assert cli.main(["export", "celebfaces-cosface", "a.onnx"]) == 0
     assert cli.main(["export", str(weights), "b", "--to", "paddle"]) == 0
-    assert cli.main(["export", "celebfaces-cosface", "c.onnx", "--precision", "int8"]) == 0
+    assert capsys.readouterr().out.split() == ["a.onnx", "b"]
+    assert cli.main(["export", "celebfaces-cosface", "c.onnx", "--precision", "int8", "--json"]) == 0
     source = weights.with_suffix(".onnx")
     assert asked == [
         ("to_onnx", weights, "a.onnx"),
         ("to_paddle", weights, "b"),
         ("to_int8", source, "faces", "c.onnx"),
     ]
-    assert capsys.readouterr().out.split() == ["a.onnx", "b", "c.onnx"]
+    assert json.loads(capsys.readouterr().out) == {"written": "c.onnx"}
+
+
+@pytest.mark.parametrize("command", ["compare", "embed", "enrol", "identify", "cluster", "export"])
+def test_what_people_call_from_programs_prints_json(capsys, command):
+    with pytest.raises(SystemExit):
+        cli.main([command, "--help"])
+    assert "--json" in capsys.readouterr().out
 
 
 def test_export_without_its_packages_says_what_to_install(monkeypatch, capsys):

@@ -75,7 +75,8 @@ def export(options: argparse.Namespace) -> None:
         else:
             written = export.to_onnx(weights, options.out)
     except ModuleNotFoundError as error:
-        raise ValueError(f"{error.name} is missing: pip install '.[export]' in the repository.") from error
+        how = "pip install '.[export]' in the repository, with the Paddle 2 of requirements.txt '.[export-gpu]'"
+        raise ValueError(f"{error.name} is missing: {how}.") from error
     print(json.dumps({"written": str(written)}) if options.json else written)
 
 
@@ -101,7 +102,7 @@ def _parser() -> argparse.ArgumentParser:
     exported.add_argument("--json", **photo_commands.OPTIONS["--json"])
     exported.add_argument("name", metavar="NAME", help="a network of data/weights, or the path of its .npz file")
     exported.add_argument("out", metavar="OUT", help="the .onnx file to write; of --to paddle a folder")
-    about = "onnx (default; needs the extra `export`), or paddle, for Paddle's inference engine"
+    about = "onnx (default; extra `export`, with Paddle 2 `export-gpu`), or paddle, for Paddle's inference engine"
     exported.add_argument("--to", choices=["onnx", "paddle"], default="onnx", help=about)
     about = "fp32 (default), or int8: 8-bit ONNX, its ranges taken from photos of celebfaces or LFW"
     exported.add_argument("--precision", choices=["fp32", "int8"], default="fp32", help=about)

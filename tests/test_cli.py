@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -152,4 +153,16 @@ def test_export_without_its_packages_says_what_to_install(monkeypatch, capsys):
 
     monkeypatch.setattr(export, "to_onnx", missing)
     assert cli.main(["export", "celebfaces-cosface", "a.onnx"]) == 2
-    assert capsys.readouterr().err == "paddle2onnx is missing: pip install '.[export]' in the repository.\n"
+    said = capsys.readouterr().err
+    assert said.startswith("paddle2onnx is missing: pip install '.[export]' in the repository, with")
+    assert "'.[export-gpu]'" in said and said.count("\n") == 1
+
+
+def test_each_build_of_paddle_has_an_extra_that_exports():
+    """They differ in paddle2onnx alone, and the constraints leave both to be installed."""
+    text = (runtime.ROOT / "pyproject.toml").read_text()
+    extras = {name: set(json.loads(pins)) for name, pins in re.findall(r"^(export\S*) = (\[.*\])$", text, re.MULTILINE)}
+    assert extras["export"] ^ extras["export-gpu"] == {"paddle2onnx==2.1.0", "paddle2onnx==1.3.1"}
+    pinned = (runtime.ROOT / "constraints.txt").read_text().splitlines()
+    others = {pin for pin in set().union(*extras.values()) if not pin.startswith("paddle2onnx")}
+    assert others <= set(pinned) and not any(line.startswith("paddle2onnx") for line in pinned)

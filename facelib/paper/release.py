@@ -193,6 +193,7 @@ def model_card(name: str, key: str, prefix: str = "", others: Sequence[str] = ()
         rate=f"{float(row['learning_rate']):g}",
         seeds=entries.get(f"{prefix}lfw.view2.seeds", {}).get("value"),
         teacher=distillation if is_distilled else None,
+        card=decision.read_card(name) if (decision.weights_folder() / f"{name}.json").exists() else None,
     )
 
 

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -62,6 +63,14 @@ def test_publish_puts_the_choice_of_backends_beside_the_weights(trained):
     results.results_path("lfw").with_name("backends.csv").write_text("sha256,backend\n")
     release.publish()
     assert (trained / "backends.csv").read_text() == "sha256,backend\n"
+
+
+@pytest.mark.parametrize(("language", "unknown"), [("", "unknown"), (".zh", "未知")])
+def test_where_no_genuine_pair_was_counted_the_readme_says_so(measured, monkeypatch, language, unknown):
+    known = decision.read_card(decision.DEFAULT)
+    lacking = replace(known, tar=(None, *known.tar[1:]))
+    monkeypatch.setattr(decision, "read_card", lambda name: lacking)
+    assert f"| 10 [9.4, 11] | {unknown} | 0.598 |" in release.headline(language=language)
 
 
 def test_a_readme_without_markers_is_refused(measured):
@@ -174,10 +183,12 @@ def test_a_distilled_network_names_its_teacher_and_claims_no_training_accuracy(t
     release.ship("celebfaces-distilled-small", "abc")
     small = (trained / "celebfaces-distilled-small.md").read_text()
     assert "0.910 [0.900, 0.920]" in small and "0.920 [0.910, 0.930]" not in small
+    assert "Not for" not in small and "promises" not in small, "it has no thresholds here"
     release.ship("celebfaces-distilled", "abc")
     card = (trained / "celebfaces-distilled.md").read_text()
     assert "SFace" in card and distillation.TEACHER_SHA256 in card and "no labels" in card
     assert "0.998" not in card and "0.790" not in card
     assert "0.920 [0.910, 0.930]" in card and "0.9500" in card
+    assert "What `compare` promises" in card and "**Not for**" in card and "14_recipes" not in card
     assert "linear layer at its end: a 64 x 64 RGB face to 128 features" in card
     assert all((trained / f"celebfaces-distilled.{kind}").exists() for kind in ("npz", "csv"))

@@ -156,7 +156,7 @@ def model_card(name: str, key: str, prefix: str = "", others: Sequence[str] = ()
     from facelib import training
     from facelib.training import distillation
 
-    row = training.find_run(name, key).row
+    row, eight_bits = training.find_run(name, key).row, decision.weights_folder() / f"{name}.int8.onnx"
     entries, options = results.load(PROFILE), json.loads(row["options"])
     is_distilled = options.get("loss") == "distillation"
     if is_distilled:  # of compare's network as the notebook that decides has them, of others as the one that compares
@@ -166,6 +166,7 @@ def model_card(name: str, key: str, prefix: str = "", others: Sequence[str] = ()
             f"LFW View 2, cosine, framed by the detector, {label}": f"{begin}.lfw.view2.{number}"
             for label, number in (("accuracy", "accuracy"), ("AUC", "auc"), ("TAR at FAR 1e-2", "tar_at_far_1e-2"))
         }
+        numbers["LFW View 2, accuracy lost in 8 bits"] = f"{begin if kind else 'deploy'}.onnx_int8.accuracy_lost"
     elif prefix:
         numbers = {"LFW View 2, cosine, mirrored, accuracy": f"{prefix}lfw.view2.mirror.cosine.accuracy"}
         numbers["the same of this training, TAR at FAR 1e-2"] = "kept.lfw.view2.mirror.cosine.tar_at_far_1e-2"
@@ -193,6 +194,7 @@ def model_card(name: str, key: str, prefix: str = "", others: Sequence[str] = ()
         rate=f"{float(row['learning_rate']):g}",
         seeds=entries.get(f"{prefix}lfw.view2.seeds", {}).get("value"),
         teacher=distillation if is_distilled else None,
+        eight_bits=files.checksum(eight_bits) if eight_bits.exists() else "",
         card=decision.read_card(name) if (decision.weights_folder() / f"{name}.json").exists() else None,
     )
 

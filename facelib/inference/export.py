@@ -39,6 +39,7 @@ def to_onnx(weights: str | os.PathLike, target: str | os.PathLike | None = None)
     import paddle2onnx
 
     from facelib import models
+    from facelib._paddle import paddle
 
     target = Path(target or Path(weights).with_suffix(".onnx"))
     with tempfile.TemporaryDirectory() as folder:
@@ -47,7 +48,9 @@ def to_onnx(weights: str | os.PathLike, target: str | os.PathLike | None = None)
         files, out = (str(backends.program_of(prefix)), f"{prefix}.pdiparams"), os.dup(1)
         try:  # it tells its progress, in C++, where a command's answer belongs
             os.dup2(2, 1)
-            content = paddle2onnx.export(*files, opset_version=OPSET, verbose=False)
+            # Its default optimiser installs packages while it runs, and so changes the environment.
+            plain = {"optimize_tool": "None"} if paddle.__version__ >= "3" else {}
+            content = paddle2onnx.export(*files, opset_version=OPSET, verbose=False, **plain)
         finally:
             os.dup2(out, 1)
             os.close(out)

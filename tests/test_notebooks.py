@@ -292,3 +292,27 @@ def test_missing_paper_data_is_explained_as_in_data_readme():
     readme = Path(ROOT / "data" / "README.md").read_text()
     for number in ("107435", "104646"):
         assert f"https://aistudio.baidu.com/datasetdetail/{number}" in readme
+
+
+@pytest.mark.parametrize(
+    ("more", "said", "unsaid"),
+    [
+        ({}, "Not run: other seeds of the paper's recipe, and trainings that change one thing", "Between them"),
+        (
+            {"ablation.sgd.gain": {}, "ablation.sgd.auc": {}, "paper.lfw.view2.mirror.cosine.over_seeds": {"n": 3}},
+            "3 of its recipe and 3 of the better one. Between them 1 steps change one thing at a time (sgd). Not run:",
+            "other seeds",
+        ),
+    ],
+)
+def test_what_the_overview_calls_not_run_is_not_run(more, said, unsaid):
+    (cell,) = [each for each in origins.code_cells(ROOT / "notebooks" / "00_overview.ipynb") if "of_paper" in each]
+    known = {"best.lfw.view2.seeds": {"value": 3}} | more
+    space = {"load": lambda profile: known, "Markdown": str}
+    exec(cell.replace("Markdown(", "told = Markdown("), space)
+    assert said in space["told"] and unsaid not in space["told"]
+
+
+def test_the_overview_lists_every_other_notebook():
+    text = (ROOT / "notebooks" / "00_overview.ipynb").read_text()
+    assert not [path.stem for path in NOTEBOOKS if path.stem != reproduce.OVERVIEW and f"({path.name})" not in text]

@@ -1,6 +1,7 @@
 """The commands, each a few lines into the rooms, of which nothing heavy is imported before it is needed."""
 
 import argparse
+import json
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -74,8 +75,9 @@ def export(options: argparse.Namespace) -> None:
         else:
             written = export.to_onnx(weights, options.out)
     except ModuleNotFoundError as error:
-        raise ValueError(f"{error.name} is missing: pip install '.[export]' in the repository.") from error
-    print(written)
+        how = "pip install '.[export]' in the repository, with the Paddle 2 of requirements.txt '.[export-gpu]'"
+        raise ValueError(f"{error.name} is missing: {how}.") from error
+    print(json.dumps({"written": str(written)}) if options.json else written)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -97,9 +99,10 @@ def _parser() -> argparse.ArgumentParser:
     about = "write a trained network as a file for other programs"
     exported = commands.add_parser("export", help=about, description=f"{about}. Exit code: 0 done, 2 an error.")
     exported.set_defaults(run=export, error=photo_commands.ERROR)
+    exported.add_argument("--json", **photo_commands.OPTIONS["--json"])
     exported.add_argument("name", metavar="NAME", help="a network of data/weights, or the path of its .npz file")
     exported.add_argument("out", metavar="OUT", help="the .onnx file to write; of --to paddle a folder")
-    about = "onnx (default; needs the extra `export`), or paddle, for Paddle's inference engine"
+    about = "onnx (default; extra `export`, with Paddle 2 `export-gpu`), or paddle, for Paddle's inference engine"
     exported.add_argument("--to", choices=["onnx", "paddle"], default="onnx", help=about)
     about = "fp32 (default), or int8: 8-bit ONNX, its ranges taken from photos of celebfaces or LFW"
     exported.add_argument("--precision", choices=["fp32", "int8"], default="fp32", help=about)

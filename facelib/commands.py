@@ -45,6 +45,8 @@ def add(commands) -> None:
     each.add_argument("photo", metavar="PHOTO")
     each = _command(commands, cluster, "sort a folder's faces by person, without names", CODES, "far")
     each.add_argument("folder", metavar="FOLDER", help="photos, also in folders, with any number of faces each")
+    about = "also a picture of each group of two or more (of 60 faces at most), in a new folder"
+    each.add_argument("--sheets", metavar="OUT", help=about)
 
 
 def _command(commands, run, about: str, codes: str, options: str):
@@ -142,26 +144,32 @@ def identify(options: argparse.Namespace) -> int:
 def cluster(options: argparse.Namespace) -> int:
     """A line per group of faces: its number and the photos, the largest group first."""
     from facelib.data import photofiles
-    from facelib.inference import recognition
+    from facelib.inference import interface, recognition
     from facelib.metrics import clustering
 
     folder = Path(options.folder)
     if not folder.is_dir():
         raise FileNotFoundError(f"There is no folder '{folder}'.")
+    out = options.sheets and Path(options.sheets)
+    if out and (out.is_file() or out.is_dir() and any(out.iterdir()) or folder.resolve() in out.resolve().parents):
+        raise ValueError(f"--sheets takes a new or an empty folder outside '{folder}'; got '{out}'.")
     verifier = _verifier(options)
     files = [str(path) for path in sorted(folder.rglob("*")) if path.is_file() and not path.name.startswith(".")]
     files = [p for p in files if photofiles.why_no_photo(p, partial(photofiles.read_head, p)) != "not an image"]
     if not files:
         raise FileNotFoundError(f"There is no photo in '{folder}'.")
-    photos, vectors, refused = recognition.everybody(_watched(files), verifier)
+    faces, vectors, refused = recognition.everybody(_watched(files), verifier)
     threshold = recognition.strict(verifier.card, options.far).threshold
     labels = clustering.clusters(vectors, threshold, verifier.card.metric)
-    groups = [[photo for photo, label in zip(photos, labels, strict=True) if label == k] for k in sorted(set(labels))]
+    groups = [[face for face, label in zip(faces, labels, strict=True) if label == k] for k in sorted(set(labels))]
+    photos = [[photo for photo, _ in group] for group in groups]
     if options.json:
-        print(json.dumps({"groups": groups, "left_out": refused}))
+        print(json.dumps({"groups": photos, "left_out": refused}))
     else:
-        print("".join(f"{number}\t{photo}\n" for number, group in enumerate(groups, 1) for photo in group), end="")
-    return _left_out(refused) and (1 if photos else ERROR)
+        print("".join(f"{number}\t{photo}\n" for number, group in enumerate(photos, 1) for photo in group), end="")
+    if out:
+        interface.contact_sheets(out, groups)
+    return _left_out(refused) and (1 if faces else ERROR)
 
 
 def _verifier(options: argparse.Namespace):

@@ -1,6 +1,8 @@
 """The commands: what they ask of the rooms, and what they say when something is wrong."""
 
+import json
 import os
+import re
 import subprocess
 import sys
 
@@ -125,14 +127,22 @@ def test_export_hands_the_weights_to_what_was_asked_for(monkeypatch, capsys):
     weights = runtime.ROOT / "data" / "weights" / "celebfaces-cosface.npz"
     assert cli.main(["export", "celebfaces-cosface", "a.onnx"]) == 0
     assert cli.main(["export", str(weights), "b", "--to", "paddle"]) == 0
-    assert cli.main(["export", "celebfaces-cosface", "c.onnx", "--precision", "int8"]) == 0
+    assert capsys.readouterr().out.split() == ["a.onnx", "b"]
+    assert cli.main(["export", "celebfaces-cosface", "c.onnx", "--precision", "int8", "--json"]) == 0
     source = weights.with_suffix(".onnx")
     assert asked == [
         ("to_onnx", weights, "a.onnx"),
         ("to_paddle", weights, "b"),
         ("to_int8", source, "faces", "c.onnx"),
     ]
-    assert capsys.readouterr().out.split() == ["a.onnx", "b", "c.onnx"]
+    assert json.loads(capsys.readouterr().out) == {"written": "c.onnx"}
+
+
+@pytest.mark.parametrize("command", ["compare", "embed", "enrol", "identify", "cluster", "export"])
+def test_what_people_call_from_programs_prints_json(capsys, command):
+    with pytest.raises(SystemExit):
+        cli.main([command, "--help"])
+    assert "--json" in capsys.readouterr().out
 
 
 def test_export_without_its_packages_says_what_to_install(monkeypatch, capsys):
@@ -143,4 +153,16 @@ def test_export_without_its_packages_says_what_to_install(monkeypatch, capsys):
 
     monkeypatch.setattr(export, "to_onnx", missing)
     assert cli.main(["export", "celebfaces-cosface", "a.onnx"]) == 2
-    assert capsys.readouterr().err == "paddle2onnx is missing: pip install '.[export]' in the repository.\n"
+    said = capsys.readouterr().err
+    assert said.startswith("paddle2onnx is missing: pip install '.[export]' in the repository, with")
+    assert "'.[export-gpu]'" in said and said.count("\n") == 1
+
+
+def test_each_build_of_paddle_has_an_extra_that_exports():
+    """They differ in paddle2onnx alone, and the constraints leave both to be installed."""
+    text = (runtime.ROOT / "pyproject.toml").read_text()
+    extras = {name: set(json.loads(pins)) for name, pins in re.findall(r"^(export\S*) = (\[.*\])$", text, re.MULTILINE)}
+    assert extras["export"] ^ extras["export-gpu"] == {"paddle2onnx==2.1.0", "paddle2onnx==1.3.1"}
+    pinned = (runtime.ROOT / "constraints.txt").read_text().splitlines()
+    others = {pin for pin in set().union(*extras.values()) if not pin.startswith("paddle2onnx")}
+    assert others <= set(pinned) and not any(line.startswith("paddle2onnx") for line in pinned)

@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 
 from facelib import cli
-from facelib.data import rendered
-from facelib.inference import decision, recognition
+from facelib.data import detection, rendered
+from facelib.inference import decision, interface, recognition
 from facelib.metrics import distance
 
 
@@ -83,6 +83,46 @@ def test_faces_are_sorted_without_names(photos, capsys, monkeypatch):
     assert [path.split("/")[-1] for path in found["left_out"]] == ["text.jpg"]
     assert cli.main(["cluster", str(photos / "people" / "bob")]) == 0
     assert [line.split("\t")[0] for line in capsys.readouterr().out.splitlines()] == ["1", "1"]
+
+
+def test_each_group_of_two_faces_gets_a_sheet_of_them(photos, capsys, tmp_path):
+    """Three photos of two people: each cell of the one sheet shows the face of its photo, in the printed order."""
+    folder, out = tmp_path / "photos", tmp_path / "new" / "sheets"
+    folder.mkdir()
+    for name, source in (("0", "people/ann/0"), ("1", "people/ann/1"), ("2", "nobody"), ("3", "both")):
+        (folder / f"{name}.png").write_bytes((photos / f"{source}.png").read_bytes())
+    assert cli.main(["cluster", str(folder), "--far", "0.001", "--sheets", str(out)]) == 1  # one shows nobody
+    lines = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
+    groups = {number: [path for other, path in lines if other == number] for number, _ in lines}
+    assert {path.name for path in out.iterdir()} == {f"{k}.png" for k, group in groups.items() if len(group) > 1}
+    sheet, verifier = np.array(Image.open(out / "1.png")), decision.load()
+    cells = np.split(sheet, sheet.shape[1] // sheet.shape[0], axis=1)
+    assert len(cells) == len(groups["1"]) >= 2
+    for cell, path in zip(cells, groups["1"], strict=True):
+        small = np.array(Image.fromarray(cell).resize((64, 64), Image.Resampling.BOX))
+        shown = [vector for _, vector in verifier.everybody(path)[1]]
+        assert min(distance(verifier.embedder(small[None]), each[None], "cosine")[0] for each in shown) < 0.1
+
+
+def test_a_sheet_holds_sixty_faces_at_most_and_is_filled_up_with_white(photos):
+    picture = detection.read_photo(photos / "third.png")
+    faces = [(str(photos / "third.png"), detection.find(picture)[0])]
+    assert interface.contact_sheet(faces * 3).shape == (112, 3 * 112, 3)
+    sheet = interface.contact_sheet(faces * 70)
+    assert sheet.shape == (8 * 112, 8 * 112, 3)
+    white = [(cell == 255).all() for row in np.split(sheet, 8) for cell in np.split(row, 8, axis=1)]
+    assert white == [False] * 60 + [True] * 4
+
+
+@pytest.mark.parametrize("place", ["full", "photos/sheets", "full/kept.txt"])
+def test_sheets_overwrite_nothing_and_are_not_sorted_next_time(photos, tmp_path, capsys, place):
+    for name in ("full", "photos"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "full" / "kept.txt").write_text("kept")
+    assert cli.main(["cluster", str(tmp_path / "photos"), "--sheets", str(tmp_path / place)]) == 2
+    said = capsys.readouterr()
+    assert "--sheets takes a new or an empty folder outside" in said.err and said.err.count("\n") == 1
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["kept.txt"]
 
 
 def test_features_are_printed(photos, capsys):

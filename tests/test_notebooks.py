@@ -240,6 +240,34 @@ def test_shipped_weights_are_those_of_recorded_runs_and_of_the_results(monkeypat
         assert run.row["weights_sha256"] in card and "non-commercial" in card
 
 
+CARDS = sorted((ROOT / "data" / "weights").glob("celebfaces-*.md"))
+
+
+@pytest.mark.parametrize("path", CARDS, ids=label)
+def test_a_model_card_is_fresh(monkeypatch, path):
+    monkeypatch.setenv("FACELIB_OUTPUT", str(ROOT))
+    shipped = {notebook: release.runs_of(LFW["_provenance"], notebook) for notebook in release.SHIPPED}
+    (notebook,) = [each for each in shipped if path.stem in shipped[each]] or [None]
+    key = shipped[notebook][path.stem] if notebook else runs.shipped_run(path.stem).row["key"]
+    prefix = release.SHIPPED[notebook][0] if notebook else ""
+    others = [name for name in shipped.get(notebook, ()) if name != path.stem]
+    told = release.model_card(path.stem, key, prefix, others)
+    assert told == path.read_text(), "a model card is stale: run `make reproduce PROFILE=lfw`"
+
+
+@pytest.mark.parametrize("path", [path for path in CARDS if path.with_suffix(".json").exists()], ids=label)
+def test_a_model_card_promises_what_decides_and_warns_as_the_readme_does(path):
+    told, readme = (" ".join(each.read_text().split()) for each in (path, ROOT / "README.md"))
+    card = json.loads(path.with_suffix(".json").read_text())
+    for limit, tar in zip(card["thresholds"], card["tar"], strict=True):
+        rates = f"{100 * limit['far']:g} [{100 * limit['far_low']:.2g}, {100 * limit['far_high']:.2g}]"
+        assert f"| {rates} | {100 * tar:.0f} | {limit['threshold']:.3f} |" in told
+    assert card["chosen_on"] in told
+    warnings = re.findall(r"On other people, children.*?worse\.|\*\*Not for\*\*.*?consent\.", readme)
+    assert len(warnings) == 2 and all(each.replace(" they are ", " its error rates are ") in told for each in warnings)
+    assert ("07_decide" in told) is ("distilled" in path.name) is not ("04_threshold" in told)
+
+
 @pytest.mark.parametrize("text", [*ROOT.glob("*.md"), ROOT / "data" / "README.md"], ids=label)
 def test_links_lead_to_files(text):
     for target in re.findall(r"\]\(([^)#]+)\)", text.read_text()):
@@ -264,3 +292,27 @@ def test_missing_paper_data_is_explained_as_in_data_readme():
     readme = Path(ROOT / "data" / "README.md").read_text()
     for number in ("107435", "104646"):
         assert f"https://aistudio.baidu.com/datasetdetail/{number}" in readme
+
+
+@pytest.mark.parametrize(
+    ("more", "said", "unsaid"),
+    [
+        ({}, "Not run: other seeds of the paper's recipe, and trainings that change one thing", "Between them"),
+        (
+            {"ablation.sgd.gain": {}, "ablation.sgd.auc": {}, "paper.lfw.view2.mirror.cosine.over_seeds": {"n": 3}},
+            "3 of its recipe and 3 of the better one. Between them 1 steps change one thing at a time (sgd). Not run:",
+            "other seeds",
+        ),
+    ],
+)
+def test_what_the_overview_calls_not_run_is_not_run(more, said, unsaid):
+    (cell,) = [each for each in origins.code_cells(ROOT / "notebooks" / "00_overview.ipynb") if "of_paper" in each]
+    known = {"best.lfw.view2.seeds": {"value": 3}} | more
+    space = {"load": lambda profile: known, "Markdown": str}
+    exec(cell.replace("Markdown(", "told = Markdown("), space)
+    assert said in space["told"] and unsaid not in space["told"]
+
+
+def test_the_overview_lists_every_other_notebook():
+    text = (ROOT / "notebooks" / "00_overview.ipynb").read_text()
+    assert not [path.stem for path in NOTEBOOKS if path.stem != reproduce.OVERVIEW and f"({path.name})" not in text]

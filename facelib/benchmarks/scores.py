@@ -1,5 +1,7 @@
 """Distances of pairs that ``data/scores`` keeps, so that paired tests never need the networks again."""
 
+import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -26,5 +28,14 @@ def kept_distances(name: str, make: Callable[[], dict[str, np.ndarray]]) -> dict
     """Distances (m,) of pairs by some names, kept in float16; made by ``make`` where they are not kept yet."""
     if not scores_file(name).exists():
         keep_scores(name, {each: values.astype(np.float16) for each, values in make().items()})
-    with np.load(scores_file(name)) as kept:
-        return {each: kept[each].astype(float) for each in kept.files}
+    return {each: values.astype(float) for each, values in read_scores(name).items()}
+
+
+def read_scores(name: str) -> dict[str, np.ndarray]:
+    """The arrays of this name; ValueError, and what to do, where the file is damaged."""
+    try:
+        with np.load(file := scores_file(name)) as kept:
+            return dict(kept)
+    except (ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
+        what = f"restore it (`git checkout -- {file}`) or, where git has none, delete it and run this again"
+        raise ValueError(f"'{file}' is damaged ({error}): {what}.") from None

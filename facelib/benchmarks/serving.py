@@ -53,18 +53,26 @@ def deciding(engines: Sequence[str], photos: Sequence[str | Path], runs: dict[st
 
 
 def latency(
-    jobs: dict[str, Sequence[str | Path]], batch: int = 64, repeats: int = 40, warm_up: int = 10, rounds: int = 5
+    jobs: dict[str, Sequence[str | Path]],
+    batch: int = 64,
+    repeats: int = 40,
+    warm_up: int = 10,
+    rounds: int = 5,
+    threads: int | None = None,
 ) -> pd.DataFrame:
     """Milliseconds for one face, a pair and a batch, in fresh processes that take turns.
 
     ``jobs`` are files of weights under the names of `SERVED`; of ``"sface"`` its own file. One row per round, engine
     and file: ``round``, ``engine``, ``weights`` (the file), and the medians ``single_ms``, ``pair_ms``, ``batch_ms``.
+    ``threads`` are as many as here where none are asked for.
     """
-    rows = []
+    rows, env = [], None
+    if threads:
+        env = {**os.environ, **dict.fromkeys(("OMP_NUM_THREADS", "OPENCV_FOR_THREADS_NUM"), str(threads))}
     for number in range(rounds):
         for engine in list(jobs) if number % 2 == 0 else list(jobs)[::-1]:
             files = [str(file) for file in jobs[engine]]
-            found = fresh.run("latency", engine, files, batch, repeats, warm_up)
+            found = fresh.run("latency", engine, files, batch, repeats, warm_up, env=env)
             rows += [{"round": number, "engine": engine, **each} for each in found]
     return pd.DataFrame(rows)
 

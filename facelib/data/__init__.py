@@ -16,7 +16,7 @@ __getattr__, __dir__, __all__ = hand_out(
         "pairs": "Pairs draw_pairs draw_by_source existing at_most read_lfw_pairs match_lfw_pairs",
         "leaks": "check_disjoint check_sets check_people near_duplicates without_copies",
         "protocols": "PhotoPair view1 view2_outside_view1 outside_view2",
-        "bins": "read_bin",
+        "bins": "read_bin read_parquet",
         "framing": "FRAME similarity crop",
         "quality": "measured",
         "detection": "Face FaceError read_photo align choose refine drawn",

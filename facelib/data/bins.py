@@ -1,4 +1,4 @@
-"""Test sets as ``.bin`` files: pickles of encoded photos and of whether each two show one person, read safely."""
+"""Test sets of encoded photos, whose pairs come two after another: ``.bin`` files (pickles, read safely), parquet."""
 
 import pickle
 from pathlib import Path
@@ -27,7 +27,36 @@ def read_bin(path: Path, size: int = 64, crop: Crop | None = None) -> tuple[np.n
     say who is on them, so that intervals can be over pairs alone. Returns faces (2n, size, size, 3) uint8, framed by
     ``crop`` as in `images.decode`, and the n pairs, dealt in order to ten folds.
     """
-    photos, genuine = _lists(path)
+    return _decoded(path, *_lists(path), size, crop)
+
+
+def read_parquet(path: Path, size: int = 64, crop: Crop | None = None) -> tuple[np.ndarray, Pairs]:
+    """The same of a parquet file as on the Hugging Face hub: a row per pair, such as ``image1, image2, target``.
+
+    Two columns hold images, bytes or structs with a field ``bytes``; one of 0 and 1, or booleans, says whether both
+    show one person. Others are left alone. ImportError without pyarrow.
+    """
+    import pandas as pd
+
+    try:
+        table = pd.read_parquet(path, engine="pyarrow")
+    except FileNotFoundError:
+        raise
+    except ImportError:
+        raise ImportError(f"'{path}': parquet is read by pyarrow: pip install pyarrow.") from None
+    except Exception as error:  # a damaged file can raise several kinds
+        raise DatasetError(f"'{path}': expected a parquet file ({' '.join(str(error).split())}).") from None
+    held = {name: [x.get("bytes") if isinstance(x, dict) else x for x in column] for name, column in table.items()}
+    sides = [column for column in held.values() if {type(item) for item in column} == {bytes}]
+    marks = [column for name, column in held.items() if table[name].dtype.kind in "bui" and {*column} <= {0, 1}]
+    if len(sides) != 2 or len(marks) != 1:
+        found = ", ".join(map(str, held)) or "none"
+        raise DatasetError(f"'{path}': expected two columns of images as bytes and one of 0 and 1, got {found}.")
+    photos = [photo for pair in zip(*sides, strict=True) for photo in pair]
+    return _decoded(path, photos, [*map(bool, marks[0])], size, crop)
+
+
+def _decoded(path: Path, photos: list[bytes], genuine: list[bool], size: int, crop: Crop | None):
     faces = np.empty((len(photos), size, size, 3), np.uint8)
     for row, photo in enumerate(photos):
         try:

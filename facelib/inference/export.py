@@ -45,10 +45,15 @@ def to_onnx(weights: str | os.PathLike, target: str | os.PathLike | None = None)
     with tempfile.TemporaryDirectory() as folder:
         prefix = Path(folder) / "model"
         backends.save_static(weights, prefix, models.load_weights(weights).architecture["size"])
-        # Its default optimiser installs packages while it runs, and so changes the environment.
-        plain = {"optimize_tool": "None"} if paddle.__version__ >= "3" else {}
-        files = str(backends.program_of(prefix)), f"{prefix}.pdiparams"
-        content = paddle2onnx.export(*files, opset_version=OPSET, verbose=False, **plain)
+        files, out = (str(backends.program_of(prefix)), f"{prefix}.pdiparams"), os.dup(1)
+        try:  # it tells its progress, in C++, where a command's answer belongs
+            os.dup2(2, 1)
+            # Its default optimiser installs packages while it runs, and so changes the environment.
+            plain = {"optimize_tool": "None"} if paddle.__version__ >= "3" else {}
+            content = paddle2onnx.export(*files, opset_version=OPSET, verbose=False, **plain)
+        finally:
+            os.dup2(out, 1)
+            os.close(out)
     if content is None:
         raise ValueError(f"'{weights}' cannot be exported: paddle2onnx says why above.")
 

@@ -163,8 +163,9 @@ def enrol(
             else:
                 refused[photo] = f"the same photo is enrolled as '{first}' already"
         if rows:
-            columns = dict(zip(("people", "photos", "vectors"), zip(*rows, strict=True), strict=True))
-            gallery, took = update(path, verifier.card, partial(Gallery.adding, **columns)), True
+            people, names, vectors = zip(*rows, strict=True)
+            more = partial(Gallery.adding, people=people, photos=names, vectors=vectors)
+            gallery, took = update(path, verifier.card, more), True
     if not took:
         reasons = "; ".join(f"{name}: {reason}" for name, reason in list(refused.items())[:2])
         raise FaceError(f"no photo could be enrolled ({reasons or 'there is none'})")

@@ -10,12 +10,15 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from facelib.data.detection import FaceError
+from facelib.data import detection, framing
+from facelib.data.detection import Face, FaceError
 from facelib.data.images import Unreadable
+from facelib.files import whole
 from facelib.inference import decision, gallery, recognition
 from facelib.inference.recognition import Seen
 
 _WIDEST = 1024  # pixels of a picture that is shown
+_SIDE = 112  # pixels of a face on a contact sheet
 _COLOURS = {True: (0, 150, 60), False: (200, 90, 0)}  # of faces with a name, and without
 
 
@@ -117,6 +120,23 @@ def save(path: str | os.PathLike, picture: np.ndarray) -> None:
     except (ValueError, FileNotFoundError):
         how = "choose a name that ends in .png or .jpg, in a folder that is there"
         raise ValueError(f"'{path}' cannot be written: {how}.") from None
+
+
+def contact_sheets(place: str | os.PathLike, groups: Sequence[Sequence[tuple[str, Face]]]) -> None:
+    """A new folder with a picture of each group of two or more photos' faces, ``<number of the group, from 1>.png``."""
+    with whole(Path(place)) as folder:
+        folder.mkdir()
+        for number, group in enumerate(groups, 1):
+            if len(group) > 1:
+                Image.fromarray(contact_sheet(group)).save(folder / f"{number}.png")
+
+
+def contact_sheet(faces: Sequence[tuple[str, Face]]) -> np.ndarray:
+    """The first 60 of some photos' faces, framed, in rows of up to 8: (H, W, 3) uint8."""
+    crops = [framing.crop(detection.read_photo(photo), face.landmarks, _SIDE) for photo, face in faces[:60]]
+    columns = min(8, len(crops))
+    crops += [np.full_like(crops[0], 255)] * (-len(crops) % columns)
+    return np.vstack([np.hstack(crops[start : start + columns]) for start in range(0, len(crops), columns)])
 
 
 def png(photo: np.ndarray) -> bytes:

@@ -63,18 +63,18 @@ def false_alarms(gallery: Gallery, far: float) -> float:
     return 1 - (1 - far) ** len(gallery)
 
 
-def everybody(paths: Iterable[str], verifier: Verifier) -> tuple[list[str], np.ndarray, dict[str, str]]:
-    """All faces of some photos: of each its photo, their features (n, d), and of other photos why they show none."""
-    photos, vectors, refused = [], [], {}
+def everybody(paths: Iterable[str], verifier: Verifier) -> tuple[list[tuple[str, Face]], np.ndarray, dict[str, str]]:
+    """All faces of some photos, each with its photo, their features (n, d), and of other photos why they show none."""
+    found, vectors, refused = [], [], {}
     for path in paths:
         try:
             _, faces = verifier.everybody(path)
         except (Unreadable, FileNotFoundError) as error:
             refused[path] = str(error)
             continue
-        usable = [vector for _, vector in faces if not isinstance(vector, str)]
-        photos += [path] * len(usable)
-        vectors += usable
+        usable = [(face, vector) for face, vector in faces if not isinstance(vector, str)]
+        found += [(path, face) for face, _ in usable]
+        vectors += [vector for _, vector in usable]
         if not usable:
             refused[path] = "; ".join(reason for _, reason in faces) or "no face found"
-    return photos, np.stack(vectors) if vectors else np.empty((0, 0), np.float32), refused
+    return found, np.stack(vectors) if vectors else np.empty((0, 0), np.float32), refused

@@ -14,7 +14,7 @@ from filelock import FileLock, Timeout
 
 from facelib import inference, metrics, runtime
 from facelib.benchmarks import fresh
-from facelib.benchmarks.scores import keep_scores, scores_file
+from facelib.benchmarks.scores import keep_scores, read_scores, scores_file
 from facelib.data import archives, catalog, pairs, splits
 from facelib.data.packed import PackedFaces, to_input
 from facelib.data.pairs import Pairs
@@ -79,14 +79,13 @@ def scores(name: str) -> dict[str, np.ndarray]:
     that person trains. ``history``: (2, epochs) float32, AUC on the held-out people (of fewer faces the loss) and
     seconds. ``pairs``: see `held_out_pairs`.
     """
-    with np.load(scores_file(name)) as kept:
-        return dict(kept)
+    return read_scores(name)
 
 
 def held_out_pairs(key: str) -> tuple[Pairs, np.ndarray]:
     """Held-out pairs as rows of two photos each, and who is on these photos; folds are sources."""
-    with np.load(scores_file(f"bench-pairs-{key}")) as kept:
-        left, right, source = (kept[name].astype(np.int64) for name in ("left", "right", "source"))
+    kept = read_scores(f"bench-pairs-{key}")
+    left, right, source = (kept[name].astype(np.int64) for name in ("left", "right", "source"))
     n = len(left)
     return Pairs(np.arange(n), n + np.arange(n), left == right, source), np.concatenate([left, right])
 

@@ -11,8 +11,10 @@ import pandas as pd
 from numpy import ndarray as Array
 
 from facelib import metrics
+from facelib.data.pairs import Pairs
 from facelib.metrics import Bootstrap, Comparison, Estimate
 from facelib.paper import benching, deciding
+from facelib.paper.results import Recorder
 from facelib.paper.setting import Setting
 
 
@@ -104,11 +106,11 @@ class Outcomes:
         within, between = self._scatter(name, metric)
         return metrics.estimate(between / within, self.kept[name][0][f"scatter.{metric}"].shape[1])
 
-    def spread_over(self, one: str, other: str) -> Estimate:
-        """How far features lie from their person's mean, as a share of all spread: one setting's over the other's."""
+    def spread_over(self, one: str, other: str) -> Array:
+        """How far features lie from their person's mean, as a share of all spread: one over the other; drawn too."""
         within, between = zip(*(self._scatter(name, "euclidean") for name in (one, other)), strict=True)
         share = [np.sqrt(w / (w + b)) for w, b in zip(within, between, strict=True)]
-        return metrics.estimate(share[0] / share[1], self.kept[one][0]["scatter.euclidean"].shape[1])
+        return share[0] / share[1]
 
     def euclid_minus_cosine(self, name: str) -> Comparison:
         """Whether Euclid's distance has the higher AUC."""
@@ -128,19 +130,35 @@ class Outcomes:
         return np.concatenate([np.ones((1, len(own))), drawn]) @ own / len(own)
 
     def separation(self, name: str) -> Array:
-        """Mean angle of impostor minus that of genuine pairs, in their pooled SDs (d'); of each draw too."""
-        pairs, labels = self.people.pairs, self.people.labels
-        drawn = metrics.identity_weights(*pairs.people(labels), self.people.replicates, self.people.seed)
-        weights, found = np.concatenate([np.ones_like(drawn[:1]), drawn]), []
+        """d', the gap of the next two in pooled SDs, and mean degrees of genuine and impostor pairs: (3, 1 + draws)."""
+        pairs, found = self.people.pairs, []
+        weights = self._weights(pairs, self.people.labels)
         for run in self.kept[name]:
-            angle = np.arccos(np.clip(1 - run["development.cosine"].astype(float), -1, 1))
+            angle = np.degrees(np.arccos(np.clip(1 - run["development.cosine"].astype(float), -1, 1)))
             means, squares = [], []
             for kind in (pairs.genuine, ~pairs.genuine):
                 total = weights[:, kind].sum(1)
                 means.append(weights[:, kind] @ angle[kind] / total)
                 squares.append(weights[:, kind] @ angle[kind] ** 2 / total - means[-1] ** 2)
-            found.append((means[1] - means[0]) / np.sqrt(np.mean(squares, axis=0)))
+            found.append([(means[1] - means[0]) / np.sqrt(np.mean(squares, axis=0)), *means])
         return np.mean(found, axis=0)
+
+    def accuracy(self, name: str, where: str = "development") -> Estimate:
+        """Accuracy on ``development`` or ``held_out`` pairs, the mean over trainings, with its interval over people.
+
+        Each tenth of the pairs of either kind is judged at the best threshold of the others. Draws keep the thresholds.
+        """
+        runs, pairs, labels = self.kept[name], self.people.pairs, self.people.labels
+        if where == "held_out":
+            pairs, labels = benching.held_out_pairs(str(runs[0]["pairs"]))
+        fold, right = np.empty(len(pairs), int), []
+        for kind in (pairs.genuine, ~pairs.genuine):
+            fold[kind] = np.arange(kind.sum()) % 10
+        for distances in (run[f"{where}.cosine"].astype(float) for run in runs):
+            thresholds = metrics.ten_fold(distances, pairs.genuine, fold).thresholds
+            right.append((distances <= thresholds[fold]) == pairs.genuine)
+        weights = self._weights(pairs, labels)
+        return metrics.estimate(weights @ np.mean(right, axis=0) / weights.sum(1), len(pairs))
 
     def settings(self, names: Sequence[str], bar: float) -> tuple[float, Array]:
         """Share of settings that train, to a held-out AUC above a bar, and the SD of their AUC (1 + replicates,)."""
@@ -164,6 +182,11 @@ class Outcomes:
         runs = self.kept[name]
         folds = [metrics.ten_fold(run["test.cosine"].astype(float), genuine, fold).accuracies for run in runs]
         return metrics.student_interval(np.mean(folds, axis=0), len(genuine))
+
+    def _weights(self, pairs: Pairs, labels: Array) -> Array:
+        """How often each pair counts: once, then as often as a draw of people has it, (1 + replicates, n)."""
+        drawn = metrics.identity_weights(*pairs.people(labels), self.people.replicates, self.people.seed)
+        return np.concatenate([np.ones_like(drawn[:1]), drawn])
 
     def _of_seeds(self, *names: str, chance: tuple[float, int] | None = None) -> Array:
         """What seeds add to a mean, or to the difference of two: 0, then draws, (1 + replicates,)."""
@@ -197,6 +220,14 @@ def of(setting: Setting) -> Outcomes:
         for name, names in finished.groupby("setting", sort=False)["scores"].agg(list).items()
     }
     return Outcomes(table, kept, Bootstrap(chosen, faces.labels, setting["replicates"], setting["seed"]))
+
+
+def family(record: Recorder, tests: dict[str, Comparison]) -> pd.DataFrame:
+    """Record the differences of a family of tests under their keys; them as a table, with plain and Holm's p-values."""
+    p_values = [each.p_value for each in tests.values()]
+    shown = [str(record(key, each.difference)) for key, each in tests.items()]
+    names = [key.removeprefix("against.").removesuffix(".difference") for key in tests]
+    return pd.DataFrame({"difference": shown, "p": p_values, "Holm's p": metrics.holm(p_values)}, names).round(3)
 
 
 def _pooled(values: dict[str, Sequence[float]]) -> tuple[float, int]:

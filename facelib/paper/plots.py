@@ -48,26 +48,18 @@ def images_per_person(counts: dict[str, np.ndarray]) -> Axes:
 
 
 def training_curve(history, quantity: str) -> Axes:
-    """Figures 4 and 5: ``accuracy`` or ``loss`` over the epochs, from the history CSV."""
-    axis = style.axes("epoch", quantity)
-    axis.plot(
-        history["epoch"], history[quantity], "o-", color=COLOURS["euclidean"], label="training images", markersize=4
-    )
+    """Figures 4 and 5: ``accuracy`` or ``loss`` over the epochs, from the history CSV, which may lack the held-out."""
+    axis = style.axes("epoch", {"loss": "cross-entropy loss"}.get(quantity, quantity))
+    lines = {quantity: ("training images", "o-", "euclidean")}
+    lines[f"held_out_{quantity}"] = "held-out images of the same people", "s--", "cosine"
+    for name, (label, mark, colour) in lines.items():
+        if name in history:
+            axis.plot(history["epoch"], history[name], mark, color=COLOURS[colour], label=label, markersize=4)
+    axis.legend()
     if quantity == "accuracy":
-        if "held_out_accuracy" in history:
-            axis.plot(
-                history["epoch"],
-                history["held_out_accuracy"],
-                "s--",
-                color=COLOURS["cosine"],
-                label="held-out images of the same people",
-                markersize=4,
-            )
         axis.yaxis.set_major_formatter(PercentFormatter(1))
         axis.set_ylim(0, 1.02)
-        axis.legend()
     else:
-        axis.set_ylabel("cross-entropy loss")
         axis.set_yscale("log")
         axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axis.yaxis.set_major_formatter("{x:g}")

@@ -36,7 +36,9 @@ PROTOCOL = {  # rows of the table of LFW's protocol: where their numbers are, an
         "best.lfw.view2.mirror_centred.cosine.over_seeds",
     ),
 }
-FACES = "Faces: in brackets 95 % over people; P05 over images, P06 over epochs, P09 over draws, P24 one-sided"
+FACES = "Faces: in brackets 95 % over people"
+APART = {"P05": "over images", "P06": "over epochs", "P09": "over draws", "P24": "one-sided"}
+OTHERS = f"Faces, with other brackets: {', '.join(f'{id} {kind}' for id, kind in APART.items())}"
 TIMES = "Times: in brackets the range of the runs, of one face or pair 95 % of the calls"
 NUMBERS = {"accuracy": "accuracy, ten folds", "auc": "AUC", "eer": "EER"}
 NUMBERS |= {f"tar_at_far_{far}": f"TAR at FAR {far}" for far in ("1e-2", "1e-3")}
@@ -120,13 +122,14 @@ def results_table(profile: str = PROFILE) -> str:
     """Markdown of every claim that the profile has measured, a count of the rest, and LFW's protocol."""
     rows, entries = claims.verdicts(profile), results.load(profile)
     measured = rows[rows["verdict"] != "not run"]
-    timed = measured["where"].isin(_SPEED)
+    timed, apart = measured["where"].isin(_SPEED), measured["id"].isin(APART)
+    tables = {FACES: measured[~timed & ~apart], OTHERS: measured[apart], TIMES: measured[timed]}
     protocol = {name: keys for name, keys in PROTOCOL.items() if f"{keys[0]}.accuracy" in entries}
     return _filled(
         "results.md",
         entries,
         profile=profile,
-        tables={FACES: measured[~timed].to_dict("records"), TIMES: measured[timed].to_dict("records")},
+        tables={title: rows.to_dict("records") for title, rows in tables.items()},
         waiting=len(rows) - len(measured),
         machines=_machines(profile, measured[timed]),
         protocol=protocol,
@@ -156,7 +159,7 @@ def model_card(name: str, key: str, prefix: str = "", others: Sequence[str] = ()
     from facelib import training
     from facelib.training import distillation
 
-    row = training.find_run(name, key).row
+    row, eight_bits = training.find_run(name, key).row, decision.weights_folder() / f"{name}.int8.onnx"
     entries, options = results.load(PROFILE), json.loads(row["options"])
     is_distilled = options.get("loss") == "distillation"
     if is_distilled:  # of compare's network as the notebook that decides has them, of others as the one that compares
@@ -166,6 +169,7 @@ def model_card(name: str, key: str, prefix: str = "", others: Sequence[str] = ()
             f"LFW View 2, cosine, framed by the detector, {label}": f"{begin}.lfw.view2.{number}"
             for label, number in (("accuracy", "accuracy"), ("AUC", "auc"), ("TAR at FAR 1e-2", "tar_at_far_1e-2"))
         }
+        numbers["LFW View 2, accuracy lost in 8 bits"] = f"{begin if kind else 'deploy'}.onnx_int8.accuracy_lost"
     elif prefix:
         numbers = {"LFW View 2, cosine, mirrored, accuracy": f"{prefix}lfw.view2.mirror.cosine.accuracy"}
         numbers["the same of this training, TAR at FAR 1e-2"] = "kept.lfw.view2.mirror.cosine.tar_at_far_1e-2"
@@ -193,6 +197,8 @@ def model_card(name: str, key: str, prefix: str = "", others: Sequence[str] = ()
         rate=f"{float(row['learning_rate']):g}",
         seeds=entries.get(f"{prefix}lfw.view2.seeds", {}).get("value"),
         teacher=distillation if is_distilled else None,
+        eight_bits=files.checksum(eight_bits) if eight_bits.exists() else "",
+        card=decision.read_card(name) if (decision.weights_folder() / f"{name}.json").exists() else None,
     )
 
 

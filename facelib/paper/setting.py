@@ -95,12 +95,8 @@ class Setting:
         split = splits.experiment(**given)
         for name, part in {given["train_set"]: split.train, given["test_set"]: split.test}.items():
             self.used["sets"][name] = part.manifest["content"]
-        parts = {
-            "training": split.train,
-            "held out": split.held_out,
-            "validation": split.validation,
-            "test": split.test,
-        }
+        parts = {"training": split.train, "held out": split.held_out}
+        parts |= {"validation": split.validation, "test": split.test}
         self.used["parts"] |= {f"{kind} {name}".strip(): part.key for name, part in parts.items()}
         return split
 

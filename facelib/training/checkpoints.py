@@ -83,7 +83,8 @@ class Checkpoints(Callback):
         row |= {"seconds": round(seconds, 3), "images_per_s": round(sum(self.sizes) / seconds, 2)}
         network = self.model.network
         if self.held_out is not None:
-            row["held_out_accuracy"] = recognised_share(network, self.held_out, self.held_out_labels)
+            found = evaluated(network, self.held_out, self.held_out_labels)
+            row |= dict(zip(("held_out_loss", "held_out_accuracy"), found, strict=True))
         if self.validation is not None:
             row["validation_auc"] = _validation_auc(network, self.validation)
         self.rows.append(row)
@@ -111,8 +112,8 @@ class Checkpoints(Callback):
             shutil.rmtree(old, ignore_errors=True)
 
 
-def recognised_share(network: models.Recogniser, faces: PackedFaces, labels: np.ndarray) -> float:
-    """Share of faces whose class, labels (n,), scores highest in the network as it is in evaluation.
+def evaluated(network: models.Recogniser, faces: PackedFaces, labels: np.ndarray) -> tuple[float, float]:
+    """Mean loss, and share of faces whose class, labels (n,), scores highest, of the network as it is in evaluation.
 
     Each of several processes takes its part of the faces, with the first one's batch-norm statistics; so none waits
     for another longer than the exchange allows (half a minute on a CPU).
@@ -121,11 +122,14 @@ def recognised_share(network: models.Recogniser, faces: PackedFaces, labels: np.
     for name, tensor in network.state_dict().items() if ranks > 1 else ():
         if name.endswith(("._mean", "._variance")):
             distributed.broadcast(tensor, 0)
-    mine = np.arange(rank, len(faces), ranks)
+    total = np.zeros(2)
     network.eval()
     with paddle.no_grad():
-        right = [float(network(x, paddle.to_tensor(labels[rows]))[1].sum()) for x, rows in _batches(faces, mine)]
-    return ranks * _mean(sum(right))[0] / len(faces)
+        for x, rows in _batches(faces, np.arange(rank, len(faces), ranks)):
+            loss, right = network(x, paddle.to_tensor(labels[rows]))
+            total += len(rows) * float(loss), float(right.sum())
+    loss, share = (ranks * each / len(faces) for each in _mean(*total))
+    return loss, share
 
 
 def _validation_auc(network: models.Recogniser, faces: PackedFaces) -> float:

@@ -19,7 +19,7 @@ from facelib.files import checksum, write_atomically
 from facelib.models import losses
 from facelib.training import processes
 from facelib.training.augmentation import AUGMENTATIONS, Augmentation
-from facelib.training.checkpoints import Checkpoints, recognised_share
+from facelib.training.checkpoints import Checkpoints, evaluated
 from facelib.training.distillation import Targets
 from facelib.training.recipe import ALWAYS, Recipe, build, target_size
 from facelib.training.runs import Run, _run_folder, append_run, find_run, run_key
@@ -106,7 +106,7 @@ def _fit(name, key, faces, recipe, held_out, validation, targets, bar) -> None:
         if done < recipe.epochs and not checkpoints.ended():
             how = {"verbose": 0, "callbacks": [checkpoints], "accumulate_grad_batches": recipe.accumulate}
             model.fit(loader, epochs=recipe.epochs - done, **how)
-    known = np.nan if recipe.loss in losses.WITHOUT_CLASSES else recognised_share(model.network, faces, faces.labels)
+    known = np.nan if recipe.loss in losses.WITHOUT_CLASSES else evaluated(model.network, faces, faces.labels)[1]
     if rank == 0:
         _finish(name, key, folder, model.network.embedding, faces, recipe, checkpoints.rows, known)
     if ranks > 1:

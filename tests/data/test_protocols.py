@@ -2,15 +2,17 @@
 
 import os
 import pickle
+import sys
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 
 from facelib.data import catalog, protocols
 from facelib.data.archives import DatasetError
-from facelib.data.bins import read_bin
+from facelib.data.bins import read_bin, read_parquet
 from facelib.data.packed import PackedFaces
 from facelib.data.pairs import match_lfw_pairs
 from facelib.data.protocols import PhotoPair
@@ -318,6 +320,66 @@ class TestBin:
                 assert "\n" not in str(error)
         with pytest.raises(FileNotFoundError):
             read_bin(tmp_path / "none.bin")
+
+
+class TestParquet:
+    """Look-alikes of the files on the Hugging Face hub: ``image1, image2, target``."""
+
+    @pytest.fixture
+    def columns(self, encode):
+        left, right = ([encode(Image.new("RGB", (112, 112), SHOWN[who])) for who in some] for some in ("ABC", "ACC"))
+        return {"image1": left, "image2": right, "target": [1, 0, 1]}
+
+    def written(self, path, columns):
+        pytest.importorskip("pyarrow")
+        pd.DataFrame(columns).to_parquet(path)
+        return path
+
+    @pytest.mark.parametrize("struct", [True, False])
+    @pytest.mark.parametrize("label, kind", [("target", int), ("is_same", bool)])
+    def test_faces_and_pairs(self, tmp_path, columns, struct, label, kind):
+        marks = [kind(mark) for mark in columns.pop("target")]
+        if struct:
+            columns = {name: [{"bytes": x, "path": None} for x in some] for name, some in columns.items()}
+        others = {"id": [7, 8, 9], "feature": [[0.5, 0.5]] * 3}
+        faces, pairs = read_parquet(self.written(tmp_path / "x.parquet", others | columns | {label: marks}), 32)
+        assert faces.shape == (6, 32, 32, 3) and faces.dtype == np.uint8
+        assert np.argmax(faces[:, 16, 16], axis=1).tolist() == [0, 0, 1, 2, 2, 2]
+        assert pairs.genuine.tolist() == [True, False, True] and pairs.fold.tolist() == [0, 3, 6]
+        assert (pairs.left.tolist(), pairs.right.tolist()) == ([0, 2, 4], [1, 3, 5])
+
+    @pytest.mark.parametrize(
+        "change, said",
+        [
+            ({"image2": ["a.jpg", "b.jpg", "c.jpg"]}, "two columns of images"),
+            ({"image2": [{"bytes": None, "path": "a.jpg"}] * 3}, "two columns of images"),
+            ({"target": [1, 2, 3]}, "one of 0 and 1, got image1, image2, target"),
+            ({"other": [0, 0, 1]}, "one of 0 and 1"),
+            ({"image1": [b"x"] * 3}, "image 0: not an image that Pillow can read"),
+        ],
+    )
+    def test_what_is_no_test_set(self, tmp_path, columns, change, said):
+        with pytest.raises(DatasetError, match=said):
+            read_parquet(self.written(tmp_path / "x.parquet", columns | change))
+
+    def test_damaged_and_missing_files(self, tmp_path, columns):
+        path = self.written(tmp_path / "x.parquet", columns)
+        path.write_bytes(path.read_bytes()[:-20])
+        with pytest.raises(DatasetError, match="expected a parquet file"):
+            read_parquet(path)
+        with pytest.raises(FileNotFoundError):
+            read_parquet(tmp_path / "none.parquet")
+
+    def test_an_empty_file(self, tmp_path):
+        empty = self.written(tmp_path / "x.parquet", {"image1": [], "image2": [], "target": []})
+        with pytest.raises(DatasetError, match="two columns of images"):
+            read_parquet(empty)
+
+    def test_without_pyarrow(self, tmp_path, monkeypatch):
+        monkeypatch.setitem(sys.modules, "pyarrow", None)
+        (tmp_path / "x.parquet").write_bytes(b"PAR1")
+        with pytest.raises(ImportError, match=r"x.parquet': parquet is read by pyarrow: pip install pyarrow"):
+            read_parquet(tmp_path / "x.parquet")
 
 
 def test_view_1_pairs_are_found_among_packed_photos(data, tree):

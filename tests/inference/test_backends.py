@@ -8,8 +8,11 @@ import numpy as np
 import pytest
 
 from facelib import runtime
+from facelib.data.packed import to_input
+from facelib.data.rendered import render_face
 from facelib.inference import backends, decision
 from facelib.inference.embedder import Embedder
+from facelib.metrics import distance
 
 WEIGHTS = runtime.ROOT / "data" / "weights" / f"{decision.DEFAULT}.npz"
 # Largest difference of a feature from dygraph's over the largest feature: sums in another order; in 8 bits of mantissa
@@ -99,6 +102,22 @@ def test_auto_knows_weights_by_their_content(tmp_path, monkeypatch):
     assert backends.choose(weights) == "onnx"
     usable(monkeypatch)
     assert backends.choose(weights) == "inference"
+
+
+@pytest.mark.parametrize("name", [decision.DEFAULT, f"{decision.DEFAULT}-small"])
+def test_a_shipped_file_of_8_bits_is_that_of_the_shipped_network(name):
+    """On any CPU, with the instructions for it or without."""
+    shown = np.stack([np.array(render_face(person, 0, size=64)) for person in range(8)])
+    weights = WEIGHTS.with_name(f"{name}.npz")
+    found, expected = backends.onnx(backends.exported(weights, ".int8.onnx"))(to_input(shown)), Embedder(weights)(shown)
+    assert (distance(found, expected, "cosine") < 0.05).all()
+    assert backends.exported(weights, ".int8.onnx").parent == weights.parent
+
+
+def test_auto_takes_the_shipped_8_bits_where_the_cpu_is_made_for_them(monkeypatch):
+    for flags in ({"avx512_vnni"}, {"avx2"}):
+        monkeypatch.setattr(runtime, "cpu_flags", lambda flags=frozenset(flags): flags)
+        assert backends.choose(WEIGHTS).endswith("_int8") is (flags == {"avx512_vnni"})
 
 
 def test_auto_runs_the_shipped_network(faces, expected):

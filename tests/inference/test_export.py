@@ -1,4 +1,7 @@
+import os
+import sys
 from importlib.util import find_spec
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -31,6 +34,18 @@ def test_an_export_whose_features_differ_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(backends, "predictor", lambda prefix: lambda batch: real(prefix)(batch) + 0.01)
     with pytest.raises(ValueError, match="Features of .* change by"):
         export.to_paddle(DEFAULT, tmp_path / "out")
+
+
+def test_what_paddle2onnx_tells_is_not_the_answer_of_a_command(tmp_path, monkeypatch, capfd):
+    fake = SimpleNamespace(export=lambda *_, **__: os.write(1, b"progress\n") and None)
+    monkeypatch.setitem(sys.modules, "paddle2onnx", fake)
+    monkeypatch.setitem(sys.modules, "onnx", SimpleNamespace())
+    monkeypatch.setattr(backends, "save_static", lambda *_: None)
+    monkeypatch.setattr(backends, "program_of", lambda prefix: prefix)
+    with pytest.raises(ValueError, match="paddle2onnx says why above"):
+        export.to_onnx(DEFAULT, tmp_path / "out.onnx")
+    os.write(1, b"answer\n")
+    assert capfd.readouterr() == ("answer\n", "progress\n")
 
 
 @needs_onnx

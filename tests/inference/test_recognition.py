@@ -84,8 +84,8 @@ def test_false_alarms_grow_with_the_gallery(known):
 
 
 def test_all_faces_of_photos_and_why_others_have_none():
-    photos, vectors, refused = recognition.everybody(["a.jpg", "text"], Verifier(at(0), "too small", at(90)))
-    assert photos == ["a.jpg", "a.jpg"] and vectors.shape == (2, 2) and refused == {"text": "not an image"}
+    found, vectors, refused = recognition.everybody(["a.jpg", "text"], Verifier(at(0), "too small", at(90)))
+    assert found == [("a.jpg", FACE)] * 2 and vectors.shape == (2, 2) and refused == {"text": "not an image"}
     assert recognition.everybody(["a.jpg"], Verifier("too small", "cut off"))[2] == {"a.jpg": "too small; cut off"}
     assert recognition.everybody(["a.jpg"], Verifier())[2] == {"a.jpg": "no face found"}
 

@@ -103,14 +103,46 @@ def test_separation_is_d_prime_of_the_angles(found, pairs):
     angle = np.degrees(np.arccos(1 - found.kept["alone"][0]["development.cosine"]))
     genuine, impostor = angle[pairs.genuine], angle[~pairs.genuine]
     expected = (impostor.mean() - genuine.mean()) / np.sqrt((genuine.var() + impostor.var()) / 2)
-    assert found.separation("alone")[0] == pytest.approx(expected)
+    separation = found.separation("alone")
+    assert separation.shape == (3, 201) and separation[0, 0] == pytest.approx(expected)
+    assert separation[1:, 0] == pytest.approx([genuine.mean(), impostor.mean()])
+
+
+def test_accuracy_is_judged_at_thresholds_of_the_other_nine_tenths(found, pairs, monkeypatch):
+    """Pairs that a distance parts are all right; of distances that are all the same every pair is called impostor."""
+    parted, same = np.where(pairs.genuine, 0.2, 0.9), np.ones(len(pairs))
+    for number, distances in enumerate((parted, same)):
+        found.kept["good"][number] |= {"development.cosine": distances}
+    del found.kept["good"][2]
+    got = found.accuracy("good")
+    assert got.value == pytest.approx((1 + 1 / 2) / 2) and got.low < got.value < got.high and got.n == len(pairs)
+    monkeypatch.setattr(benching, "held_out_pairs", lambda key: (pairs, LABELS))
+    found.kept["alone"][0] |= {"held_out.cosine": parted, "pairs": np.array("x")}
+    assert found.accuracy("alone", "held_out") == metrics.Estimate(1.0, 1.0, 1.0, len(pairs))
+
+
+def test_a_threshold_is_never_chosen_on_the_tenth_that_it_judges(found, pairs):
+    """One distance in ten lies apart from all others of its kind: no other tenth tells of it."""
+    distances = np.where(pairs.genuine, 0.2, 0.9)
+    distances[np.flatnonzero(pairs.genuine)[0::10]] = 0.8  # the first tenth; the best threshold of the others is below
+    found.kept["alone"][0] |= {"development.cosine": distances}
+    assert found.accuracy("alone").value < 1
+
+
+def test_a_family_is_recorded_and_adjusted_by_holm(found):
+    kept, tests = {}, {"against.one.difference": found.against("good", "poor"), "two": found.against("poor", "alone")}
+    table = outcomes.family(lambda key, value: kept.setdefault(key, value), tests)
+    assert [*table.index] == ["one", "two"] and kept == {key: each.difference for key, each in tests.items()}
+    low, high = sorted(each.p_value for each in tests.values())
+    assert sorted(table["Holm's p"]) == pytest.approx(sorted([min(1, 2 * low), max(2 * low, high)]), abs=0.001)
+    assert outcomes.family(lambda key, value: value, {}).empty
 
 
 def test_fisher_and_spread_are_ratios_of_sums(found):
     within, between = np.mean([each["scatter.cosine"].sum(1) for each in found.kept["good"]], axis=0)
     assert found.fisher("good").value == pytest.approx(between / within) and found.fisher("good").n == 10
     assert found.fisher("good").low < between / within < found.fisher("good").high
-    assert found.spread_over("good", "good") == metrics.Estimate(1.0, 1.0, 1.0, 10)
+    assert (found.spread_over("good", "good") == 1).all()
 
 
 def test_epochs_to_an_auc_are_read_from_the_better_setting(found):

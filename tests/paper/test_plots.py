@@ -62,6 +62,10 @@ def test_curves_show_the_numbers_they_are_given():
     history = pd.DataFrame({"epoch": [1, 2, 3], "accuracy": [0.1, 0.5, 0.9], "held_out_accuracy": [0.1, 0.3, 0.2]})
     training, held_out = plots.training_curve(history, "accuracy").lines
     assert list(training.get_ydata()) == [0.1, 0.5, 0.9] and list(held_out.get_ydata()) == [0.1, 0.3, 0.2]
+    history = history.assign(loss=[3.0, 2.0, 1.0])  # of an older run, which kept no held-out loss
+    assert [list(line.get_ydata()) for line in plots.training_curve(history, "loss").lines] == [[3, 2, 1]]
+    _, held_out = plots.training_curve(history.assign(held_out_loss=[3.0, 2.5, 2.7]), "loss").lines
+    assert list(held_out.get_ydata()) == [3.0, 2.5, 2.7]
 
 
 def test_probabilities_stand_over_what_came_of_them():

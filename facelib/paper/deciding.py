@@ -75,9 +75,10 @@ def shipped(setting: Setting, name: str = decision.DEFAULT) -> Judging:
 
 
 def other_networks(setting: Setting) -> dict[str, Judging]:
-    """`shipped` of the other networks that the parameter ``robust_networks`` names; none where none is shipped."""
+    """`shipped` of the other networks with a card that ``robust_networks`` names; none where no card is shipped."""
     names = setting["robust_networks"] if setting["shipped_card"] else []
-    return {name: shipped(setting, name) for name in names if name != decision.DEFAULT}
+    carded = [name for name in names if (decision.weights_folder() / f"{name}.json").exists()]
+    return {name: shipped(setting, name) for name in carded if name != decision.DEFAULT}
 
 
 def embedded(card: Card, pixels: np.ndarray) -> np.ndarray:

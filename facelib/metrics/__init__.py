@@ -12,7 +12,7 @@ __getattr__, __dir__, __all__ = hand_out(
         "estimate compared rank_correlation holm",
         "calibration": "far_thresholds FarThreshold fit_logistic Logistic fit_isotonic Isotonic",
         "judging": "reliability Reliability brier cllr min_cllr judge shares",
-        "collection": "every_pair EveryPair fisher_ratio scatter",
+        "collection": "every_pair EveryPair far_of_all fisher_ratio scatter",
         "draws": "small_draws best_f1 second_peak",
         "identification": "Probes",
         "clustering": "clusters agreement_of likeness",

@@ -14,7 +14,8 @@ class FarThreshold:
     """The largest threshold that keeps the false accept rate of some people within a target.
 
     Both intervals are 95 % over resampled people: of the threshold that would have been chosen, and of the rate that
-    other such people would have at it. Where the pairs are too few, ``reason`` stands in the place of numbers.
+    other such people would have at a threshold chosen so, with both kinds of chance: who chose and who was scored.
+    Where the pairs are too few, ``reason`` stands in the place of numbers.
     """
 
     far: float
@@ -48,14 +49,16 @@ def far_thresholds(
 
     rng = np.random.default_rng(seed)
     chosen, rates = {far: [] for far in enough}, {far: [] for far in enough}
+    last = {far: accepted[far] - 1 for far in enough}  # the pair at the threshold of an independent draw: that before
     for _ in range(replicates if enough else 0):
         drawn = np.bincount(rng.integers(len(photos), size=len(photos)), minlength=len(photos))
         weights = np.cumsum(drawn[left] * drawn[right])
         each = drawn * photos
         total = (each.sum() ** 2 - (each**2).sum()) / 2
         for far in enough:
-            chosen[far].append(values[max(0, np.searchsorted(weights, far * total, side="right") - 1)])
-            rates[far].append(weights[accepted[far] - 1] / total)
+            rates[far].append(weights[last[far]] / total)
+            last[far] = max(0, np.searchsorted(weights, far * total, side="right") - 1)
+            chosen[far].append(values[last[far]])
     return [
         FarThreshold(far, float(values[accepted[far] - 1]), *_ends(chosen[far]), *_ends(rates[far]))
         if far in enough

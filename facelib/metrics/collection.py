@@ -95,6 +95,33 @@ def every_pair(vectors: Array, people: Array, fmr: float = 1e-3, block: int = 10
     return EveryPair(np.concatenate(genuine)[order], np.concatenate(owner)[order], near, left, right, photos)
 
 
+def far_of_all(
+    vectors: Array, people: Array, thresholds: Iterable[float], replicates: int = 1000, seed: int = 0, block: int = 1024
+) -> list[Estimate]:
+    """Share of all impostor pairs of features (n, d) and identities (n,) within each cosine distance; 95 % over people.
+
+    Pairs are counted by their two people: an identity drawn c times counts c times in each of its pairs (see
+    `intervals.identity_weights`). About ``block`` rows at a time, so that memory holds ``block`` x n cosines.
+    """
+    order = np.argsort(people, kind="stable")
+    unit = l2_normalise(np.asarray(vectors)[order]).astype(np.float32)
+    _, begin, photos = np.unique(np.asarray(people)[order], return_index=True, return_counts=True)
+    draws = np.random.default_rng(seed).multinomial(len(photos), np.full(len(photos), 1 / len(photos)), replicates)
+    drawn = np.vstack([np.ones(len(photos)), draws]).astype(np.float32)  # sums of counts are exact below 2 ** 24
+    limits = list(thresholds)
+    accepted = np.zeros((len(limits), 1 + replicates))
+    for some in np.array_split(np.arange(len(photos)), min(len(photos), -(-len(unit) // block))):
+        first = begin[some[0]]
+        distances = 1 - unit[first : begin[some[-1]] + photos[some[-1]]] @ unit.T
+        for place, limit in enumerate(limits):
+            near = np.add.reduceat(distances <= limit, begin, axis=1, dtype=np.float32)
+            near = np.add.reduceat(near, begin[some] - first, axis=0)
+            near[np.arange(len(some)), some] = 0  # pairs of one person
+            accepted[place] += ((drawn @ near.T) * drawn[:, some]).sum(1, dtype=float)
+    total = (drawn @ photos.astype(float)) ** 2 - (drawn**2) @ (photos.astype(float) ** 2)
+    return [estimate(ratio(each, total), int(total[0]) // 2) for each in accepted]
+
+
 def fisher_ratio(vectors: Array, people: Array, replicates: int = 1000, seed: int = 0) -> Estimate:
     """tr(S_B) / tr(S_W) of features of length one, over people with two photos or more; n counts photos.
 

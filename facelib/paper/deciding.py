@@ -74,6 +74,13 @@ def shipped(setting: Setting, name: str = decision.DEFAULT) -> Judging:
     return replace(judged, calibrated_on=(judged.between(view1), view1.genuine))
 
 
+def other_networks(setting: Setting) -> dict[str, Judging]:
+    """`shipped` of the other networks with a card that ``robust_networks`` names; none where no card is shipped."""
+    names = setting["robust_networks"] if setting["shipped_card"] else []
+    carded = [name for name in names if (decision.weights_folder() / f"{name}.json").exists()]
+    return {name: shipped(setting, name) for name in carded if name != decision.DEFAULT}
+
+
 def embedded(card: Card, pixels: np.ndarray) -> np.ndarray:
     """Features (n, d) of framed faces (n, S, S, 3) by a shipped network, computed once and then reused."""
     files = [decision.weights_folder() / each.file for each in card.weights]
@@ -230,10 +237,10 @@ def vectors(setting: Setting, faces: PackedFaces) -> np.ndarray:
     return vectors_of(setting, faces.take(np.arange(len(faces))))
 
 
-def vectors_of(setting: Setting, pixels: np.ndarray) -> np.ndarray:
-    """The same of framed faces (n, S, S, 3) uint8."""
+def vectors_of(setting: Setting, pixels: np.ndarray, network: str = decision.DEFAULT) -> np.ndarray:
+    """The same of framed faces (n, S, S, 3) uint8; ``network`` names another shipped one, where it is one of these."""
     if not setting["shipped_card"]:
         return inference.features(pixels, setting.run.weights, progress=False, mirror=True)
-    card = decision.read_card(decision.DEFAULT)
+    card = decision.read_card(network)
     setting.used["cards"][card.name] = card_key(card)
     return embedded(card, pixels)

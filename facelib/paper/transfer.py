@@ -56,7 +56,7 @@ def collections(setting: Setting, judged: Judging, held_out: PackedFaces, others
         first = np.isin(groups, np.unique(groups)[::2])
         if not all(pairs.at_most(faces.labels[half], 1) for half in (first, ~first)):
             return  # a half lacks pairs of one kind
-        whole, relatives = _halves(setting, faces, groups, first, vectors, padded=name == "families")
+        whole, relatives = _halves(setting, faces, groups, first, vectors, name == "families", judged.card.name)
         found[_key(name) + "_test" * (_key(name) in found)] = replace(whole, role=role)
         found.update({"relatives": relatives} if relatives and role == "other" else {})
 
@@ -100,7 +100,7 @@ def got(found: dict[str, Collection], metric: str, replicates: int, seed: int) -
 
 
 def _halves(
-    setting: Setting, faces: PackedFaces, groups: Array, first: Array, vectors: Array | None, padded: bool
+    setting: Setting, faces: PackedFaces, groups: Array, first: Array, vectors: Array | None, padded: bool, network: str
 ) -> tuple[Collection, Collection | None]:
     """The first half (n,) bool of the photos and the rest; and relatives, where a group (n,) has several people."""
     count, seed = setting["validation_pairs"], setting["seed"]
@@ -120,7 +120,7 @@ def _halves(
         rows = np.unique(np.concatenate([side for each in lists for side in (each.left, each.right)]))
         pixels = faces.take(rows)
         pixels = np.stack([distillation.padded(face) for face in pixels]) if padded else pixels
-        some = deciding.vectors_of(setting, pixels)
+        some = deciding.vectors_of(setting, pixels, network)
         vectors = np.zeros((len(faces), some.shape[1]), some.dtype)
         vectors[rows] = some
     whole = Collection(vectors, faces.labels, lists[0], lists[1])

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from facelib.metrics import cosine_distance, every_pair, fisher_ratio, tar_at_far
+from facelib.metrics import cosine_distance, every_pair, far_of_all, fisher_ratio, intervals, tar_at_far
 
 
 def photos(people=40, most=4, seed=0):
@@ -59,6 +59,24 @@ def test_equal_distances_are_not_accepted_beyond_the_rate():
 def test_rates_of_too_few_pairs_are_left_out():
     vectors, labels = photos()
     assert list(every_pair(vectors, labels, 0.1).matched([0.1, 1e-4], 5)) == [0.1]
+
+
+@pytest.mark.parametrize("block", [7, 1024])
+def test_the_far_of_all_pairs_is_that_of_their_list_and_its_interval_the_bootstrap_over_identities(block):
+    vectors, labels = photos(people=80, most=3)
+    shuffled = np.random.default_rng(1).permutation(len(labels))
+    found = far_of_all(vectors[shuffled], labels[shuffled], [0.3, 0.1], 3000, block=block)
+    distances, left, right = all_pairs(vectors, labels)
+    other = left != right
+    weights = intervals.identity_weights(left[other], right[other], 3000, seed=5)
+    for threshold, each in zip([0.3, 0.1], found, strict=True):
+        accepted = distances[other] <= threshold
+        assert each.value == pytest.approx(accepted.mean()) and each.n == other.sum()
+        low, high = np.quantile((weights @ accepted) / weights.sum(1), [0.025, 0.975])
+        spread = high - low
+        assert each.low == pytest.approx(low, abs=0.1 * spread) and each.high == pytest.approx(high, abs=0.1 * spread)
+    whole, _ = far_of_all(vectors, labels, [2.1, -1], 5)
+    assert (whole.value, whole.low, whole.high) == (1, 1, 1)  # each draw's rate is one of its own pairs
 
 
 def test_fisher_by_hand():

@@ -123,6 +123,19 @@ def test_any_packed_faces_get_features_of_the_network_that_decides(shipped, monk
     assert pixels[:, 0, 0, 0].tolist() == [0, 1, 2] and weights == "w.npz" and how["mirror"]
 
 
+def test_the_other_shipped_networks_have_cards_and_features_of_their_own(shipped, monkeypatch):
+    setting, _ = shipped
+    small, peer = (f"celebfaces-{name}" for name in ("distilled-small", "cosface"))
+    setting["robust_networks"] = ["celebfaces-softmax", peer, small, decision.DEFAULT]  # the first has no card
+    monkeypatch.setattr(deciding, "embedded", lambda card, x: np.full((len(x), 2), len(card.name), np.float32))
+    found = deciding.other_networks(setting)
+    assert {name: judged.card for name, judged in found.items()} == {n: decision.read_card(n) for n in (peer, small)}
+    assert all((judged.vectors == len(name)).all() for name, judged in found.items())
+    assert (deciding.vectors_of(setting, np.zeros((1, 2, 2, 3), np.uint8), small) == len(small)).all()
+    assert set(setting.used["cards"]) == {peer, small}
+    assert deciding.other_networks(Setting(None, None, shipped_card=False, robust_networks=[peer])) == {}
+
+
 def test_what_chooses_is_view_1_for_lfw_and_validation_people_else(monkeypatch):
     split = SimpleNamespace(validation=Faces([0, 0, 1, 1, 1]))
     setting = Setting(Faces([0]), None)

@@ -63,10 +63,14 @@ def families(count=8):
     return faces
 
 
+def gray(setting, pixels, network):
+    return pixels[:, 0, 0].astype(float) + 1
+
+
 def test_whole_families_are_in_one_half_and_relatives_are_of_one_family(monkeypatch):
     faces, held_out = families(), families(6)
     monkeypatch.setattr(transfer.catalog, "load", lambda name, progress: faces)
-    monkeypatch.setattr(transfer.deciding, "vectors_of", lambda setting, pixels: pixels[:, 0, 0].astype(float) + 1)
+    monkeypatch.setattr(transfer.deciding, "vectors_of", gray)
     setting = Setting(faces, None, transfer_sets="families+demo-more")
     setting.used = {"sets": {}}
     judged = Judging(CARD, families(5), None, np.ones((30, 3)))
@@ -86,7 +90,7 @@ def test_whole_families_are_in_one_half_and_relatives_are_of_one_family(monkeypa
 
 def test_a_set_that_trained_the_network_is_not_among_the_others(monkeypatch):
     monkeypatch.setattr(transfer.catalog, "load", lambda name, progress: families())
-    monkeypatch.setattr(transfer.deciding, "vectors_of", lambda setting, pixels: pixels[:, 0, 0].astype(float) + 1)
+    monkeypatch.setattr(transfer.deciding, "vectors_of", gray)
     setting = Setting(None, None, transfer_sets="families+demo-more")
     setting.used = {"sets": {}}
     card = SimpleNamespace(**vars(CARD) | {"trained_on": "photos of celebfaces and of families"})
@@ -94,6 +98,22 @@ def test_a_set_that_trained_the_network_is_not_among_the_others(monkeypatch):
         setting, Judging(card, families(5), None, np.ones((30, 3))), families(6), "transfer_sets"
     )
     assert "families" not in found and "demo_more" in found
+
+
+def test_features_of_all_sets_are_those_of_the_network_that_is_judged(monkeypatch):
+    asked = []
+
+    def vectors_of(setting, pixels, network):
+        asked.append(network)
+        return gray(setting, pixels, network)
+
+    monkeypatch.setattr(transfer.catalog, "load", lambda name, progress: families())
+    monkeypatch.setattr(transfer.deciding, "vectors_of", vectors_of)
+    setting = Setting(None, None, transfer_sets="families+demo-more")
+    setting.used = {"sets": {}}
+    card = SimpleNamespace(**vars(CARD) | {"name": "small"})
+    transfer.collections(setting, Judging(card, families(5), None, np.ones((30, 3))), families(6), "transfer_sets")
+    assert asked == ["small"] * 3  # those held out, and the two sets; the test people's are at hand
 
 
 def test_the_figures_show_every_number():

@@ -1,6 +1,6 @@
 # Each target sets up what it needs in .venv and nowhere else; the variables can be given on the command line:
 #   PROFILE       demo (default), lfw or paper: the scale at which `make reproduce` runs
-#   ARGS          further arguments of `python -m facelib reproduce` or `compare`
+#   ARGS          further arguments of `python -m facelib reproduce` or `compare`, or of JupyterLab
 #   A, B          the two photos of `compare`
 #   PYTHON        the interpreter to build .venv with; by default the first suitable one of CANDIDATES
 #   REQUIREMENTS  what to install; by default requirements.txt with a working GPU driver, else requirements-cpu.txt
@@ -60,8 +60,8 @@ test-all: test  ## the same, then the slow tests and those in a browser, and how
 	$(PY) -m pytest -m "slow or browser" --cov --cov-append --cov-report=term:skip-covered tests
 	$(PY) -m coverage report --fail-under=90 --format=total
 
-lab: $(STAMP)  ## open the notebooks in JupyterLab
-	$(PY) -m jupyterlab --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/notebooks/00_overview.ipynb
+lab: $(STAMP)  ## open the notebooks in JupyterLab (as root with ARGS=--allow-root)
+	$(PY) -m jupyterlab --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/notebooks/00_overview.ipynb $(ARGS)
 
 clean:  ## remove .venv and what tools leave behind; data sets and trained models stay
 	rm -rf .venv build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .coverage
@@ -71,10 +71,10 @@ clean:  ## remove .venv and what tools leave behind; data sets and trained model
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*  ## /  make \1|/p' $(MAKEFILE_LIST) | awk -F '|' '{printf "%-18s%s\n", $$1, $$2}'
 
-SUITABLE := import ensurepip, sys, venv; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))
+SUITABLE := import ensurepip, sys, venv; assert (3, 10) <= sys.version_info[:2] <= (3, 12)
 
 $(STAMP):
-	@if [ -z "$(ANEW)$(wildcard .venv/complete-*)" ] && $(PY) -c '$(SUITABLE)' 2>/dev/null; then \
+	@if [ -z "$(ANEW)$(wildcard .venv/complete-*)" ] && $(PY) -c '$(SUITABLE); import pip' 2>/dev/null; then \
 	    echo "Completing .venv from $(REQUIREMENTS) ($(REASON))."; exit; \
 	fi; \
 	for python in $(or $(PYTHON),$(CANDIDATES)) none; do \

@@ -30,7 +30,9 @@ def main(arguments: list[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return getattr(error, "exit_status", getattr(options, "error", 1))
     except KeyboardInterrupt:
-        print("Interrupted. What is finished stays; the same command goes on from there.", file=sys.stderr)
+        goes_on = options.run in (reproduce, train)
+        more = " What is finished stays; the same command goes on from there." if goes_on else ""
+        print(f"Interrupted.{more}", file=sys.stderr)
         return 130
 
 

@@ -93,6 +93,8 @@ def enrol(options: argparse.Namespace) -> int:
     from facelib.inference import gallery
 
     verifier, refused = _verifier(options), {}
+    if not Path(options.gallery).absolute().parent.is_dir():
+        raise FileNotFoundError(f"There is no folder '{Path(options.gallery).parent}' to write '{options.gallery}' to.")
     if options.remove:
         if options.photos or options.name is not None:
             raise ValueError("--remove takes nobody in: enrol photos with a command of their own.")

@@ -73,6 +73,11 @@ def test_a_reader_who_has_seen_enough_is_no_error(photos):
         assert process.stderr.read() == b"" and process.wait() == 0
 
 
+def test_a_gallery_is_written_to_no_folder_that_there_is_not(photos, tmp_path, capsys):
+    assert cli.main(["enrol", str(tmp_path / "none" / "g.npz"), str(photos / "people")]) == 2
+    assert "There is no folder" in capsys.readouterr().err and not (tmp_path / "none").exists()
+
+
 def test_nobody_known_is_an_answer(gallery, photos, capsys):
     assert cli.main(["identify", gallery, str(photos / "nobody.png")]) == 1
     assert capsys.readouterr().out == "no face found\n"

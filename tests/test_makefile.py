@@ -59,6 +59,7 @@ def interpreter(clone):
         """#!/bin/sh
 echo "$@" >> calls
 case "$*" in
+    *"import pip") test ! -e no_pip ;;
     *print*) echo 3 11 ;;
     "-m venv .venv") mkdir -p .venv/bin && cp "$0" .venv/bin/python ;;
 esac
@@ -90,12 +91,14 @@ def test_an_environment_of_pip_or_of_an_interrupted_set_up_is_completed(clone, i
     assert not any("install" in call for call in calls), "it is complete now"
 
 
-@pytest.mark.parametrize("why", ["of other requirements", "of another version", "broken"])
+@pytest.mark.parametrize("why", ["of other requirements", "of another version", "broken", "without pip"])
 def test_an_environment_that_does_not_fit_is_made_anew(clone, interpreter, why):
     of_pip(clone)
     python = clone / ".venv" / "bin" / "python"
     if why == "of other requirements":
         (clone / ".venv" / "complete-1").touch()
+    elif why == "without pip":  # as venv leaves it that was interrupted
+        (clone / "no_pip").touch()
     else:
         python.write_text(python.read_text().replace("3 11", "3 10") if why == "of another version" else "#!/bin/false")
     calls, said = interpreter("PYTHON=./python")

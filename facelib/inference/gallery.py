@@ -22,7 +22,7 @@ from facelib.inference.embedder import EMBEDDER_VERSION
 from facelib.metrics.distances import distance
 
 FORMAT = 1  # raised when files of another layout must not be read
-AT_ONCE = 128  # photos that are enrolled between two writings of the file
+AT_ONCE = 32  # photos that are enrolled between two writings of the file
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,7 +147,7 @@ def enrol(
 ) -> tuple[Gallery, dict[str, str]]:
     """Add photos of known people to the gallery of a file: what it holds now, and why photos were left out.
 
-    ``photos`` as in `features`, such as those of `photos_of`. They are enrolled some hundred at a time, so that what is
+    ``photos`` as in `features`, such as those of `photos_of`. They are enrolled some at a time, so that what is
     done stays when something stops the rest; the file is locked while it is written alone. A photo that somebody else
     has already, by its features, is left out.
     """

@@ -32,7 +32,7 @@ def recipes(setting: Setting) -> dict:
 
 
 def outcomes(setting: Setting) -> Outcomes:
-    """Of each step, and of the paper's recipe, the trainings that are finished; trained where their photos are there.
+    """Of each step, and of the paper's recipe, finished trainings; others are trained where ``bench_trains`` says so.
 
     Features are mirrored and as the photos are framed. ``development`` are the pairs that choose, ``test`` those that
     judge.
@@ -42,27 +42,33 @@ def outcomes(setting: Setting) -> Outcomes:
     asked |= {(FULL, seed): setting.recipe for seed in setting["paper_seeds"]}
     kept: dict[str, list] = {}
     for (name, seed), recipe in asked.items():
-        if found := _distances(setting, name, replace(recipe, seed=seed)):
+        if found := distances(setting, name, replace(recipe, seed=seed), setting["bench_trains"]):
             kept.setdefault(name, []).append(found)
     faces, chosen = deciding.development(setting)
     people = Bootstrap(chosen, faces.labels, setting["replicates"], setting["seed"])
     return Outcomes(pd.DataFrame(), kept, people)
 
 
-def _distances(setting: Setting, name: str, recipe) -> dict[str, np.ndarray] | None:
+def distances(setting: Setting, name: str, recipe, trains: bool = True) -> dict[str, np.ndarray] | None:
+    """Those of one training, kept in ``data/scores``; None where it is not finished and is not to be trained here."""
     from facelib import training
 
     run_name = setting["run"] if name == FULL else f"ablation-{name}"
-    if not catalog.missing(setting.values["train_set"]):
+    at_hand = not catalog.missing(setting.values["train_set"])
+    if at_hand:
         key = training.run_key(*_parts(setting, name, recipe))
     else:  # the committed run of this name and recipe
         rows = [row for row in training.read_runs() if row["name"] == run_name]
         key = next((row["key"] for row in rows if training.Recipe.of_run(row) == recipe), "")
     file = f"step-{archives.digest([key, setting['train_set'], *deciding.scored_on(setting)])}"
-    if not scores_file(file).exists() and catalog.missing(setting.values["train_set"]):
+    if not scores_file(file).exists() and not (at_hand and (trains or training.find_run(run_name, key))):
         return None
     setting.used["runs"][f"{run_name}, seed {recipe.seed}"] = key
-    return kept_distances(file, partial(_scored, setting, name, run_name, recipe))
+    try:
+        return kept_distances(file, partial(_scored, setting, name, run_name, recipe))
+    except ValueError as error:  # a photo without any feature has no angle to others
+        print(f"{run_name}, seed {recipe.seed}, has no scores: {error}")
+        return None
 
 
 def _parts(setting: Setting, name: str, recipe) -> tuple:

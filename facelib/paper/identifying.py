@@ -53,9 +53,15 @@ class Album:
     lost: int = 0
     choosers: PackedFaces | None = None
 
+    @property
+    def fewest(self) -> int:
+        """Photos that a person has at least on whom clustering is judged: `MANY`, two where hardly anybody has them."""
+        judged = np.unique(self.faces.labels[self.judge])
+        return MANY if (self.faces.images_per_identity[judged] >= MANY).sum() > 1 else 2
+
     def many(self) -> np.ndarray:
-        """Rows of the people who did not choose and have `MANY` photos or more."""
-        return np.flatnonzero(self.judge & (self.faces.images_per_identity[self.faces.labels] >= MANY))
+        """Rows of the people who did not choose and have `fewest` photos or more."""
+        return np.flatnonzero(self.judge & (self.faces.images_per_identity[self.faces.labels] >= self.fewest))
 
 
 def album(setting: Setting) -> Album:
@@ -130,7 +136,7 @@ def one_among_strangers(album: Album, threshold: float, strangers: int, seed: in
 
     Returns
     -------
-    A row per person with `MANY` photos: ``together``, the share of the photos in the cluster that has most of them, and
+    A row per person of `Album.many`: ``together``, the share of the photos in the cluster that has most of them, and
     ``pure``, the share of that cluster that is theirs.
     """
     labels = album.faces.labels

@@ -169,6 +169,7 @@ def _target(setting: Setting, path: Path) -> Path:
 def _execute(path: Path, target: Path, injected: dict) -> None:
     import nbformat
     import papermill
+    from nbclient.exceptions import DeadKernelError
     from papermill.exceptions import PapermillExecutionError
 
     working = runtime.cache_dir() / "executing" / f"{os.getpid()}-{path.name}"
@@ -186,6 +187,10 @@ def _execute(path: Path, target: Path, injected: dict) -> None:
     except KeyboardInterrupt:
         logging.getLogger("asyncio").disabled = True  # the interrupted cell is no news
         raise
+    except DeadKernelError:
+        raise NotebookError(
+            f"{path.name}: its process was killed, perhaps for want of memory. The same command goes on from there."
+        ) from None
     except PapermillExecutionError as error:
         if error.ename == "DatasetError":  # says what to do; where in the code it was met does not
             raise NotebookError(f"{path.name}: {error.evalue}") from None

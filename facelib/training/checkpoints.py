@@ -58,7 +58,7 @@ class Checkpoints(Callback):
 
     def _best(self) -> int:
         """Epoch, from 1, with the highest AUC so far; 0 before the first."""
-        return int(np.argmax([row["validation_auc"] for row in self.rows])) + 1 if self.rows else 0
+        return int(np.argmax(np.nan_to_num([row["validation_auc"] for row in self.rows]))) + 1 if self.rows else 0
 
     def on_epoch_begin(self, epoch, logs=None):
         # Model.fit counts from zero after a resume too; the history knows the true epoch. Seeding
@@ -137,7 +137,10 @@ def _validation_auc(network: models.Recogniser, faces: PackedFaces) -> float:
     network.eval()
     with paddle.no_grad():
         features = [network.embedding(x).numpy() for x, _ in _batches(faces, np.arange(len(faces)))]
-    auc = auc_by_source(np.concatenate(features), faces)
+    try:
+        auc = auc_by_source(np.concatenate(features), faces)
+    except ValueError:  # a photo without any feature has no angle to others: no AUC yet, the training goes on
+        auc = np.nan
     return distributed.get_world_size() * _mean(auc if distributed.get_rank() == 0 else 0.0)[0]
 
 

@@ -121,7 +121,7 @@ def _finish(name, key, folder: Path, embedding, faces: PackedFaces, recipe, rows
         os.replace(folder / "best.npz", folder / "weights.npz")
     history = pd.DataFrame(rows)
     last = rows[-1]
-    kept = max(rows, key=lambda row: row["validation_auc"]) if recipe.keep == "best" else last
+    kept = max(rows, key=lambda row: np.nan_to_num(row["validation_auc"])) if recipe.keep == "best" else last
     row = {
         "name": name,
         "key": key,

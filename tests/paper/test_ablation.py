@@ -61,6 +61,21 @@ def test_each_step_is_trained_once(tiny):
     assert setting.used["runs"]["ablation-a, seed 3"] == "3 8 2"
 
 
+def test_nothing_is_trained_where_nothing_is_to_be(tiny, monkeypatch):
+    setting, asked = tiny
+    setting.values["bench_trains"] = False
+    monkeypatch.setattr(training, "find_run", lambda name, key: name == "demo-resnet18")
+    assert list(ablation.outcomes(setting).kept) == [ablation.FULL]
+    assert asked == [("demo-resnet18", 0)], "a finished run is scored"
+
+
+def test_a_network_without_features_is_told_and_left_out(tiny, monkeypatch, capsys):
+    setting, _ = tiny
+    monkeypatch.setattr(ablation.inference, "features", lambda rows, *_, **__: np.zeros((len(rows), 4)))
+    assert not ablation.outcomes(setting).kept
+    assert "ablation-a, seed 3, has no scores: row 0 is a zero vector" in capsys.readouterr().out
+
+
 def test_without_the_photos_committed_runs_are_found_by_their_recipe(tiny, monkeypatch, tmp_path):
     setting, asked = tiny
     ablation.outcomes(setting)

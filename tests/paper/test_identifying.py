@@ -56,6 +56,13 @@ def test_one_person_among_strangers():
     assert table["together"].tolist() == [1, 0.7] and table["pure"].tolist() == [1, 1]
 
 
+def test_where_hardly_anybody_has_many_photos_two_are_enough_to_be_sorted():
+    few = album(np.repeat(np.arange(5), [12, 2, 2, 1, 3]), np.ones((20, 2)))
+    assert few.fewest == 2 and len(few.many()) == 19
+    many = album(np.repeat(np.arange(4), [12, 10, 9, 1]), np.ones((32, 2)))
+    assert many.fewest == identifying.MANY and len(many.many()) == 22
+
+
 def test_misfiled_photos_are_somebody_else_s():
     labels = np.repeat([3, 5, 9], 20)
     found, wrong = identifying.misfiled(labels, 0.1)

@@ -203,6 +203,20 @@ def test_another_seed_gives_other_weights(small, parts):
     assert any(not np.array_equal(one[name], other[name]) for name in one)
 
 
+def test_an_epoch_without_an_auc_does_not_end_the_training(small, parts, monkeypatch):
+    found = iter((ValueError("row 3 is a zero vector"), 0.7, ValueError("row 3 is a zero vector")))
+
+    def auc(*_):
+        value = next(found)
+        if isinstance(value, ValueError):
+            raise value
+        return value
+
+    monkeypatch.setattr(checkpoints, "auc_by_source", auc)
+    run = train(parts, replace(RECIPE, keep="best"), validation=parts[1])
+    assert np.isnan(run.history["validation_auc"]).tolist() == [True, False, True] and int(run.row["best_epoch"]) == 2
+
+
 def test_evaluated_are_the_mean_loss_and_the_share_recognised(small, parts, monkeypatch):
     monkeypatch.setattr(checkpoints, "BATCH", 7)  # the last batch is smaller
     faces = parts[0]

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +20,12 @@ def main(arguments: list[str] | None = None) -> int:
     if rest:  # photos behind an option, as in `enrol people.npz --name ann 1.jpg`
         options.photos += rest
     try:
-        return options.run(options) or 0
+        status = options.run(options) or 0
+        sys.stdout.flush()
+        return status
+    except BrokenPipeError:  # whoever read the answer has seen enough, as `head` has
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 0
     except (ValueError, RuntimeError, OSError) as error:  # of the rooms: each says what to do
         print(error, file=sys.stderr)
         return getattr(error, "exit_status", getattr(options, "error", 1))

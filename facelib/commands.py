@@ -167,6 +167,7 @@ def cluster(options: argparse.Namespace) -> int:
         print(json.dumps({"groups": photos, "left_out": refused}))
     else:
         print("".join(f"{number}\t{photo}\n" for number, group in enumerate(photos, 1) for photo in group), end="")
+        print(f"{len(faces)} faces in {len(groups)} groups", file=sys.stderr)
     if out:
         interface.contact_sheets(out, groups)
     return _left_out(refused) and (1 if faces else ERROR)

@@ -1,6 +1,8 @@
 """The commands on photos: what they print, and their exit codes."""
 
 import json
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -52,6 +54,23 @@ def test_people_are_recognised_in_one_picture(gallery, photos, capsys, tmp_path)
     faces = json.loads(capsys.readouterr().out)
     assert {face["name"] for face in faces} == {"ann", "bob"} and all(len(face["box"]) == 4 for face in faces)
     assert all(face["distance"] <= face["threshold"] and 0.5 < face["probability"] <= 1 for face in faces)
+
+
+def test_a_probability_at_its_highest_is_told_as_such(gallery, photos, capsys):
+    enrolled = str(photos / "people" / "ann" / "0.png")
+    for prior, told in (("0.01", True), ("0.9", False)):
+        assert cli.main(["identify", gallery, enrolled, "--prior", prior]) == 0
+        assert ("the highest probability with so many enrolled" in capsys.readouterr().out) is told
+    assert cli.main(["identify", gallery, enrolled, "--prior", "0.01", "--json"]) == 0
+    (face,) = json.loads(capsys.readouterr().out)
+    assert face["probability"] == face["most"] < 0.9
+
+
+def test_a_reader_who_has_seen_enough_is_no_error(photos):
+    command = [sys.executable, "-m", "facelib", "embed", *[str(photos / "third.png")] * 3]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdout.close()
+        assert process.stderr.read() == b"" and process.wait() == 0
 
 
 def test_nobody_known_is_an_answer(gallery, photos, capsys):

@@ -15,6 +15,8 @@ from facelib.data._folders import list_folder, state, states
 
 __all__ = ["DamagedArchive", "DatasetError", "Listing", "digest", "fingerprint", "members"]
 
+LOOSE = "not inside an identity folder"  # why a photo is skipped
+
 
 @dataclass(frozen=True)
 class Listing:
@@ -43,7 +45,7 @@ def members(source: str | os.PathLike) -> Listing:
             f"'{source}' holds no identities: expected one folder per person with images in it, "
             f"found {len(reasons)} files, none of them an image inside a folder{f' ({most[0][0]})' if most else ''}."
         )
-    lost = {path: reason or "not inside an identity folder" for path, reason in reasons.items() if path not in chosen}
+    lost = {path: reason or LOOSE for path, reason in reasons.items() if path not in chosen}
     return Listing(frozenset(chosen), lost | of_the_system, root, read, source if source.is_dir() else None)
 
 

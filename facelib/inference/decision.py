@@ -70,6 +70,7 @@ class Decision:
     far_low: float
     far_high: float
     network: str
+    most: float  # the highest probability that the network's card gives at this prior
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,6 +125,7 @@ def decide(card: Card, value: float, far: float = FAR, prior: float = 0.5) -> De
         far_low=limit.far_low,
         far_high=limit.far_high,
         network=card.name,
+        most=float(card.calibration.probability(0.0, prior)),
     )
 
 

@@ -117,6 +117,7 @@ def update(path: str | os.PathLike, card: Card, change: Callable[[Gallery], Gall
 def photos_of(source: str | os.PathLike) -> Iterator[tuple[str, str, bytes | str]]:
     """Person, path and bytes (or why they cannot be read) of each photo in a folder or archive of people's folders."""
     listing = archives.members(source)
+    yield from (("", path, reason) for path, reason in listing.skipped.items() if reason == archives.LOOSE)
     for path, content in listing.read(sorted(listing.images)):
         yield Path(path).parent.name, path.removeprefix(listing.root), content
 

@@ -47,9 +47,11 @@ def sentence(seen: Seen) -> str:
     """What is known of a face, in words."""
     if seen.decision is None:
         return seen.reason or "the gallery is empty"
-    how = f"distance {seen.decision.distance:.3f}, threshold {seen.decision.threshold:.3f}"
+    found = seen.decision
+    how = f"distance {found.distance:.3f}, threshold {found.threshold:.3f}"
     if seen.name:
-        return f"{seen.name}, probability {seen.decision.probability:.1%} ({how})"
+        how += ", the highest probability with so many enrolled" * (found.probability == found.most < 0.99)
+        return f"{seen.name}, probability {found.probability:.1%} ({how})"
     return f"nobody who is enrolled; nearest is {seen.nearest} ({how})"
 
 

@@ -209,6 +209,12 @@ def test_people_are_the_folders_of_a_source(tree, containers):
         assert sorted(found) == [("ann", "ann/1.png"), ("ann", "ann/2.png"), ("bob", "bob/1.png")], source
 
 
+def test_photos_in_nobodys_folder_are_told(tree):
+    root = tree(["ann/1.png", "loose.png"])
+    found = {path: content for _, path, content in gallery.photos_of(root)}
+    assert found["loose.png"] == "not inside an identity folder" and isinstance(found["ann/1.png"], bytes)
+
+
 def _enrol_some(path, start):
     for number in range(start, start + 5):
         gallery.enrol(path, [(f"person {number}", "1", bytes([number]))], Verifier())

@@ -11,7 +11,7 @@ from facelib.paper import style
 from facelib.paper.style import COLOURS, STYLES
 
 _BARS = {"capsize": 3, "markersize": 6, "linewidth": 1.6}
-_MARKS = "osD^vP*Xph"
+_MARKS = "osD^vP*Xph<>"
 
 
 def planes(found: dict[str, np.ndarray], labels: np.ndarray) -> np.ndarray:

@@ -24,12 +24,13 @@ def make_card(
     Thresholds are chosen on all impostor pairs of the people who do not occur in View 2, the probability on View 1's
     DevTest pairs without the genuine ones that View 2 holds too; what is known of View 2 are its names. A photo shows
     the face that is nearest to its middle; photos without one are left out. ``weights`` are names of ``.onnx`` files in
-    ``data/weights/``, ``trained_on`` says in words on what.
+    ``data/weights/``, of ``.npz`` files where one has not been exported; ``trained_on`` says in words on what.
     """
-    files = [weights_folder() / f"{each}.onnx" for each in weights]
+    exported = all((weights_folder() / f"{each}.onnx").exists() for each in weights)
+    files = [weights_folder() / f"{each}{'.onnx' if exported else '.npz'}" for each in weights]
     faces = packing.pack(catalog.source("lfw"), size, detect="central")
     outside, test = protocols.outside_view2(faces), pairs.match_lfw_pairs(protocols.view1("test"), faces.paths, True)
-    embedder = Embedder(files, "onnx", mirror=mirror)
+    embedder = Embedder(files, "onnx" if exported else "dygraph", mirror=mirror)
     left, right = (embedder(faces.take(rows)) for rows in (test.left, test.right))
     chosen_on = (
         f"{_VARIANTS[catalog.lfw_variant()]} LFW: thresholds on every impostor pair of the {len(outside.names):,} "

@@ -144,7 +144,9 @@ class Verifier:
                 raise FileNotFoundError(f"There is no '{file}', which '{self.card.name}' needs: restore or export it.")
             if checksum(file) != each.sha256:
                 raise ValueError(f"'{file}' is not the file of its card: restore it, or make the card anew.")
-        return Embedder(files, "onnx", mirror=self.card.mirror)
+        # What has not been exported runs in Paddle, which takes longer to start.
+        engine = "onnx" if all(file.suffix == ".onnx" for file in files) else "dygraph"
+        return Embedder(files, engine, mirror=self.card.mirror)
 
     def features(self, photo: Photo, which: str = "only") -> np.ndarray:
         """Features (d,) float32 of the face in a photo, `which` as in `detection.choose`; errors name the photo."""

@@ -78,3 +78,17 @@ def test_the_card_names_its_weights(world, tmp_path):
     assert card.weights == (decision.Weights("net.onnx", hashlib.sha256(b"weights").hexdigest()),)
     assert card.mirror is False and card.trained_on == "nobody"
     assert decision.read_card(str(decision.write_card(card, tmp_path))) == card
+
+
+def test_a_network_that_was_not_exported_has_a_card_of_its_weights(world, tmp_path, monkeypatch):
+    (tmp_path / "net.onnx").unlink()
+    (tmp_path / "net.npz").write_bytes(b"trained")
+    asked = []
+    embed = cards.Embedder(None, None, None)
+    monkeypatch.setattr(cards, "Embedder", lambda files, backend, mirror: asked.append(backend) or embed)
+    card = cards.make_card("net", ["net"], "nobody")
+    assert asked == ["dygraph"]
+    assert card.weights == (decision.Weights("net.npz", hashlib.sha256(b"trained").hexdigest()),)
+    monkeypatch.setattr(decision, "Embedder", lambda files, backend, mirror: asked.append(backend))
+    _ = decision.Verifier(card, tmp_path).embedder
+    assert asked == ["dygraph", "dygraph"]

@@ -67,12 +67,19 @@ def test_inference_times_every_repetition_of_every_call(weights):
 
 
 def test_engines_take_turns_and_each_tells_its_medians(weights, monkeypatch):
-    asked = []
-    monkeypatch.setattr(
-        serving.fresh, "run", lambda program, engine, files, *_: asked.append(engine) or [{"weights": f} for f in files]
-    )
+    asked, threads = [], []
+
+    def run(program, engine, files, *_, env):
+        asked.append(engine)
+        threads.append(env and (env["OMP_NUM_THREADS"], env["OPENCV_FOR_THREADS_NUM"]))
+        return [{"weights": file} for file in files]
+
+    monkeypatch.setattr(serving.fresh, "run", run)
+    serving.latency({"onnx": ["a"]}, rounds=1, threads=1)
+    assert threads == [("1", "1")]
+    asked.clear()
     table = serving.latency({"onnx": ["a", "b"], "torch": ["a"]}, rounds=2)
-    assert asked == ["onnx", "torch", "torch", "onnx"]
+    assert asked == ["onnx", "torch", "torch", "onnx"] and threads[1:] == [None] * 4
     assert table.to_dict("list") == {
         "round": [0, 0, 0, 1, 1, 1],
         "engine": ["onnx", "onnx", "torch", "torch", "onnx", "onnx"],

@@ -70,7 +70,9 @@ def test_where_no_genuine_pair_was_counted_the_readme_says_so(measured, monkeypa
     known = decision.read_card(decision.DEFAULT)
     lacking = replace(known, tar=(None, *known.tar[1:]))
     monkeypatch.setattr(decision, "read_card", lambda name: lacking)
-    assert f"| 10 [9.4, 11] | {unknown} | 0.598 |" in release.headline(language=language)
+    far = known.thresholds[0]
+    interval = f"[{100 * far.far_low:.2g}, {100 * far.far_high:.2g}]"
+    assert f"| 10 {interval} | {unknown} | {far.threshold:.3f} |" in release.headline(language=language)
 
 
 def test_a_readme_without_markers_is_refused(measured):

@@ -47,6 +47,11 @@ class Card:
     tar: tuple[float | None, ...]  # share of genuine calibration pairs accepted at each threshold
     calibration: Logistic
 
+    @property
+    def backend(self) -> str:
+        """ONNX Runtime; of weights that have not been exported Paddle, which takes longer to start."""
+        return "onnx" if all(each.file.endswith(".onnx") for each in self.weights) else "dygraph"
+
     def threshold(self, far: float = FAR) -> FarThreshold:
         """The threshold for a false accept rate; ValueError lists the rates there are."""
         for known in self.thresholds:
@@ -144,9 +149,7 @@ class Verifier:
                 raise FileNotFoundError(f"There is no '{file}', which '{self.card.name}' needs: restore or export it.")
             if checksum(file) != each.sha256:
                 raise ValueError(f"'{file}' is not the file of its card: restore it, or make the card anew.")
-        # What has not been exported runs in Paddle, which takes longer to start.
-        engine = "onnx" if all(file.suffix == ".onnx" for file in files) else "dygraph"
-        return Embedder(files, engine, mirror=self.card.mirror)
+        return Embedder(files, self.card.backend, mirror=self.card.mirror)
 
     def features(self, photo: Photo, which: str = "only") -> np.ndarray:
         """Features (d,) float32 of the face in a photo, `which` as in `detection.choose`; errors name the photo."""

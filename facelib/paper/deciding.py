@@ -84,7 +84,7 @@ def other_networks(setting: Setting) -> dict[str, Judging]:
 def embedded(card: Card, pixels: np.ndarray) -> np.ndarray:
     """Features (n, d) of framed faces (n, S, S, 3) by a shipped network, computed once and then reused."""
     files = [decision.weights_folder() / each.file for each in card.weights]
-    return inference.features(pixels, files, progress=False, mirror=card.mirror, backend="onnx")
+    return inference.features(pixels, files, progress=False, mirror=card.mirror, backend=card.backend)
 
 
 def framed_pairs(setting: Setting, chosen: Pairs, size: int) -> tuple[PackedFaces, np.ndarray, Pairs, int]:

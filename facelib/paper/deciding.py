@@ -75,8 +75,11 @@ def shipped(setting: Setting, name: str = decision.DEFAULT) -> Judging:
 
 
 def other_networks(setting: Setting) -> dict[str, Judging]:
-    """`shipped` of the other networks with a card that ``robust_networks`` names; none where no card is shipped."""
-    names = setting["robust_networks"] if setting["shipped_card"] else []
+    """`shipped` of the other networks with a card: 02's, and those that ``robust_networks`` names.
+
+    None where no card is shipped.
+    """
+    names = [setting["run"], *setting["robust_networks"]] if setting["shipped_card"] else []
     carded = [name for name in names if (decision.weights_folder() / f"{name}.json").exists()]
     return {name: shipped(setting, name) for name in carded if name != decision.DEFAULT}
 
@@ -220,6 +223,23 @@ def development(setting: Setting) -> tuple[PackedFaces, Pairs]:
         faces = setting.best_split.validation
         found = pairs.draw_by_source(faces.labels, faces.sources, setting["validation_pairs"], setting["seed"])
     return faces, Pairs(found.left, found.right, found.genuine)
+
+
+def threshold_pairs(setting: Setting) -> tuple[PackedFaces, Pairs]:
+    """Faces and pairs that choose a threshold for 02's network, as many of each kind, none of which judges it.
+
+    LFW's own where LFW judges, as `lfw_chooses` says; else those of validation people, within each source.
+    """
+    if setting["test_set"] in catalog.LFW_SETS:
+        return setting.scored, lfw_chooses(setting.scored, setting["seed"])
+    faces = setting.split.validation
+    return faces, pairs.draw_by_source(faces.labels, faces.sources, setting["validation_pairs"], setting["seed"])
+
+
+def lfw_chooses(faces: PackedFaces, seed: int) -> Pairs:
+    """Both parts of LFW's View 1 without the pairs of View 2, 842 of each kind, as rows of its photos."""
+    view1 = [*protocols.view1("train"), *protocols.view1("test")]
+    return pairs.match_lfw_pairs(view1, faces.paths).balanced(seed)
 
 
 def scored_on(setting: Setting) -> list:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy import ndarray as Array
 
 from facelib import metrics
-from facelib.data import archives, catalog, pairs, protocols
+from facelib.data import archives, catalog, pairs
 from facelib.data.packed import PackedFaces
 from facelib.data.pairs import Pairs
 from facelib.metrics import Bootstrap, Estimate
@@ -62,8 +62,7 @@ def collections(setting: Setting, judged: Judging, held_out: PackedFaces, others
 
     put(setting["train_set"], held_out, None, "held out")
     if setting["test_set"] in catalog.LFW_SETS:
-        view1 = [*protocols.view1("train"), *protocols.view1("test")]
-        choose = _balanced(pairs.match_lfw_pairs(view1, judged.faces.paths), setting["seed"])
+        choose = deciding.lfw_chooses(judged.faces, setting["seed"])
         found[_key(setting["test_set"])] = Collection(judged.vectors, judged.faces.labels, choose, judged.pairs, "test")
     else:
         put(setting["test_set"], judged.faces, None, "test", judged.vectors)
@@ -125,13 +124,6 @@ def _halves(
         vectors[rows] = some
     whole = Collection(vectors, faces.labels, lists[0], lists[1])
     return whole, Collection(vectors, faces.labels, None, lists[2]) if related else None
-
-
-def _balanced(some: Pairs, seed: int) -> Pairs:
-    """As many pairs of the one kind as of the other, drawn."""
-    rng, kinds = np.random.default_rng(seed), [np.flatnonzero(some.genuine == kind) for kind in (True, False)]
-    fewest = min(map(len, kinds))
-    return some.select(np.sort(np.concatenate([rng.choice(rows, fewest, replace=False) for rows in kinds])))
 
 
 def _key(name: str) -> str:

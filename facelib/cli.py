@@ -26,6 +26,10 @@ def main(arguments: list[str] | None = None) -> int:
     except BrokenPipeError:  # whoever read the answer has seen enough, as `head` has
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 0
+    except ModuleNotFoundError as error:
+        how = "run facelib by the Python of its environment, which is .venv/bin/python after `make compare`"
+        print(f"The package '{error.name}' is missing: {how}; without make see README.md.", file=sys.stderr)
+        return getattr(options, "error", 1)
     except (ValueError, RuntimeError, OSError) as error:  # of the rooms: each says what to do
         print(error, file=sys.stderr)
         return getattr(error, "exit_status", getattr(options, "error", 1))

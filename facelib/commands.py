@@ -6,15 +6,17 @@ import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from functools import partial
+from operator import methodcaller
 from pathlib import Path
 
 ERROR = 2
+RATE = "false accept rate of a pair of faces: 0.1, 0.01 or 0.001 (default: of two photos 0.01, of many the smallest)"
 CODES = f"0 done, 1 done but for some photos, {ERROR} an error"
 OPTIONS: dict[str, dict] = {  # of several commands
     "--json": {"action": "store_true", "help": "print JSON"},
     "--network": {"metavar": "NAME", "help": "a network of data/weights, or the path of a card (.json)"},
     "--largest": {"action": "store_true", "help": "of several faces in a photo, take the largest"},
-    "--far": {"type": float, "metavar": "RATE", "help": "false accept rate of a pair of faces: 0.1, 0.01 or 0.001"},
+    "--far": {"type": float, "metavar": "RATE", "help": RATE},
     "--prior": {
         "type": float,
         "default": 0.5,
@@ -70,7 +72,7 @@ def compare(options: argparse.Namespace) -> int:
         from facelib.inference import interface
 
         interface.save(options.boxes, _side_by_side((options.a, options.b), found.faces))
-    print(json.dumps(_as_record(found)) if options.json else _as_text(found))
+    print(json.dumps(asdict(found), default=methodcaller("tolist")) if options.json else _as_text(found))
     return int(not found.same)
 
 
@@ -111,7 +113,7 @@ def enrol(options: argparse.Namespace) -> int:
         photos = gallery.photos_of(options.photos[0]) if options.name is None else _read(options.photos, options.name)
         known, refused = gallery.enrol(options.gallery, _watched(photos), verifier, _which(options))
     people = {name: known.people.count(name) for name in sorted(set(known.people))}
-    text = f"{options.gallery}: {len(known)} photos of {len(people)} people"
+    text = f"{options.gallery}: {_count(len(known), 'photo', 'photos')} of {_count(len(people), 'person', 'people')}"
     print(json.dumps({"people": people, "left_out": refused}) if options.json else text)
     return _left_out(refused)
 
@@ -139,7 +141,8 @@ def identify(options: argparse.Namespace) -> int:
         print("\n".join(map(str.__add__, map(interface.sentence, seen), places)) or "no face found")
         if named:
             alarms = recognition.false_alarms(known, recognition.strict(verifier.card, options.far).far)
-            print(f"with {len(known)} photos in the gallery up to {alarms:.1%} of strangers would get a name")
+            size = _count(len(known), "photo", "photos")
+            print(f"with {size} in the gallery up to {alarms:.1%} of strangers would get a name")
     return int(not named)
 
 
@@ -169,7 +172,7 @@ def cluster(options: argparse.Namespace) -> int:
         print(json.dumps({"groups": photos, "left_out": refused}))
     else:
         print("".join(f"{number}\t{photo}\n" for number, group in enumerate(photos, 1) for photo in group), end="")
-        print(f"{len(faces)} faces in {len(groups)} groups", file=sys.stderr)
+        print(f"{_count(len(faces), 'face', 'faces')} in {_count(len(groups), 'group', 'groups')}", file=sys.stderr)
     if out:
         interface.contact_sheets(out, groups)
     return _left_out(refused) and (1 if faces else ERROR)
@@ -191,6 +194,10 @@ def _read(paths: list[str], person: str = "") -> Iterator[tuple[str, str, bytes 
     return ((person, path, images.read_file(path)) for path in paths)
 
 
+def _count(number: int, one: str, many: str) -> str:
+    return f"{number} {one if number == 1 else many}"
+
+
 def _watched(photos: Iterable) -> Iterable:
     """The same, with a bar on the screen where it takes longer than a moment."""
     from tqdm import tqdm
@@ -203,15 +210,6 @@ def _left_out(refused: dict[str, str]) -> int:
     for photo, reason in refused.items():
         print(f"left out {photo}: {reason}", file=sys.stderr)
     return int(bool(refused))
-
-
-def _as_record(found) -> dict:
-    """A comparison as plain values, the faces as boxes, landmarks and scores."""
-    faces = [
-        [{"box": f.box.tolist(), "landmarks": f.landmarks.tolist(), "score": f.score} for f in faces]
-        for faces in found.faces
-    ]
-    return asdict(found) | {"faces": faces}
 
 
 def _as_text(found) -> str:

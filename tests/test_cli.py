@@ -37,6 +37,13 @@ class Parts:
     train = held_out = validation = test = property(lambda self: self)
 
 
+def test_a_missing_package_is_one_line_that_says_what_to_do():
+    run = [sys.executable, "-S", "-m", "facelib", "compare", "a.jpg", "b.jpg"]  # no site-packages: a system's Python
+    found = subprocess.run(run, capture_output=True, text=True, cwd=runtime.ROOT)
+    assert found.returncode == 2 and found.stdout == ""
+    assert "is missing: run facelib by the Python of its environment" in found.stderr and found.stderr.count("\n") == 1
+
+
 def test_train_trains_what_02_would(trained, capsys):
     assert cli.main(["train", "--profile", "lfw", "--set", "epochs=3"]) == 0
     assert trained["run"] == "celebfaces-resnet18" and trained["recipe"] == Recipe(epochs=3)

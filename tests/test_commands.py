@@ -83,6 +83,11 @@ def test_nobody_known_is_an_answer(gallery, photos, capsys):
     assert capsys.readouterr().out == "no face found\n"
 
 
+def test_one_is_no_plural(photos, tmp_path, capsys):
+    assert cli.main(["enrol", str(tmp_path / "new.npz"), "--name", "Ann", str(photos / "third.png")]) == 0
+    assert "1 photo of 1 person\n" in capsys.readouterr().out
+
+
 def test_photos_of_one_person_are_enrolled_by_name_and_removed(gallery, photos, capsys):
     photo = str(photos / "third.png")
     assert cli.main(["enrol", gallery, "--name", "Robert", photo, "--json"]) == 0

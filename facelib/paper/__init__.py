@@ -16,6 +16,7 @@ __getattr__, __dir__, __all__ = hand_out(
         "plots": "",
         "speed_plots": "",
         "decision_plots": "",
+        "choosing": "",
         "deciding": "judging other_networks Judging by_frame by_difficulty files",
         "transfer": "",
         "benching": "",

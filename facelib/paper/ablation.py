@@ -13,7 +13,7 @@ from facelib.benchmarks.scores import kept_distances, scores_file
 from facelib.data import archives, catalog
 from facelib.data.splits import Experiment
 from facelib.metrics import Bootstrap
-from facelib.paper import deciding
+from facelib.paper import choosing
 from facelib.paper.outcomes import Outcomes
 from facelib.paper.setting import Setting
 
@@ -44,7 +44,7 @@ def outcomes(setting: Setting) -> Outcomes:
     for (name, seed), recipe in asked.items():
         if found := distances(setting, name, replace(recipe, seed=seed), setting["bench_trains"]):
             kept.setdefault(name, []).append(found)
-    faces, chosen = deciding.development(setting)
+    faces, chosen = choosing.development(setting)
     people = Bootstrap(chosen, faces.labels, setting["replicates"], setting["seed"])
     return Outcomes(pd.DataFrame(), kept, people)
 
@@ -60,7 +60,7 @@ def distances(setting: Setting, name: str, recipe, trains: bool = True) -> dict[
     else:  # the committed run of this name and recipe
         rows = [row for row in training.read_runs() if row["name"] == run_name]
         key = next((row["key"] for row in rows if training.Recipe.of_run(row) == recipe), "")
-    file = f"step-{archives.digest([key, setting['train_set'], *deciding.scored_on(setting)])}"
+    file = f"step-{archives.digest([key, setting['train_set'], *choosing.scored_on(setting)])}"
     if not scores_file(file).exists() and not (at_hand and (trains or training.find_run(run_name, key))):
         return None
     setting.used["runs"][f"{run_name}, seed {recipe.seed}"] = key
@@ -83,7 +83,7 @@ def _scored(setting: Setting, name: str, run_name: str, recipe) -> dict[str, np.
     from facelib import training
 
     run = training.train(run_name, *_parts(setting, name, recipe))
-    people, development = deciding.development(setting)
+    people, development = choosing.development(setting)
     found = {}
     for where, faces, pairs in (("development", people, development), ("test", setting.scored, setting.pairs)):
         rows, some = pairs.compact()

@@ -19,7 +19,7 @@ from facelib.data import archives, catalog, pairs, splits
 from facelib.data.packed import PackedFaces, to_input
 from facelib.data.pairs import Pairs
 from facelib.inference import decision
-from facelib.paper import deciding
+from facelib.paper import choosing
 from facelib.paper.setting import Setting
 from facelib.training.recipe import RECIPE_VERSION
 
@@ -33,7 +33,7 @@ def plan(setting: Setting) -> pd.DataFrame:
     from facelib import training
 
     rows = pd.read_csv(runtime.ROOT / "data" / "bench.csv", keep_default_na=False)[: setting["bench_runs"]]
-    known, judged = training.read_runs(), deciding.scored_on(setting)
+    known, judged = training.read_runs(), choosing.scored_on(setting)
     done = pd.DataFrame([_found(setting, row, known, judged) for row in rows.to_dict("records")], rows.index)
     return pd.concat([rows, done], axis=1)
 
@@ -47,7 +47,7 @@ def train_missing(setting: Setting, most: int | None = None) -> None:
     """Train and score the plan's next missing runs, ``most`` of them; what another process is at is left to it."""
     from facelib import training
 
-    trained, judged = 0, deciding.scored_on(setting)
+    trained, judged = 0, choosing.scored_on(setting)
     for row in plan(setting).query("key == ''").to_dict("records"):
         if trained == most:
             break
@@ -64,7 +64,7 @@ def train_missing(setting: Setting, most: int | None = None) -> None:
 
 
 def scores_name(setting: Setting, key: str, judged: list) -> str:
-    """Of what is kept of a run: another one for other people (see `deciding.scored_on`)."""
+    """Of what is kept of a run: another one for other people (see `choosing.scored_on`)."""
     return f"bench-{archives.digest([key, setting['train_set'], RECIPE_VERSION, *judged])}"
 
 
@@ -197,13 +197,13 @@ def _train(setting: Setting, row: dict) -> None:
         print(f"{_name(row)}, seed {row['seed']}, has no scores: {error}", flush=True)
         return
     history = run.history[["validation_auc", "seconds"]] if validation else run.history[["loss", "seconds"]]
-    name = scores_name(setting, run.row["key"], deciding.scored_on(setting))
+    name = scores_name(setting, run.row["key"], choosing.scored_on(setting))
     keep_scores(name, found | {"history": history.to_numpy(np.float32).T})
     shutil.rmtree(run.weights.parent)
 
 
 def _scored(setting: Setting, weights: Path, trunk: str) -> dict[str, np.ndarray]:
-    people, development = deciding.development(setting)
+    people, development = choosing.development(setting)
     validation = setting.best_split.validation
     drawn = pairs.draw_by_source(validation.labels, validation.sources, metrics.VALIDATION_PAIRS, seed=0)
     columns = np.array([*drawn.people(validation.labels), drawn.fold], np.int32)

@@ -13,7 +13,6 @@ from facelib.data.packed import PackedFaces
 from facelib.data.pairs import Pairs
 from facelib.inference import cards, decision
 from facelib.inference.decision import Card
-from facelib.inference.embedder import EMBEDDER_VERSION
 from facelib.paper.setting import Setting
 
 
@@ -212,41 +211,6 @@ def files(setting: Setting) -> dict[str, Path]:
 def card_key(card: Card) -> str:
     """Changes when anything on the card does, its weights' hash among it."""
     return archives.digest(asdict(card))
-
-
-def development(setting: Setting) -> tuple[PackedFaces, Pairs]:
-    """Faces and pairs that choose: LFW's View 1 without the pairs of View 2, else validation people's."""
-    if setting["test_set"] in catalog.LFW_SETS:
-        faces = setting.scored
-        found = pairs.match_lfw_pairs(protocols.view1("train"), faces.paths)
-    else:
-        faces = setting.best_split.validation
-        found = pairs.draw_by_source(faces.labels, faces.sources, setting["validation_pairs"], setting["seed"])
-    return faces, Pairs(found.left, found.right, found.genuine)
-
-
-def threshold_pairs(setting: Setting) -> tuple[PackedFaces, Pairs]:
-    """Faces and pairs that choose a threshold for 02's network, as many of each kind, none of which judges it.
-
-    LFW's own where LFW judges, as `lfw_chooses` says; else those of validation people, within each source.
-    """
-    if setting["test_set"] in catalog.LFW_SETS:
-        return setting.scored, lfw_chooses(setting.scored, setting["seed"])
-    faces = setting.split.validation
-    return faces, pairs.draw_by_source(faces.labels, faces.sources, setting["validation_pairs"], setting["seed"])
-
-
-def lfw_chooses(faces: PackedFaces, seed: int) -> Pairs:
-    """Both parts of LFW's View 1 without the pairs of View 2, 842 of each kind, as rows of its photos."""
-    view1 = [*protocols.view1("train"), *protocols.view1("test")]
-    return pairs.match_lfw_pairs(view1, faces.paths).balanced(seed)
-
-
-def scored_on(setting: Setting) -> list:
-    """What distances of the pairs that choose and of those that judge rest on, beside network and framing; for keys."""
-    faces, choosing = development(setting)
-    columns = [column.tolist() for each in (choosing, setting.pairs) for column in (each.left, each.right)]
-    return [faces.key, setting.scored.key, columns, EMBEDDER_VERSION]
 
 
 def vectors(setting: Setting, faces: PackedFaces) -> np.ndarray:

@@ -13,14 +13,14 @@ from numpy import ndarray as Array
 from facelib import metrics
 from facelib.data.pairs import Pairs
 from facelib.metrics import Bootstrap, Comparison, Estimate
-from facelib.paper import benching, deciding
+from facelib.paper import benching, choosing
 from facelib.paper.results import Recorder
 from facelib.paper.setting import Setting
 
 
 @dataclass(frozen=True, eq=False)
 class Outcomes:
-    """Finished runs on the pairs that choose (see `deciding.development`).
+    """Finished runs on the pairs that choose (see `choosing.development`).
 
     Attributes
     ----------
@@ -214,7 +214,7 @@ def of(setting: Setting) -> Outcomes:
     table = benching.plan(setting)
     setting.used["bench"]["finished"] = benching.state(table)
     finished = table[(table["key"] != "") & ~table["failed"]]
-    faces, chosen = deciding.development(setting)
+    faces, chosen = choosing.development(setting)
     kept = {
         name: [benching.scores(each) for each in names]
         for name, names in finished.groupby("setting", sort=False)["scores"].agg(list).items()

@@ -18,7 +18,7 @@ from facelib.data.aligned import ALIGNED_VERSION
 from facelib.data.pairs import Pairs
 from facelib.inference import decision
 from facelib.metrics import Bootstrap, Estimate
-from facelib.paper import deciding
+from facelib.paper import choosing, deciding
 from facelib.paper.setting import Setting
 from facelib.training import distillation
 
@@ -150,7 +150,7 @@ def _of_run(setting: Setting, row: dict) -> dict[str, np.ndarray]:
     if run is None:
         raise FileNotFoundError(f"Neither weights nor distances of run {row['key']} ({row['name']}) are at hand.")
     found, size = {}, decision.read_card(decision.DEFAULT).size
-    for name, chosen in {"choosing": deciding.development(setting)[1], "judging": setting.pairs}.items():
+    for name, chosen in {"choosing": choosing.development(setting)[1], "judging": setting.pairs}.items():
         _, pixels, pairs, _ = deciding.framed_pairs(setting, chosen, size)
         vectors = inference.features(pixels, run.weights, mirror=True)
         found[name] = metrics.cosine_distance(vectors[pairs.left], vectors[pairs.right])
@@ -167,8 +167,8 @@ def _of_teacher(setting: Setting, frame="aligned") -> dict[str, np.ndarray]:
 
 def _name(setting: Setting, key: str) -> str:
     framed = decision.read_card(decision.DEFAULT).size, ALIGNED_VERSION, detection.DETECTOR_SHA256
-    return f"student-{archives.digest([key, *framed, *deciding.scored_on(setting)])}"
+    return f"student-{archives.digest([key, *framed, *choosing.scored_on(setting)])}"
 
 
 def _sface_name(setting: Setting, frame) -> str:
-    return f"sface-{archives.digest([frame, *peers.sface_state(), *deciding.scored_on(setting)])}"
+    return f"sface-{archives.digest([frame, *peers.sface_state(), *choosing.scored_on(setting)])}"

@@ -14,7 +14,7 @@ from facelib.data import archives, catalog, pairs
 from facelib.data.packed import PackedFaces
 from facelib.data.pairs import Pairs
 from facelib.metrics import Bootstrap, Estimate
-from facelib.paper import deciding
+from facelib.paper import choosing, deciding
 from facelib.paper.deciding import Judging
 from facelib.paper.setting import Setting
 from facelib.training import distillation
@@ -62,7 +62,7 @@ def collections(setting: Setting, judged: Judging, held_out: PackedFaces, others
 
     put(setting["train_set"], held_out, None, "held out")
     if setting["test_set"] in catalog.LFW_SETS:
-        choose = deciding.lfw_chooses(judged.faces, setting["seed"])
+        choose = choosing.lfw_chooses(judged.faces, setting["seed"])
         found[_key(setting["test_set"])] = Collection(judged.vectors, judged.faces.labels, choose, judged.pairs, "test")
     else:
         put(setting["test_set"], judged.faces, None, "test", judged.vectors)

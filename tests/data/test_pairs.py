@@ -151,6 +151,18 @@ def test_sources_without_pairs_are_an_error():
         pairs.draw_by_source([0, 0, 1, 2], [0, 0, 1, 1], 5, seed=0)
 
 
+def test_balanced_pairs_keep_all_of_the_rarer_kind_and_draw_from_the_other():
+    genuine = np.arange(50) % 5 == 0  # 10 genuine, 40 impostor pairs
+    some = Pairs(np.arange(50), np.arange(50) + 50, genuine, np.arange(50) % 3)
+    found = some.balanced(0)
+    assert found.genuine.sum() == (~found.genuine).sum() == 10
+    assert found.left[found.genuine].tolist() == list(range(0, 50, 5))
+    assert (np.diff(found.left) > 0).all() and (found.right == found.left + 50).all()
+    assert (found.fold == found.left % 3).all() and (found.genuine == (found.left % 5 == 0)).all()
+    drawn = Counter(row for seed in range(400) for row in some.balanced(seed).left if row % 5)
+    assert len(drawn) == 40 and chisquare(list(drawn.values())).pvalue > 1e-3  # 10 of 40 without favourites
+
+
 def test_drawing_from_many_images():
     labels = np.random.default_rng(0).integers(1333, size=440_000)
     drawn = pairs.draw_pairs(labels, 3000, 3000, seed=0)

@@ -10,7 +10,7 @@ import pytest
 from facelib import training
 from facelib.data import catalog
 from facelib.data.pairs import Pairs
-from facelib.paper import ablation, deciding, setup
+from facelib.paper import ablation, choosing, setup
 from facelib.training import Recipe
 
 
@@ -42,8 +42,8 @@ def tiny(monkeypatch, tmp_path):
         asked.append((name, recipe.seed))
         return SimpleNamespace(weights=len(asked))
 
-    monkeypatch.setattr(deciding, "development", lambda _: (faces, pairs))
-    monkeypatch.setattr(deciding, "scored_on", lambda _: ["people"])
+    monkeypatch.setattr(choosing, "development", lambda _: (faces, pairs))
+    monkeypatch.setattr(choosing, "scored_on", lambda _: ["people"])
     monkeypatch.setattr(training, "train", train)
     monkeypatch.setattr(training, "run_key", lambda _, recipe, *others: f"{recipe.seed} {recipe.width} {len(others)}")
     monkeypatch.setattr(ablation.inference, "features", lambda rows, weights, mirror: np.eye(8)[rows % 4 + weights % 2])

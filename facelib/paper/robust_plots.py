@@ -69,8 +69,12 @@ def drops(found: dict[str, Estimate], clean: Estimate) -> Axes:
 def survival(found: dict[tuple[str, str, int], Estimate], bar: float) -> np.ndarray:
     """Share of decisions that stay right over epsilon: a panel per deciding network, a line per attacked one."""
     names = list(dict.fromkeys(name for _, name, _ in found))
-    _, axes = plt.subplots(1, len(names), figsize=(max(4.4 * len(names), 6.4), 4.2), sharey=True, squeeze=False)
-    for axis, name in zip(axes[0], names, strict=True):
+    rows, columns = -(-len(names) // 3), min(len(names), 3)
+    size = max(4.4 * columns, 6.4), 3.8 * rows + 0.4
+    _, axes = plt.subplots(rows, columns, figsize=size, sharey=True, squeeze=False)
+    for axis in axes.flat[len(names) :]:
+        axis.set_axis_off()
+    for axis, name in zip(axes.flat, names, strict=False):
         for source, look in zip(names, style.looks(len(names)), strict=True):
             values = {e: each for (a, b, e), each in found.items() if (a, b) == (source, name)}
             _bars(axis, list(values), list(values.values()), look, f"by gradients of {source}")
@@ -79,7 +83,8 @@ def survival(found: dict[tuple[str, str, int], Estimate], bar: float) -> np.ndar
         axis.set_xscale("log", base=2)
         axis.set_xticks(list(values), [str(e) for e in values])
     axes[0, 0].figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=4, fontsize=9)
-    axes[0, 0].set_ylabel("decisions that stay right")
+    for axis in axes[:, 0]:
+        axis.set_ylabel("decisions that stay right")
     axes[0, 0].yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     return axes
 

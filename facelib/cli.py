@@ -93,14 +93,14 @@ def export(options: argparse.Namespace) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="facelib", description=__import__("facelib").__doc__)
+    parser = argparse.ArgumentParser(prog="facelib", description=__import__("facelib").__doc__.partition("\n")[0])
     commands = parser.add_subparsers(required=True, metavar="command", dest="command")
     notebooks = commands.add_parser("reproduce", help="run the notebooks in order and write every figure and number")
     training = commands.add_parser("train", help="train the network of 02_train, on several machines where launched so")
     photo_commands.add(commands)
     for command, run in ((notebooks, reproduce), (training, train)):
         command.set_defaults(run=run)
-        about = "data and scale: demo (default), lfw, paper, or the path of a .yaml file of your own"
+        about = "data and scale: demo (default), lfw, celeba, paper, or the path of a .yaml file of your own"
         command.add_argument("--profile", default="demo", help=about)
         about = "change a parameter, for numbers in figures/<profile>-changed or that of profile=NAME; may be repeated"
         command.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help=about)

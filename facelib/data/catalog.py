@@ -125,8 +125,9 @@ def load(name: str, progress: bool = True, apart: bool = True, frame: str | None
     photograph, too (see `leaks.without_copies`).
 
     ``frame`` is for LFW and one's own photos; published crops stay as they are. ``"detect"`` is that of `packing.pack`,
-    with the face in the middle (LFW) or the only one, ``"crop"`` a fixed square (LFW), ``"none"`` the whole photo. Else
-    LFW is cropped, and faces are detected in photos that they do not fill (`aligned.is_loose`).
+    with the face in the middle (LFW) or the only one; of one's own photos ``"largest"`` takes the largest instead.
+    ``"crop"`` is a fixed square (LFW), ``"none"`` the whole photo. Else LFW is cropped, and faces are detected in
+    photos that they do not fill (`aligned.is_loose`).
     """
     if len(parts := parts_of(name)) > 1:
         return packing.join({part: load(part, progress, apart, frame) for part in parts})
@@ -167,16 +168,20 @@ def source(name: str, progress: bool = True) -> Path:
     return find(name, progress)
 
 
+_BY_DETECTOR = ("detect", "largest")
+
+
 def _framing(name: str, place: Path, frame: str | None) -> tuple[Crop | None, str | None]:
     """Arguments ``crop`` and ``detect`` of `packing.pack`."""
     if name not in SETS:
         is_own = name not in DEMO_SETS
-        return None, ("only" if is_own and (frame == "detect" or not frame and aligned.is_loose(place)) else None)
+        which = "largest" if frame == "largest" else "only"
+        return None, (which if is_own and (frame in _BY_DETECTOR or not frame and aligned.is_loose(place)) else None)
     name = lfw_variant() if name == "lfw" else name
     crop = celeba.crop() if name == "celeba" else SETS[name].crop
     if name not in ("lfw", "lfw-funneled"):
         return crop, None
-    return (None if frame == "none" else crop), ("central" if frame == "detect" else None)
+    return (None if frame == "none" else crop), ("central" if frame in _BY_DETECTOR else None)
 
 
 def lfw_variant() -> str:

@@ -41,7 +41,7 @@ def by_eye(setting: Setting) -> pd.DataFrame:
 def in_words(seen: pd.DataFrame) -> str:
     """What `by_eye` says of `compare`'s detector."""
     if "compare" not in seen.index:
-        return "The faces of this profile were drawn: where one is, is no question."
+        return "The faces of this table were drawn: where one is, is no question."
     boxes = seen.loc["compare", "boxes"]
     none, real = boxes.get(("missed", "no face"), 0), boxes.get(("extra", "a face"), 0)
     missed, extra = boxes["missed"].sum(), boxes["extra"].sum()

@@ -135,6 +135,8 @@ def run(profile: str, only: list[str] | None = None, settings: dict | None = Non
         files.write_atomically(_stamp(setting, path), _state(setting, step))
     if setting.place == release.PROFILE and not only and runtime.output_dir() == runtime.ROOT:
         release.publish()
+    if not only:
+        print(f"done; the findings are in {os.path.relpath(_target(setting, notebooks([OVERVIEW])[0]), runtime.ROOT)}")
 
 
 def _look_for_own_sets(setting: Setting) -> None:

@@ -156,3 +156,10 @@ def test_a_box_is_taken_without_landmarks(folder, monkeypatch):
     assert found["ann/1.png"].shape == (16, 16, 3) and asked == []
     aligned.faces(source, ["ann/1.png"], 16, progress=False)
     assert asked == ["central"]  # another framing has a file of its own
+
+
+@pytest.mark.parametrize(("frame", "which"), [("detect", "only"), ("largest", "largest")])
+def test_of_several_faces_in_a_photo_of_one_s_own_the_largest_is_taken_on_request(folder, frame, which):
+    source, asked = folder
+    assert len(catalog.load(str(source), progress=False, frame=frame)) == 1
+    assert asked == [which] * 2

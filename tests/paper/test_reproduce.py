@@ -1,4 +1,5 @@
 import json
+import re
 import shutil
 
 import nbformat
@@ -98,7 +99,9 @@ def test_a_second_call_redoes_the_overview_alone_and_force_everything(repository
     reproduce.run("demo")
     capsys.readouterr()
     reproduce.run("demo")
-    assert executed(capsys) == ["00_overview"]
+    said = capsys.readouterr().out
+    assert said.endswith("done; the findings are in notebooks/00_overview.ipynb\n")
+    assert re.findall(r"\] (\w+): running", said) == ["00_overview"]
     reproduce.run("demo", only=["02"], force=True)
     assert executed(capsys) == ["02_two"]
 

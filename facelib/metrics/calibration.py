@@ -55,6 +55,8 @@ def far_thresholds(
         weights = np.cumsum(drawn[left] * drawn[right])
         each = drawn * photos
         total = (each.sum() ** 2 - (each**2).sum()) / 2
+        if not total:  # one person alone was drawn
+            continue
         for far in enough:
             rates[far].append(weights[last[far]] / total)
             last[far] = max(0, np.searchsorted(weights, far * total, side="right") - 1)

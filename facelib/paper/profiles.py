@@ -73,10 +73,10 @@ def _values(profile: str) -> tuple[str, str, dict]:
         start = {} if profile == "demo" else _values("demo")[2]
         return profile, profile, {**start, **_checked(_without(content, "profile"), f"{profile}.yaml", _folder())}
     path = Path(profile).expanduser().absolute()
-    if path.suffix not in (".yaml", ".yml") or not path.exists():
-        raise ParameterError(
-            f"Unknown profile '{profile}': there are {', '.join(shipped())}, or the path of a .yaml file."
-        )
+    is_file = path.suffix in (".yaml", ".yml")
+    if not is_file or not path.exists():
+        why = f"There is no file '{path}'" if is_file else f"Unknown profile '{profile}'"
+        raise ParameterError(f"{why}: there are {', '.join(shipped())}, or the path of a .yaml file.")
     content = _read(path)
     base = content.get("base", "demo")
     if base not in shipped():

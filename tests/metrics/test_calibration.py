@@ -167,3 +167,12 @@ def test_isotonic_ratios_are_those_of_scikit_learn_and_cut_by_the_number_of_pair
 def test_isotonic_needs_pairs_of_both_kinds():
     with pytest.raises(ValueError, match="3 genuine, 0 impostor"):
         fit_isotonic(np.array([0.1, 0.2, 0.3]), np.array([True, True, True]))
+
+
+def test_draws_of_one_person_alone_have_no_rate_and_are_left_out():
+    """Of three people one in nine draws shows a single one, without any impostor pair."""
+    people = np.repeat(np.arange(3), 12)
+    upper = np.triu(np.random.default_rng(0).uniform(size=(36, 36)), 1)
+    with np.errstate(all="raise"):
+        (found,) = far_thresholds(upper + upper.T, people, [0.1], replicates=300)
+    assert 0 <= found.far_low <= found.far_high <= 1 and found.low <= found.threshold <= found.high

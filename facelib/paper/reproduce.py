@@ -111,7 +111,8 @@ def run(profile: str, only: list[str] | None = None, settings: dict | None = Non
         A cell failed. What ran before stays, and the next call goes on from there.
     """
     setting, steps = plan(profile, only, settings or {})
-    print(f"profile {setting.place}: {len(steps)} notebook{'s' * (len(steps) != 1)}; figures and results go to figures/{setting.place}/")
+    many = f"{len(steps)} notebook{'s' * (len(steps) != 1)}"
+    print(f"profile {setting.place}: {many}; figures and results go to figures/{setting.place}/")
     if setting.changed and "profile" not in (settings or {}):
         print(f"  (not the profile's own folder, because of {', '.join(setting.changed)}; --set profile=NAME names it)")
     _look_for_own_sets(setting)

@@ -27,6 +27,8 @@ def main(arguments: list[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 0
     except ModuleNotFoundError as error:
+        if str(error.name).partition(".")[0] == "facelib":
+            raise
         how = "run facelib by the Python of its environment, which is .venv/bin/python after `make compare`"
         print(f"The package '{error.name}' is missing: {how}; without make see README.md.", file=sys.stderr)
         return getattr(options, "error", 1)

@@ -109,7 +109,8 @@ class Bootstrap:
     def nested(self, rate: str, distances: Array, thresholds: Array) -> Estimate:
         """One of `curves.RATES` at the first of some `thresholds`, which other people chose.
 
-        The interval holds both kinds of chance: who was judged, and who chose, whose draws are the other thresholds.
+        The interval holds both kinds of chance: who was judged, and who chose, whose draws are the other thresholds. It
+        takes them for other people.
         """
         genuine, draws = self.pairs.genuine, len(thresholds) - 1
         weights = np.ones((1 + draws, len(genuine)), int)

@@ -10,7 +10,7 @@ from facelib.paper.setting import Setting
 
 
 def development(setting: Setting) -> tuple[PackedFaces, Pairs]:
-    """Faces and pairs that choose: LFW's View 1 without the pairs of View 2, else validation people's."""
+    """Faces and pairs that choose: of LFW View 1's DevTrain without the pairs of View 2, else validation people's."""
     if setting["test_set"] in catalog.LFW_SETS:
         faces = setting.scored
         found = pairs.match_lfw_pairs(protocols.view1("train"), faces.paths)

@@ -140,7 +140,7 @@ def accuracy_over_thresholds(paper: tuple, fine: tuple, chosen: float) -> np.nda
     thresholds, accuracy, low, high = fine
     axes[1].fill_between(thresholds, low, high, color=COLOURS["euclidean"], alpha=0.2, linewidth=0, label="95 % band")
     axes[1].plot(thresholds, accuracy, color=COLOURS["euclidean"])
-    axes[1].axvline(chosen, color="black", linestyle=":", label="chosen on validation pairs")
+    axes[1].axvline(chosen, color="black", linestyle=":", label="chosen on other pairs")
     best = thresholds[np.argmax(accuracy)]
     axes[1].axvline(best, color=COLOURS["cosine"], linestyle="--", label="best on these test pairs")
     axes[1].set(title="a fine grid in the scale of the features", xlabel="threshold")

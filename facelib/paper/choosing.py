@@ -11,12 +11,9 @@ from facelib.paper.setting import Setting
 
 def development(setting: Setting) -> tuple[PackedFaces, Pairs]:
     """Faces and pairs that choose: of LFW View 1's DevTrain without the pairs of View 2, else validation people's."""
-    if setting["test_set"] in catalog.LFW_SETS:
-        faces = setting.scored
-        found = pairs.match_lfw_pairs(protocols.view1("train"), faces.paths)
-    else:
-        faces = setting.best_split.validation
-        found = pairs.draw_by_source(faces.labels, faces.sources, setting["validation_pairs"], setting["seed"])
+    is_lfw = setting["test_set"] in catalog.LFW_SETS
+    faces = setting.scored if is_lfw else setting.best_split.validation
+    found = pairs.match_lfw_pairs(protocols.view1("train"), faces.paths) if is_lfw else by_source(setting, faces)
     return faces, Pairs(found.left, found.right, found.genuine)
 
 
@@ -27,8 +24,12 @@ def threshold_pairs(setting: Setting) -> tuple[PackedFaces, Pairs]:
     """
     if setting["test_set"] in catalog.LFW_SETS:
         return setting.scored, lfw_chooses(setting.scored, setting["seed"])
-    faces = setting.split.validation
-    return faces, pairs.draw_by_source(faces.labels, faces.sources, setting["validation_pairs"], setting["seed"])
+    return setting.split.validation, by_source(setting, setting.split.validation)
+
+
+def by_source(setting: Setting, faces: PackedFaces) -> Pairs:
+    """Pairs of validation people, as many of each kind, within each source."""
+    return pairs.draw_by_source(faces.labels, faces.sources, setting["validation_pairs"], setting["seed"])
 
 
 def lfw_chooses(faces: PackedFaces, seed: int) -> Pairs:

@@ -13,6 +13,7 @@ from facelib.data.packed import PackedFaces
 from facelib.data.pairs import Pairs
 from facelib.inference import cards, decision
 from facelib.inference.decision import Card
+from facelib.paper import choosing
 from facelib.paper.setting import Setting
 
 
@@ -176,7 +177,7 @@ def fitted(setting: Setting) -> Judging:
     """The network of 02 on the test pairs, its card fitted on the validation people as a shipped one is on LFW's."""
     split, done = setting.split, setting.run
     validation, labels = inference.features(split.validation, done.weights, mirror=True), split.validation.labels
-    chosen = pairs.draw_by_source(labels, split.validation.sources, setting["validation_pairs"], setting["seed"])
+    chosen = choosing.by_source(setting, split.validation)
     distances = metrics.distance(validation[chosen.left], validation[chosen.right], "cosine")
     card = cards.fit_card(
         (validation, labels),

@@ -172,7 +172,9 @@ def cluster(options: argparse.Namespace) -> int:
         print(json.dumps({"groups": photos, "left_out": refused}))
     else:
         print("".join(f"{number}\t{photo}\n" for number, group in enumerate(photos, 1) for photo in group), end="")
-        print(f"{_count(len(faces), 'face', 'faces')} in {_count(len(groups), 'group', 'groups')}", file=sys.stderr)
+        many = f"{_count(len(faces), 'face', 'faces')} in {_count(len(groups), 'group', 'groups')}"
+        more = "" if options.far else "; --far 0.01 joins more faces, rightly or not"
+        print(f"{many}{more}", file=sys.stderr)
     if out:
         interface.contact_sheets(out, groups)
     return _left_out(refused) and (1 if faces else ERROR)

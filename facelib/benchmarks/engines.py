@@ -33,7 +33,7 @@ def training_speed(
     """Images per second of training steps of ResNet-18 (forward, backward, Adam) on random images of ``size`` pixels.
 
     `ENGINES` take turns for some ``rounds``; those of PyTorch are left out where it is not installed. Of each process
-    the median of ``steps`` counts, after two that do not. One row per round and engine: ``round``, ``engine``,
+    the median of ``steps`` counts (see `fresh.median_step`). One row per round and engine: ``round``, ``engine``,
     ``images_per_s``, ``peak_mib`` (largest resident memory of the process; of several, of one). ``student`` are options
     of a `training.Recipe` that distils into a fine ResNet-18 by SGD, which stock Paddle does not.
     """

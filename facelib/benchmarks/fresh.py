@@ -159,18 +159,19 @@ def training(engine: str, batch_size: int, size: int, classes: int, steps: int, 
     return median_step(step, batch_size, steps)
 
 
-def median_step(step: Callable, batch_size: int, steps: int) -> dict:
-    """Run a step twice unmeasured, then ``steps`` times; images per second of the median one, and peak memory."""
-    durations = []
-    for number in range(steps + 2):
+def median_step(step: Callable, batch_size: int, steps: int, long: float = 2.0) -> dict:
+    """Images per second of the median of ``steps`` calls after two unmeasured ones, and peak memory.
+
+    Steps of more than ``long`` seconds vary little: of such, the second alone counts."""
+    durations: list[float] = []
+    while len(durations) < steps + 2 and not (len(durations) == 2 and durations[-1] > long):
         started = time.perf_counter()
         step()
-        if number >= 2:
-            durations.append(time.perf_counter() - started)
+        durations.append(time.perf_counter() - started)
     from facelib import runtime  # not before: stock Paddle starts with its own settings
 
-    speed = batch_size / sorted(durations)[len(durations) // 2]
-    return {"images_per_s": speed, "peak_mib": runtime.peak_memory() / 2**20}
+    measured = sorted(durations[2:] or durations[1:])
+    return {"images_per_s": batch_size / measured[len(measured) // 2], "peak_mib": runtime.peak_memory() / 2**20}
 
 
 def _stock(batch_size: int, size: int, classes: int, student: dict) -> Callable:

@@ -41,7 +41,7 @@ def faces(
     folder = runtime.cache_dir() / "aligned"
     state = [archives.fingerprint(source), wanted, size, which, detection.DETECTOR_SHA256, ALIGNED_VERSION]
     state += [[crop, moved]] if crop or moved is not None else []
-    state += [[*framing.BOX]] if box else []
+    state += [[*framing.BOX, "as found"]] if box else []
     kept = folder / f"{archives.digest(state)}.npz"
     if not kept.exists():
 
@@ -55,7 +55,7 @@ def faces(
                 if crop:
                     return images.resized(Image.fromarray(photo), size, crop)
                 if box:
-                    return framing.crop_box(photo, detection.choose(photo, detection.find(photo), which).box, size)
+                    return framing.crop_box(photo, detection.meant(photo, detection.find(photo), which).box, size)
                 return detection.align(photo, size, which)
             except detection.FaceError:
                 return None

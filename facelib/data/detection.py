@@ -98,7 +98,12 @@ def refine(photo: np.ndarray, face: Face) -> Face:
 
 
 def choose(photo: np.ndarray, faces: list[Face], which: str = "only") -> Face:
-    """The face that is meant of those that `find` found, refined; FaceError where it is missing, too small or cut off.
+    """The face that is meant, refined; FaceError where it is missing, too small or cut off; see `meant`."""
+    return usable(photo, meant(photo, faces, which))
+
+
+def meant(photo: np.ndarray, faces: list[Face], which: str = "only") -> Face:
+    """The face that is meant of those that `find` found; FaceError where there is none, or no saying which.
 
     ``which`` is ``"only"``: a photo may show one face, beside bystanders less than half as large; ``"largest"``; or
     ``"central"``, which is nearest to the middle, as in LFW's photos.
@@ -112,8 +117,7 @@ def choose(photo: np.ndarray, faces: list[Face], which: str = "only") -> Face:
         how = 'take the largest (--largest, in Python which="largest"; in the notebooks frame=largest)'
         raise FaceError(f"{several} faces found where one is meant: cut the photo, or {how}")
     middle = (np.array(photo.shape[1::-1]) - 1) / 2
-    chosen = min(faces, key=lambda face: np.linalg.norm(face.centre - middle)) if which == "central" else faces[0]
-    return usable(photo, chosen)
+    return min(faces, key=lambda face: np.linalg.norm(face.centre - middle)) if which == "central" else faces[0]
 
 
 def usable(photo: np.ndarray, face: Face) -> Face:
@@ -148,15 +152,18 @@ def drawn(photo: np.ndarray, faces: list[Face]) -> np.ndarray:
 _own = threading.local()
 
 
-def _detector() -> cv2.FaceDetectorYN:
-    """This thread's detector: one holds the size of its image, so that threads cannot share it."""
-    if not hasattr(_own, "detector"):
+def _detector(size: tuple[int, int]) -> cv2.FaceDetectorYN:
+    """This thread's detector, one for closer looks and one for other images: another size costs it a millisecond."""
+    kind = "closer" if size == (_LOOK_SIDE, _LOOK_SIDE) else "other"
+    if not hasattr(_own, kind):
         content = DETECTOR.read_bytes()  # OpenCV itself cannot open every path on Windows
         if hashlib.sha256(content).hexdigest() != DETECTOR_SHA256:
             raise ValueError(f"'{DETECTOR}' is damaged: restore it, for example with `git checkout`.")
         model, no_config = np.frombuffer(content, np.uint8), np.empty(0, np.uint8)
-        _own.detector = cv2.FaceDetectorYN.create("onnx", model, no_config, (LOOKED_AT,) * 2, SCORE, OVERLAP, MOST)
-    return _own.detector
+        setattr(_own, kind, cv2.FaceDetectorYN.create("onnx", model, no_config, size, SCORE, OVERLAP, MOST))
+    detector = getattr(_own, kind)
+    detector.setInputSize(size)
+    return detector
 
 
 def _detect(image: np.ndarray) -> np.ndarray:
@@ -164,9 +171,7 @@ def _detect(image: np.ndarray) -> np.ndarray:
     below, beside = (max(0, _LEAST_SIDE - side) for side in image.shape[:2])
     bgr = cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2BGR)
     bgr = cv2.copyMakeBorder(bgr, 0, below, 0, beside, cv2.BORDER_REPLICATE)
-    detector = _detector()
-    detector.setInputSize(bgr.shape[1::-1])
-    found = detector.detect(bgr)[1]
+    found = _detector(bgr.shape[1::-1]).detect(bgr)[1]
     return np.empty((0, 15)) if found is None else found.astype(np.float64)
 
 

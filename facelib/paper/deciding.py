@@ -62,8 +62,9 @@ def shipped(setting: Setting, name: str = decision.DEFAULT) -> Judging:
     faces, named = setting.scored, np.zeros(len(setting.scored), bool)
     named[np.concatenate([setting.pairs.left, setting.pairs.right])] = True
     vectors, lost = None, 0
+    how = {"which": "largest"} if setting["frame"] == "largest" else {}
     for rows in filter(len, (np.flatnonzero(named), np.flatnonzero(~named))):  # others frame those of the pairs alone
-        pixels, missed = framed(setting, faces.select(rows), card.size)
+        pixels, missed = framed(setting, faces.select(rows), card.size, **how)
         found, lost = embedded(card, pixels), lost + missed
         vectors = np.empty((len(faces), found.shape[1]), found.dtype) if vectors is None else vectors
         vectors[rows] = found
@@ -77,9 +78,12 @@ def shipped(setting: Setting, name: str = decision.DEFAULT) -> Judging:
 def other_networks(setting: Setting) -> dict[str, Judging]:
     """`shipped` of the other networks with a card: 02's, and those that ``robust_networks`` names.
 
-    None where no card is shipped.
+    Where 02's network has no shipped card, that of `compare`, if the people are real and in one folder or archive.
     """
-    names = [setting["run"], *setting["robust_networks"]] if setting["shipped_card"] else []
+    if not setting["shipped_card"]:
+        single = len(catalog.parts_of(setting["test_set"])) == 1
+        return {decision.DEFAULT: shipped(setting)} if single and not setting.is_rendered else {}
+    names = [setting["run"], *setting["robust_networks"]]
     carded = [name for name in names if (decision.weights_folder() / f"{name}.json").exists()]
     return {name: shipped(setting, name) for name in carded if name != decision.DEFAULT}
 

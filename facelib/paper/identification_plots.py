@@ -22,6 +22,7 @@ def identification(found: Probes, judged: dict[str, Estimate], most: int = 20) -
         What `Probes.judge` gave: the bars.
     """
     _, axes = plt.subplots(1, 2, figsize=(9.6, 4.2))
+    most = min(most, len(np.unique(found.people)))
     axes[0].plot(np.arange(1, most + 1), found.cmc(most), "o-", color=COLOURS["genuine"], markersize=4)
     axes[0].set(xlabel="rank", ylabel="share of probes", ylim=(0, 1.02))
     fars = np.geomspace(max(1 / len(found.strangers), 1e-3), 1, 60)

@@ -138,8 +138,9 @@ class Outcomes:
             means, squares = [], []
             for kind in (pairs.genuine, ~pairs.genuine):
                 total = weights[:, kind].sum(1)
-                means.append(weights[:, kind] @ angle[kind] / total)
-                squares.append(weights[:, kind] @ angle[kind] ** 2 / total - means[-1] ** 2)
+                with np.errstate(invalid="ignore"):  # nan where a draw has no pair of a kind
+                    means.append(weights[:, kind] @ angle[kind] / total)
+                    squares.append(weights[:, kind] @ angle[kind] ** 2 / total - means[-1] ** 2)
             found.append([(means[1] - means[0]) / np.sqrt(np.mean(squares, axis=0)), *means])
         return np.mean(found, axis=0)
 

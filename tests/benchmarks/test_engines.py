@@ -136,6 +136,13 @@ def test_a_steps_memory_counts_although_it_is_given_back():
     assert measured["peak_mib"] > (held + size) / 2**20 - 10
 
 
+@pytest.mark.parametrize(("long", "calls"), [(60.0, 5), (0.0, 2)])
+def test_of_long_steps_the_second_alone_is_measured(long, calls):
+    done = []
+    assert fresh.median_step(lambda: done.append(1), batch_size=1, steps=3, long=long)["images_per_s"] > 0
+    assert len(done) == calls
+
+
 def test_a_photograph_that_cannot_be_packed_stops_the_measurement(photos):
     (photos / "photos" / "p0" / "0.jpg").write_bytes(b"no image")
     with pytest.raises(RuntimeError):

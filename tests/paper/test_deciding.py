@@ -31,8 +31,9 @@ class Faces:
 
 class Setting(dict):
     def __init__(self, faces, pairs, **values):
-        super().__init__(test_set="somebody", train_set="others", validation_pairs=50, seed=0, **values)
-        self.used, self.scored, self.pairs = {"cards": {}}, faces, pairs
+        known = {"test_set": "somebody", "train_set": "others", "frame": None, "validation_pairs": 50, "seed": 0}
+        super().__init__(known | values)
+        self.used, self.scored, self.pairs, self.is_rendered = {"cards": {}}, faces, pairs, False
 
 
 @pytest.fixture
@@ -136,7 +137,27 @@ def test_the_other_shipped_networks_have_cards_and_features_of_their_own(shipped
     assert set(setting.used["cards"]) == {peer, small}
     setting["run"] = "celebfaces-resnet18"  # 02's has a card as well
     assert list(deciding.other_networks(setting)) == ["celebfaces-resnet18", peer, small]
-    assert deciding.other_networks(Setting(None, None, shipped_card=False, run=peer, robust_networks=[peer])) == {}
+
+
+def test_the_network_of_compare_is_judged_on_people_of_ones_own_if_they_are_real(shipped):
+    setting, asked = shipped
+    setting |= {"shipped_card": False, "run": "mine", "robust_networks": []}
+    assert [(name, each.card.name) for name, each in deciding.other_networks(setting).items()] == [
+        (decision.DEFAULT, decision.DEFAULT)
+    ]
+    setting["test_set"] = "celebfaces-tight+families"
+    assert deciding.other_networks(setting) == {}
+    setting["test_set"], setting.is_rendered = "somebody", True
+    assert deciding.other_networks(setting) == {}
+
+
+@pytest.mark.parametrize(("frame", "which"), [(None, {}), ("largest", {"which": "largest"})])
+def test_of_several_faces_the_one_is_taken_that_the_set_asks_for(shipped, monkeypatch, frame, which):
+    setting, _ = shipped
+    setting["frame"], seen = frame, []
+    monkeypatch.setattr(deciding.aligned, "faces", lambda source, paths, size, **how: seen.append(how) or {})
+    deciding.shipped(setting)
+    assert seen == [which, which]
 
 
 def test_what_chooses_is_view_1_for_lfw_and_validation_people_else(monkeypatch):

@@ -90,8 +90,9 @@ def test_photos_side_by_side_are_squares_of_one_height():
 
 def test_figures_of_identification():
     found = identifying.search(album([0, 0, 1, 1, 2], np.random.default_rng(0).normal(size=(5, 4))))
-    left, right = identification_plots.identification(found, found.judge(5), 2)
-    assert left.lines[0].get_ydata()[-1] == 1 and right.get_xscale() == "log"
+    left, right = identification_plots.identification(found, found.judge(5))
+    assert left.lines[0].get_xdata().tolist() == [1, 2] and left.lines[0].get_ydata()[-1] == 1  # two are enrolled
+    assert right.get_xscale() == "log"
     faces = SimpleNamespace(
         labels=np.array([0, 1, 1]), names=["Ann_A", "Bob"], take=lambda rows: np.zeros((len(rows), 2, 2, 3))
     )

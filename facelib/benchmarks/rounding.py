@@ -15,7 +15,7 @@ from facelib.files import checksum
 from facelib.inference import backends, export
 
 MARGIN = 0.005  # accuracy that a backend may lose on the choosing pairs
-EXACT = ("dygraph", "inference", "onnx", "openvino")  # in float32: one stands for all, as `differences` shows
+EXACT = ("onnx", "dygraph", "inference", "openvino")  # in float32: the first stands for all, see `differences`
 COLUMNS = ("network", "sha256", "backend", "accuracy", "lost", "keeps_accuracy", "single_ms")
 
 

@@ -1,8 +1,11 @@
 """What of a face's picture makes comparing harder: blur, light, size."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import cv2
 import numpy as np
 
+from facelib import runtime
 from facelib.data import detection
 
 
@@ -14,7 +17,8 @@ def measured(faces: np.ndarray) -> dict[str, np.ndarray]:
     a share of the picture's side, nan where the detector finds none.
     """
     grey = [cv2.cvtColor(face, cv2.COLOR_RGB2GRAY) for face in faces]
-    found = [detection.look(face) for face in faces]
+    with ThreadPoolExecutor(runtime.cores()) as pool:
+        found = list(pool.map(detection.look, faces))
     side = faces.shape[1]
     return {
         "sharpness": np.array([cv2.Laplacian(image, cv2.CV_64F).var() for image in grey]),
@@ -28,10 +32,14 @@ def turned(faces: np.ndarray) -> np.ndarray:
 
     How far the nose lies from the middle between the eyes, along their line, as a share of their distance.
     """
-    values = np.full(len(faces), np.nan)
-    for row, face in enumerate(faces):
-        if seen := detection.look(cv2.resize(face, (160, 160), interpolation=cv2.INTER_CUBIC)):
-            left, right, nose = max(seen, key=lambda each: each.score).landmarks[:3]
-            across = right - left
-            values[row] = abs((nose - (left + right) / 2) @ across) / (across @ across)
-    return values
+    with ThreadPoolExecutor(runtime.cores()) as pool:
+        return np.fromiter(pool.map(_turned, faces), float, len(faces))
+
+
+def _turned(face: np.ndarray) -> float:
+    seen = detection.look(cv2.resize(face, (160, 160), interpolation=cv2.INTER_CUBIC))
+    if not seen:
+        return np.nan
+    left, right, nose = max(seen, key=lambda each: each.score).landmarks[:3]
+    across = right - left
+    return abs((nose - (left + right) / 2) @ across) / (across @ across)

@@ -159,13 +159,16 @@ def by_difficulty(setting: Setting, judged: Judging) -> dict[str, tuple[Pairs, n
     if np.isnan(turn).all():
         return {}
     limits = judged.distances - metrics.margins(judged.distances, judged.pairs)
-    ways = {"small": ("pixels", 32), "masked": ("mask", 1)}
-    small, masked = (vectors_of(setting, corruptions.corrupt(pixels, *how)) for how in ways.values())
-    sides = {"small": (small, small), "masked": (judged.vectors[rows], masked)}
     thirds = metrics.thirds(np.maximum(turn[chosen.left], turn[chosen.right]))
+    easy, vectors = chosen.select(thirds["low"]), judged.vectors[rows]
+    small, masked = vectors.copy(), vectors.copy()
+    some = np.union1d(easy.left, easy.right)
+    small[some] = vectors_of(setting, corruptions.corrupt(pixels[some], "pixels", 32))
+    masked[easy.right] = vectors_of(setting, corruptions.corrupt(pixels[easy.right], "mask", 1))
+    sides = {"small": (small, small), "masked": (vectors, masked)}
     parts = {}
     for name, third in {"easy": "low", "medium": "middle", "turned": "high", "small": "low", "masked": "low"}.items():
-        some, (left, right) = thirds[third], sides.get(name, (judged.vectors[rows],) * 2)
+        some, (left, right) = thirds[third], sides.get(name, (vectors, vectors))
         parts[name] = some, metrics.distance(left[chosen.left[some]], right[chosen.right[some]], card.metric)
     levels = {"easy": ["easy"], "medium": ["medium"], "hard": ["turned", "small", "masked"]}
     found = {}

@@ -236,9 +236,9 @@ def test_hard_pairs_are_the_third_turned_most_and_the_easy_ones_made_worse(monke
     turn = np.linspace(0, 1, 60)[rng.permutation(60)]
     vectors = rng.normal(size=(30, 8))[labels] + 0.5 * rng.normal(size=(60, 8))
     monkeypatch.setattr(deciding.quality, "turned", lambda pixels: turn)
-    monkeypatch.setattr(deciding.corruptions, "corrupt", lambda pixels, kind, severity: kind)
+    monkeypatch.setattr(deciding.corruptions, "corrupt", lambda pixels, kind, severity: (kind, pixels[:, 0, 0, 0]))
     moved = {"pixels": vectors + 1, "mask": vectors - 1}
-    monkeypatch.setattr(deciding, "vectors_of", lambda setting, kind: moved[kind])
+    monkeypatch.setattr(deciding, "vectors_of", lambda setting, worse: moved[worse[0]][worse[1]])
     card = SimpleNamespace(frame="packed", metric="cosine", size=2)
     judged = deciding.Judging(card, faces, pairs, vectors)
     found = deciding.by_difficulty(Setting(faces, pairs), judged)

@@ -7,6 +7,7 @@ import posixpath
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from facelib.data import people
@@ -35,7 +36,15 @@ def members(source: str | os.PathLike) -> Listing:
     A file with an image's suffix is a candidate, one with another or none if it begins as an image does. DatasetError
     where an archive is damaged, unsafe, encrypted or of another kind, or no image lies inside a folder.
     """
-    source = Path(source)
+    return _kept(Path(source), fingerprint(source)) if os.path.isfile(source) else _listed(Path(source))
+
+
+@lru_cache(maxsize=8)
+def _kept(source: Path, fingerprint: str) -> Listing:
+    return _listed(source)
+
+
+def _listed(source: Path) -> Listing:
     found, read = _lister(source)(source)
     reasons, of_the_system = people.without_the_systems(found)
     root, chosen = _identity_images({path for path, reason in reasons.items() if not reason})

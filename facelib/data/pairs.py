@@ -1,9 +1,10 @@
 """Which images are compared: drawn pairs, splits by identity, LFW's lists, leaks between sets."""
 
+import posixpath
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import NamedTuple
 from unicodedata import normalize
 
@@ -205,13 +206,13 @@ def read_lfw_pairs(path: str | Path) -> list[LfwPair]:
 
 def match_lfw_pairs(records: Sequence[LfwPair], paths: Sequence[str], some: bool = False) -> Pairs:
     """Find the images of LFW's pairs, or of ``some``, among paths like ``<name>/<name>_<0001>.<any suffix>``."""
-    files = [PurePosixPath(normalize("NFC", path)) for path in paths]
-    row = {f"{file.parent.name}/{file.stem}": k for k, file in enumerate(files)}
+    whose = ("/".join(normalize("NFC", path).split("/")[-2:]) for path in paths)
+    row = {posixpath.splitext(file)[0]: k for k, file in enumerate(whose)}
     found, missing = [], set()
     for record in records:
         sides = [normalize("NFC", f"{name}/{name}_{number:04d}") for name, number in (record[:2], record[2:4])]
-        if absent := set(sides) - row.keys():
-            missing |= absent
+        if absent := [side for side in sides if side not in row]:
+            missing.update(absent)
         else:
             found.append((row[sides[0]], row[sides[1]], record.genuine, record.fold))
     if missing and not some:

@@ -36,11 +36,13 @@ def cumulative(distances: Array, genuine: Array, weights: Array | None) -> tuple
         raise ValueError(f"{len(distances)} pairs have weights of shape {weights.shape}")
     order = np.argsort(distances)
     thresholds = np.concatenate([[-np.inf], distances[order]])
-    accepted = np.zeros((2, *weights.shape[:-1], len(thresholds)), dtype=weights.dtype)
-    for part, which in zip(accepted, (genuine, ~genuine), strict=True):
-        np.multiply(weights[..., order], which[order], out=part[..., 1:])
+    ordered, which = weights[..., order], genuine[order]
+    accepted = np.zeros((2, *weights.shape[:-1], len(thresholds)), dtype=np.result_type(weights, np.int64))
+    for part, kind in zip(accepted, (which, ~which), strict=True):
+        np.multiply(ordered, kind, out=part[..., 1:])
+    np.cumsum(accepted, axis=-1, out=accepted)
     distinct = np.flatnonzero(np.diff(thresholds, append=np.inf))  # the last of equal ones
-    tp, fp = np.cumsum(accepted, axis=-1)[..., distinct]
+    tp, fp = accepted if len(distinct) == len(thresholds) else accepted[..., distinct]
     return thresholds[distinct], tp, fp
 
 
@@ -82,10 +84,20 @@ def confusion(distances: Array, genuine: Array, threshold, weights=None) -> Conf
     """Decisions at one threshold, or at (k,) thresholds: then every count is (..., k)."""
     if np.isnan(threshold).any():
         raise ValueError("the threshold is nan")
+    if np.ndim(threshold) == 0 and np.ndim(weights) == 2:  # sums alone are quicker than curves
+        return _at_one(*_checked(distances, genuine), threshold, weights)
     thresholds, tp, fp = cumulative(distances, genuine, weights)
     at = np.searchsorted(thresholds, np.atleast_1d(threshold), side="right") - 1
     counts = tp[..., at], fp[..., at], fp[..., -1:] - fp[..., at], tp[..., -1:] - tp[..., at]
     return Confusion(*(c if np.ndim(threshold) else _plain(c[..., 0]) for c in counts))
+
+
+def _at_one(distances: Array, genuine: Array, threshold: float, weights: Array) -> Confusion:
+    if weights.shape[-1:] != distances.shape:
+        raise ValueError(f"{len(distances)} pairs have weights of shape {weights.shape}")
+    accepted = distances <= threshold
+    kinds = genuine & accepted, ~genuine & accepted, ~genuine & ~accepted, genuine & ~accepted
+    return Confusion(*(weights[:, kind].sum(1) for kind in kinds))
 
 
 def best_threshold(distances: Array, genuine: Array, weights: Array | None = None) -> float:
@@ -126,15 +138,17 @@ def roc(distances: Array, genuine: Array) -> tuple[Array, Array, Array]:
 def average_precision(distances: Array, genuine: Array, weights=None) -> float | Array:
     """Area under the steps of the precision-recall curve, as scikit-learn defines it."""
     _, tp, fp = cumulative(distances, genuine, weights)
-    precision = np.nan_to_num(ratio(tp, tp + fp))  # nan: no recall is gained either
+    accepted = tp + fp
+    precision = np.divide(tp, accepted, out=np.zeros(accepted.shape), where=accepted > 0)  # of none no recall is gained
     return ratio((np.diff(tp) * precision[..., 1:]).sum(axis=-1), tp[..., -1])
 
 
 def auc(distances: Array, genuine: Array, weights=None) -> float | Array:
     """Area under the ROC: how often a genuine pair is closer than an impostor pair, ties half."""
     _, tp, fp = cumulative(distances, genuine, weights)
-    trapezia = np.diff(fp) * (tp[..., 1:] + tp[..., :-1]) / 2
-    return ratio(trapezia.sum(axis=-1), tp[..., -1] * fp[..., -1])
+    steps = np.diff(fp)
+    trapezia = sum(np.einsum("...i,...i", steps, side) for side in (tp[..., 1:], tp[..., :-1])) / 2
+    return ratio(trapezia, tp[..., -1] * fp[..., -1])
 
 
 def equal_error_rate(distances: Array, genuine: Array, weights=None) -> float | Array:

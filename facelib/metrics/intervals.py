@@ -92,7 +92,7 @@ def mean_over_people(values: Array, people: Array, replicates: int = 1000, seed:
 
 
 def identity_weights(people_left, people_right, replicates: int, seed: int) -> Array:
-    """How often each pair counts if identities are drawn with replacement: (replicates, n) int.
+    """How often each pair counts if identities are drawn with replacement: (replicates, n) int32.
 
     ``people_left`` and ``people_right`` (n,) are the identities of a pair's two images. An identity drawn c times gives
     its genuine pairs the weight c, and two identities give their impostor pairs the product of their counts, so that
@@ -107,13 +107,15 @@ def weights_in_parts(people_left, people_right, replicates: int, seed: int) -> I
     """`identity_weights`, some replicates at a time."""
     people, index = np.unique(np.concatenate([people_left, people_right]), return_inverse=True)
     left, right = np.split(index, 2)
-    rng = np.random.default_rng(seed)
+    rng, impostor = np.random.default_rng(seed), np.flatnonzero(left != right)
     step = max(1, CHUNK // len(index))
     for start in range(0, replicates, step):
         rows = np.arange(min(step, replicates - start))[:, None]
         drawn = len(people) * rows + rng.integers(len(people), size=(len(rows), len(people)))
-        counts = np.bincount(drawn.ravel(), minlength=drawn.size).reshape(drawn.shape)
-        yield np.where(left == right, counts[:, left], counts[:, left] * counts[:, right])
+        counts = np.bincount(drawn.ravel(), minlength=drawn.size).reshape(drawn.shape).astype(np.int32)
+        weights = counts[:, left]
+        weights[:, impostor] *= counts[:, right[impostor]]
+        yield weights
 
 
 _OF_CURVES = {f.__name__: f for f in (curves.average_precision, curves.auc, curves.equal_error_rate)}

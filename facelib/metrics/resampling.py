@@ -20,6 +20,8 @@ from facelib.metrics.intervals import (
     weights_in_parts,
 )
 
+KEPT = 1 << 25  # weights that stay in memory for the next estimate, of four bytes
+
 
 @dataclass(frozen=True, eq=False)
 class Bootstrap:
@@ -134,8 +136,15 @@ class Bootstrap:
 
     def _weights(self) -> Iterator[Array]:
         """Weights (r, m) in parts: first the pairs as they are (r = 1), then resampled."""
-        yield np.ones((1, len(self.pairs)), dtype=int)
-        yield from weights_in_parts(*self._people, self.replicates, self.seed)
+        yield np.ones((1, len(self.pairs)), dtype=np.int32)
+        yield from self._drawn if self.replicates * len(self.pairs) <= KEPT else self._draws()
+
+    def _draws(self) -> Iterator[Array]:
+        return weights_in_parts(*self._people, self.replicates, self.seed)
+
+    @cached_property
+    def _drawn(self) -> list[Array]:
+        return list(self._draws())
 
     def _rates(self, distances: Array) -> Iterator[tuple]:
         """Recall (TAR), precision and FAR over all thresholds: as measured, then of each replicate."""

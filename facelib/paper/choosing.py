@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from facelib.data import catalog, pairs, protocols
 from facelib.data.packed import PackedFaces
 from facelib.data.pairs import Pairs
@@ -13,8 +15,13 @@ def development(setting: Setting) -> tuple[PackedFaces, Pairs]:
     """Faces and pairs that choose: of LFW View 1's DevTrain without the pairs of View 2, else validation people's."""
     is_lfw = setting["test_set"] in catalog.LFW_SETS
     faces = setting.scored if is_lfw else setting.best_split.validation
-    found = pairs.match_lfw_pairs(protocols.view1("train"), faces.paths) if is_lfw else by_source(setting, faces)
+    found = _dev_train(tuple(faces.paths)) if is_lfw else by_source(setting, faces)
     return faces, Pairs(found.left, found.right, found.genuine)
+
+
+@lru_cache(maxsize=2)
+def _dev_train(paths: tuple[str, ...]) -> Pairs:
+    return pairs.match_lfw_pairs(protocols.view1("train"), paths)
 
 
 def threshold_pairs(setting: Setting) -> tuple[PackedFaces, Pairs]:

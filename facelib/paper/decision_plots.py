@@ -56,6 +56,7 @@ def rates(far: dict[float, Estimate], tar: dict[float, Estimate]) -> np.ndarray:
         axis.set(xlabel="FAR that the threshold was chosen for", xlim=shown)
         if not len(targets):
             axis.text(0.5, 0.5, "too few pairs for any threshold", ha="center", transform=axis.transAxes)
+            axis.set_ylim(*shown)
     axes[0].set_yscale("log")
     axes[0].set_ylabel("false accept rate (FAR)")
     axes[0].legend(loc="upper left")

@@ -106,6 +106,19 @@ def thresholds(album: Album) -> pd.DataFrame:
     return pd.DataFrame(rows).set_index("far") if rows else pd.DataFrame()
 
 
+def limit(album: Album, tried: pd.DataFrame) -> tuple[float | None, float]:
+    """FAR and distance at which photos are sorted: of `thresholds` those that sort best, or the card's strictest.
+
+    None, and the distance of even odds, where the card has no threshold.
+    """
+    known = {each.far: each.threshold for each in album.card.thresholds if each.threshold is not None}
+    if not known:
+        distances = np.linspace(0, 2, 2001)
+        return None, float(distances[abs(album.card.calibration.probability(distances, 0.5) - 0.5).argmin()])
+    far = float(tried["pairwise_f"].idxmax()) if len(tried) else min(known)
+    return far, known[far]
+
+
 def likeness(setting: Setting, faces: PackedFaces) -> tuple[np.ndarray, np.ndarray]:
     """`clustering.likeness` of the photos whose person has another one, and their labels, by `deciding.judging`'s."""
     found = clustering.likeness(deciding.vectors(setting, faces), faces.labels)

@@ -107,6 +107,7 @@ def test_a_figure_without_any_threshold_says_so():
     from facelib.paper import decision_plots
 
     axes = decision_plots.rates({}, {})
+    axes[0].figure.canvas.draw()
     assert [axis.texts[0].get_text() for axis in axes] == ["too few pairs for any threshold"] * 2
 
 

@@ -1,6 +1,8 @@
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from facelib.data.detection import Face
@@ -46,6 +48,16 @@ def test_the_thresholds_of_the_card_are_tried_on_those_who_choose():
     table = identifying.thresholds(album(labels, vectors, labels < 2))
     assert table.index.tolist() == [0.1, 0.01] and (table["pairwise_f"] == 1).all()
     assert len(identifying.thresholds(album(labels, vectors, labels < 9))) == 0  # nobody chooses
+
+
+def test_photos_are_sorted_at_the_best_the_strictest_or_even_odds():
+    some = album([0, 0, 1], np.eye(3))
+    tried = pd.DataFrame({"pairwise_f": [0.2, 0.9]}, index=[0.01, 0.1])
+    assert identifying.limit(some, tried) == (0.1, CARD.threshold(0.1).threshold)
+    assert identifying.limit(some, pd.DataFrame()) == (0.01, CARD.threshold(0.01).threshold)
+    without = replace(CARD, thresholds=tuple(replace(each, threshold=None) for each in CARD.thresholds))
+    far, distance = identifying.limit(replace(some, card=without), pd.DataFrame())
+    assert far is None and CARD.calibration.probability(distance) == pytest.approx(0.5, abs=0.02)
 
 
 def test_one_person_among_strangers():

@@ -164,8 +164,8 @@ def cluster(options: argparse.Namespace) -> int:
     if not files:
         raise FileNotFoundError(f"There is no photo in '{folder}'.")
     faces, vectors, refused = recognition.everybody(_watched(files), verifier)
-    threshold = recognition.strict(verifier.card, options.far).threshold
-    labels = clustering.clusters(vectors, threshold, verifier.card.metric)
+    used = recognition.strict(verifier.card, options.far)
+    labels = clustering.clusters(vectors, used.threshold, verifier.card.metric)
     groups = [[face for face, label in zip(faces, labels, strict=True) if label == k] for k in sorted(set(labels))]
     photos = [[photo for photo, _ in group] for group in groups]
     if options.json:
@@ -173,7 +173,8 @@ def cluster(options: argparse.Namespace) -> int:
     else:
         print("".join(f"{number}\t{photo}\n" for number, group in enumerate(photos, 1) for photo in group), end="")
         many = f"{_count(len(faces), 'face', 'faces')} in {_count(len(groups), 'group', 'groups')}"
-        more = "" if options.far else "; --far 0.01 joins more faces, rightly or not"
+        looser = [each.far for each in verifier.card.thresholds if each.threshold and each.far > used.far]
+        more = f"; --far {min(looser):g} joins more faces, rightly or not" if looser and len(groups) > 1 else ""
         print(f"{many}{more}", file=sys.stderr)
     if out:
         interface.contact_sheets(out, groups)

@@ -39,7 +39,7 @@ def members(source: str | os.PathLike) -> Listing:
     return _kept(Path(source), fingerprint(source)) if os.path.isfile(source) else _listed(Path(source))
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=2)
 def _kept(source: Path, fingerprint: str) -> Listing:
     return _listed(source)
 

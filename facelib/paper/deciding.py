@@ -62,9 +62,8 @@ def shipped(setting: Setting, name: str = decision.DEFAULT) -> Judging:
     faces, named = setting.scored, np.zeros(len(setting.scored), bool)
     named[np.concatenate([setting.pairs.left, setting.pairs.right])] = True
     vectors, lost = None, 0
-    how = {"which": "largest"} if setting["frame"] == "largest" else {}
     for rows in filter(len, (np.flatnonzero(named), np.flatnonzero(~named))):  # others frame those of the pairs alone
-        pixels, missed = framed(setting, faces.select(rows), card.size, **how)
+        pixels, missed = framed(setting, faces.select(rows), card.size)
         found, lost = embedded(card, pixels), lost + missed
         vectors = np.empty((len(faces), found.shape[1]), found.dtype) if vectors is None else vectors
         vectors[rows] = found
@@ -78,11 +77,12 @@ def shipped(setting: Setting, name: str = decision.DEFAULT) -> Judging:
 def other_networks(setting: Setting) -> dict[str, Judging]:
     """`shipped` of the other networks with a card: 02's, and those that ``robust_networks`` names.
 
-    Where 02's network has no shipped card, that of `compare`, if the people are real and in one folder or archive.
+    Where 02's network has no shipped card, that of `compare`, if the people are real, not CelebA's, and of one set.
     """
     if not setting["shipped_card"]:
-        single = len(catalog.parts_of(setting["test_set"])) == 1
-        return {decision.DEFAULT: shipped(setting)} if single and not setting.is_rendered else {}
+        name, *others = catalog.parts_of(setting["test_set"])
+        left_out = others or name in catalog.DEMO_SETS or name.startswith("celeb")
+        return {} if left_out else {decision.DEFAULT: shipped(setting)}
     names = [setting["run"], *setting["robust_networks"]]
     carded = [name for name in names if (decision.weights_folder() / f"{name}.json").exists()]
     return {name: shipped(setting, name) for name in carded if name != decision.DEFAULT}
@@ -108,10 +108,13 @@ def framed_pairs(setting: Setting, chosen: Pairs, size: int) -> tuple[PackedFace
 
 
 def framed(setting: Setting, faces: PackedFaces, size: int, **how) -> tuple[np.ndarray, int]:
-    """Faces of the test set as the detector or a crop frames them, and how many stay as packed; see `aligned.faces`."""
+    """Faces of the test set as the detector or a crop frames them, and how many stay as packed; see `aligned.faces`.
+
+    Of several faces in a photo LFW means the central one, and any other set, as `packing.pack` does, the largest.
+    """
     source = catalog.source(setting["test_set"])
-    root = archives.members(source).root
-    found = aligned.faces(source, [root + path for path in faces.paths], size, **how)
+    root, which = archives.members(source).root, "central" if setting["test_set"] in catalog.LFW_SETS else "largest"
+    found = aligned.faces(source, [root + path for path in faces.paths], size, which, **how)
     pixels = faces.take(np.arange(len(faces)))
     for row, path in enumerate(faces.paths):
         pixels[row] = found.get(root + path, pixels[row])
@@ -164,7 +167,8 @@ def by_difficulty(setting: Setting, judged: Judging) -> dict[str, tuple[Pairs, n
     small, masked = vectors.copy(), vectors.copy()
     some = np.union1d(easy.left, easy.right)
     small[some] = vectors_of(setting, corruptions.corrupt(pixels[some], "pixels", 32))
-    masked[easy.right] = vectors_of(setting, corruptions.corrupt(pixels[easy.right], "mask", 1))
+    some = np.unique(easy.right)
+    masked[some] = vectors_of(setting, corruptions.corrupt(pixels[some], "mask", 1))
     sides = {"small": (small, small), "masked": (vectors, masked)}
     parts = {}
     for name, third in {"easy": "low", "medium": "middle", "turned": "high", "small": "low", "masked": "low"}.items():

@@ -115,7 +115,8 @@ def limit(album: Album, tried: pd.DataFrame) -> tuple[float | None, float]:
     if not known:
         distances = np.linspace(0, 2, 2001)
         return None, float(distances[abs(album.card.calibration.probability(distances, 0.5) - 0.5).argmin()])
-    far = float(tried["pairwise_f"].idxmax()) if len(tried) else min(known)
+    agreed = tried["pairwise_f"].dropna() if len(tried) else tried
+    far = float(agreed.idxmax()) if len(agreed) else min(known)
     return far, known[far]
 
 

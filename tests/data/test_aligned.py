@@ -151,7 +151,6 @@ def test_a_box_is_taken_without_landmarks(folder, monkeypatch):
     source, asked = folder
     face = detection.Face(np.array([10.0, 10, 50, 60]), np.zeros((5, 2)), 1.0)
     monkeypatch.setattr(detection, "find", lambda photo: [face])
-    monkeypatch.setattr(detection, "choose", lambda photo, faces, which: faces[0])
     found = aligned.faces(source, ["ann/1.png"], 16, progress=False, box=True)
     assert found["ann/1.png"].shape == (16, 16, 3) and asked == []
     aligned.faces(source, ["ann/1.png"], 16, progress=False)

@@ -25,11 +25,12 @@ def test_a_blurred_face_is_less_sharp_a_dark_one_less_bright_a_near_one_larger(t
 def test_a_turned_head_has_its_nose_beside_the_middle_of_its_eyes(monkeypatch):
     nose = {"front": (50.0, 60.0), "aside": (62.0, 61.0)}
     eyes = np.array([[30.0, 40.0], [70.0, 40.0]])
-    seen = iter([[nose["front"]], [], [nose["aside"]]])
+    seen = [[nose["front"]], [], [nose["aside"]]]  # in photos that are 0, 1 and 2 everywhere
 
     def look(photo):
-        return [detection.Face(np.zeros(4), np.vstack([eyes, each, eyes]), 0.9) for each in next(seen)]
+        return [detection.Face(np.zeros(4), np.vstack([eyes, each, eyes]), 0.9) for each in seen[photo.max()]]
 
     monkeypatch.setattr(quality.detection, "look", look)
-    found = quality.turned(np.zeros((3, 8, 8, 3), np.uint8))
+    photos = np.arange(3, dtype=np.uint8)[:, None, None, None]
+    found = quality.turned(np.broadcast_to(photos, (3, 8, 8, 3)))
     assert found[[0, 2]] == pytest.approx([0, 12 / 40]) and np.isnan(found[1])

@@ -31,9 +31,9 @@ class Faces:
 
 class Setting(dict):
     def __init__(self, faces, pairs, **values):
-        known = {"test_set": "somebody", "train_set": "others", "frame": None, "validation_pairs": 50, "seed": 0}
+        known = {"test_set": "somebody", "train_set": "others", "validation_pairs": 50, "seed": 0}
         super().__init__(known | values)
-        self.used, self.scored, self.pairs, self.is_rendered = {"cards": {}}, faces, pairs, False
+        self.used, self.scored, self.pairs = {"cards": {}}, faces, pairs
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def shipped(monkeypatch):
     monkeypatch.setattr(deciding.catalog, "source", lambda name: name)
     monkeypatch.setattr(deciding.archives, "members", lambda source: SimpleNamespace(root="set/"))
 
-    def framed(source, paths, size):
+    def framed(source, paths, size, which):
         asked.append(paths)
         return {path: found[path] for path in paths if path in found}
 
@@ -148,17 +148,18 @@ def test_the_network_of_compare_is_judged_on_people_of_ones_own_if_they_are_real
     ]
     setting["test_set"] = "celebfaces-tight+families"
     assert deciding.other_networks(setting) == {}
-    setting["test_set"], setting.is_rendered = "somebody", True
-    assert deciding.other_networks(setting) == {}
+    for name in "demo-test", "celebfaces":
+        setting["test_set"] = name
+        assert deciding.other_networks(setting) == {}
 
 
-@pytest.mark.parametrize(("frame", "which"), [(None, {}), ("largest", {"which": "largest"})])
-def test_of_several_faces_the_one_is_taken_that_the_set_asks_for(shipped, monkeypatch, frame, which):
+@pytest.mark.parametrize(("test_set", "which"), [("lfw", "central"), ("somebody", "largest")])
+def test_of_several_faces_the_one_is_taken_that_the_set_means(shipped, monkeypatch, test_set, which):
     setting, _ = shipped
-    setting["frame"], seen = frame, []
-    monkeypatch.setattr(deciding.aligned, "faces", lambda source, paths, size, **how: seen.append(how) or {})
-    deciding.shipped(setting)
-    assert seen == [which, which]
+    setting["test_set"], seen = test_set, []
+    monkeypatch.setattr(deciding.aligned, "faces", lambda source, paths, size, *asked: seen.append(*asked) or {})
+    deciding.framed(setting, setting.scored, 2)
+    assert seen == [which]
 
 
 def test_what_chooses_is_view_1_for_lfw_and_validation_people_else(monkeypatch):
@@ -213,7 +214,7 @@ def test_each_way_to_frame_is_judged_on_the_same_pairs_by_the_threshold_of_the_o
     setting.scored, setting.pairs = faces, pairs
     asked = []
 
-    def framed(source, paths, size, crop=None, moved=None, box=False):
+    def framed(source, paths, size, which, crop=None, moved=None, box=False):
         asked.append((crop, moved, box))
         return {}
 

@@ -55,6 +55,8 @@ def test_photos_are_sorted_at_the_best_the_strictest_or_even_odds():
     tried = pd.DataFrame({"pairwise_f": [0.2, 0.9]}, index=[0.01, 0.1])
     assert identifying.limit(some, tried) == (0.1, CARD.threshold(0.1).threshold)
     assert identifying.limit(some, pd.DataFrame()) == (0.01, CARD.threshold(0.01).threshold)
+    nobody = pd.DataFrame({"pairwise_f": [np.nan]}, index=[0.1])
+    assert identifying.limit(some, nobody) == identifying.limit(some, pd.DataFrame())
     without = replace(CARD, thresholds=tuple(replace(each, threshold=None) for each in CARD.thresholds))
     far, distance = identifying.limit(replace(some, card=without), pd.DataFrame())
     assert far is None and CARD.calibration.probability(distance) == pytest.approx(0.5, abs=0.02)

@@ -86,7 +86,7 @@ def _check_pairs(faces: PackedFaces, who: str) -> None:
         genuine, impostor = map(sum, zip(*counts, strict=True))
         raise DatasetError(
             f"{who} ({len(faces.names)} with {len(faces)} photos) have {genuine} genuine and {impostor} impostor "
-            "pairs: two people, and a second photo of one, are the least. Add people or photos, or set more apart."
+            "pairs: two people, and a second photo of one, are the least. Add people, photos or validation_share."
         )
 
 

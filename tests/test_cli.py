@@ -5,8 +5,11 @@ import os
 import re
 import subprocess
 import sys
+from importlib import metadata
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from facelib import cli, runtime
 from facelib.data import splits
@@ -173,3 +176,21 @@ def test_each_build_of_paddle_has_an_extra_that_exports():
     pinned = (runtime.ROOT / "constraints.txt").read_text().splitlines()
     others = {pin for pin in set().union(*extras.values()) if not pin.startswith("paddle2onnx")}
     assert others <= set(pinned) and not any(line.startswith("paddle2onnx") for line in pinned)
+
+
+def test_pinned_versions_are_those_that_the_pinned_packages_want():
+    """As their own metadata says, of each that is installed; paddle2onnx 2.1 wants an older onnx than the newest."""
+    files = [runtime.ROOT / name for name in ("requirements-cpu.txt", "constraints.txt", "pyproject.toml")]
+    pins = dict(re.findall(r"([\w.-]+)==([\w.+-]+)", "\n".join(file.read_text() for file in files)))
+    pins = {canonicalize_name(name): version for name, version in pins.items()}
+    checked = 0
+    for name in pins:
+        try:
+            wanted = map(Requirement, metadata.requires(name) or [])
+        except metadata.PackageNotFoundError:
+            continue
+        for each in (some for some in wanted if canonicalize_name(some.name) in pins):
+            if each.marker is None or each.marker.evaluate({"extra": ""}):
+                assert each.specifier.contains(pins[canonicalize_name(each.name)]), f"{name} wants {each}"
+                checked += 1
+    assert checked > 100

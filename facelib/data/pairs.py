@@ -58,9 +58,13 @@ class Pairs:
 
     def compact(self) -> tuple[Array, "Pairs"]:
         """The rows that the pairs name, ascending, and the pairs as rows of those."""
-        rows, places = np.unique([self.left, self.right], return_inverse=True)
-        left, right = places.reshape(2, -1)
-        return rows, Pairs(left, right, self.genuine, self.fold)
+        rows = np.union1d(self.left, self.right)
+        return rows, self.among(rows)
+
+    def among(self, rows: Array) -> "Pairs":
+        """The pairs as rows of some rows, which are ascending and hold all that the pairs name."""
+        left, right = np.searchsorted(rows, [self.left, self.right])
+        return Pairs(left, right, self.genuine, self.fold)
 
 
 def _blocks(keys: Array) -> tuple[Array, Array, Array]:

@@ -78,7 +78,10 @@ def features(
     mirror: bool = False,
     backend: str = "dygraph",
 ) -> np.ndarray:
-    """Features (n, d) float32 of a packed set or an array of faces, computed once per network; see `Embedder`."""
+    """Features (n, d) float32 of a packed set or an array of faces, computed once per network; see `Embedder`.
+
+    With ``mirror`` those of the faces as they are come from the same store, and are kept there too.
+    """
     if len(files := weights_files(weights)) > 1:
         return together([features(faces, file, progress, mirror, backend) for file in files])
     take = faces.__getitem__ if isinstance(faces, np.ndarray) else faces.take
@@ -89,7 +92,14 @@ def features(
     kind = f"{content_key}{' mirrored' if mirror else ''}{engine} {EMBEDDER_VERSION}"
     key = hashlib.sha256(files[0].read_bytes() + kind.encode()).hexdigest()[:16]
     path = runtime.cache_dir() / "features" / f"{key}.npy"
-    return kept_array(path, lambda: _embedded(Embedder(files, backend, mirror=mirror), take, len(faces), progress))
+
+    def sides():
+        if not mirror:
+            return _embedded(Embedder(files, backend), take, len(faces), progress)
+        flipped = _embedded(Embedder(files, backend), lambda rows: take(rows)[:, :, ::-1], len(faces), progress)
+        return features(faces, files, progress, backend=backend) + flipped
+
+    return kept_array(path, sides)
 
 
 def _embedded(embedder: Embedder, take, count: int, progress: bool) -> np.ndarray:

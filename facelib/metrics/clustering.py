@@ -65,7 +65,7 @@ def judge(found: Array, people: Array, replicates: int = 1000, seed: int = 0) ->
     draws = np.random.default_rng(seed).integers(count, size=(replicates, count))
     drawn = [agreement_of(found, people, np.bincount(draw, minlength=count)[person]) for draw in draws]
     values = [agreement_of(found, people), *drawn]
-    return {name: estimate([each[name] for each in values], len(people)) for name in values[0]}
+    return {name: estimate([each[name] for each in values], len(people), count) for name in values[0]}
 
 
 def likeness(vectors: Array, labels: Array) -> Array:

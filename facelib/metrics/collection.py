@@ -59,12 +59,8 @@ class EveryPair:
                 accepted = np.bincount(right, minlength=people)
                 of_each = accepted / np.maximum(pairs, 1)
                 row[place] = ratio(drawn @ accepted, drawn @ pairs), ratio(drawn @ of_each, drawn[pairs > 0].sum())
-        if not rates:
-            return {}
-        low, high = np.nanquantile(values[1:], [0.025, 0.975], axis=0)
-        n = self.impostors + len(self.genuine)
-        ends = np.stack([values[0], low, high], axis=-1)
-        return {rate: [Estimate(a, b, c, n) for a, b, c in row] for rate, row in zip(rates, ends.tolist(), strict=True)}
+        n, several = self.impostors + len(self.genuine), int((pairs > 0).sum())
+        return {rate: [estimate(each, n, several) for each in values[:, k].T] for k, rate in enumerate(rates)}
 
 
 def every_pair(vectors: Array, people: Array, fmr: float = 1e-3, block: int = 1024) -> EveryPair:
@@ -119,7 +115,7 @@ def far_of_all(
             near[np.arange(len(some)), some] = 0  # pairs of one person
             accepted[place] += ((drawn @ near.T) * drawn[:, some]).sum(1, dtype=float)
     total = (drawn @ photos.astype(float)) ** 2 - (drawn**2) @ (photos.astype(float) ** 2)
-    return [estimate(ratio(each, total), int(total[0]) // 2) for each in accepted]
+    return [estimate(ratio(each, total), int(total[0]) // 2, len(photos)) for each in accepted]
 
 
 def fisher_ratio(vectors: Array, people: Array, replicates: int = 1000, seed: int = 0) -> Estimate:

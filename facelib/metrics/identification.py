@@ -50,7 +50,8 @@ class Probes:
             found |= {f"dir_at_far_1e-{-np.log10(far):.0f}": _detected(self, weights, strangers, far) for far in FARS}
             values.append(found)
         counts = {name: len(self.rank) + len(self.strangers) * name.startswith("dir") for name in values[0]}
-        return {name: estimate([each[name] for each in values], n) for name, n in counts.items()}
+        people = int(person.max()) + 1
+        return {name: estimate([each[name] for each in values], n, people) for name, n in counts.items()}
 
 
 def search(distances: Array, probes: Array, gallery: Array) -> Probes:

@@ -29,9 +29,16 @@ class Comparison:
     verdict: str  # "holds", "fails" or "undecided"
 
 
-def estimate(values, n: int) -> Estimate:
-    """The first of some values (1 + r,) with the 95 % interval of the others, its replicates; nan is left out."""
+def estimate(values, n: int, people: int | None = None) -> Estimate:
+    """The first of some values (1 + r,) with the 95 % interval of the others, its replicates; nan is left out.
+
+    Drawing ``people`` anew cannot show what none of them did: a share of 0, or of 1, in every draw gets the score
+    interval of as many trials instead (see `wilson_interval`), of people and not of pairs, which is the wider one.
+    """
     low, high = np.nanquantile(values[1:], [0.025, 0.975])
+    if people and values[0] in (0, 1) and low == high == values[0]:
+        found = wilson_interval(round(people * values[0]), people)
+        low, high = found.low, found.high
     return Estimate(float(values[0]), float(low), float(high), n)
 
 
@@ -75,9 +82,14 @@ def wilson_interval(successes: int, n: int, confidence: float = 0.95) -> Estimat
 
 
 def student_interval(values: Array, n: int, confidence: float = 0.95) -> Estimate:
-    """Mean of k independent values, such as accuracies of folds, with Student's interval; n is what they rest on."""
+    """Mean of k independent values, such as accuracies of folds, with Student's interval; n is what they rest on.
+
+    Shares that are all 0, or all 1, get the score interval of n trials: they show no spread to go by.
+    """
     from scipy.stats import t
 
+    if not np.ptp(values) and values[0] in (0, 1):
+        return wilson_interval(round(n * values[0]), n, confidence)
     mean, error = values.mean(), values.std(ddof=1) / np.sqrt(len(values))
     margin = t.ppf((1 + confidence) / 2, len(values) - 1) * error
     return Estimate(float(mean), float(mean - margin), float(mean + margin), n)
@@ -88,7 +100,8 @@ def mean_over_people(values: Array, people: Array, replicates: int = 1000, seed:
     _, person, counts = np.unique(people, return_inverse=True, return_counts=True)
     sums = np.bincount(person, values)
     drawn = np.random.default_rng(seed).integers(len(counts), size=(replicates, len(counts)))
-    return estimate(np.append(np.mean(values), sums[drawn].sum(1) / counts[drawn].sum(1)), len(values))
+    drawn_means = sums[drawn].sum(1) / counts[drawn].sum(1)
+    return estimate(np.append(np.mean(values), drawn_means), len(values), len(counts))
 
 
 def identity_weights(people_left, people_right, replicates: int, seed: int) -> Array:

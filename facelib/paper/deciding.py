@@ -55,23 +55,34 @@ class Judging:
         return self.between(self.pairs)
 
 
-def shipped(setting: Setting, name: str = decision.DEFAULT) -> Judging:
-    """A shipped network on the test pairs, its faces framed by the detector as the card wants them."""
+def shipped(setting: Setting, name: str = decision.DEFAULT, everybody: bool = True) -> Judging:
+    """A shipped network on the test pairs, its faces framed by the detector as the card wants them.
+
+    Without ``everybody`` of LFW's photos only those count that View 1 or View 2 names.
+    """
     card = decision.read_card(name)
     setting.used["cards"][name] = card_key(card)
-    faces, named = setting.scored, np.zeros(len(setting.scored), bool)
-    named[np.concatenate([setting.pairs.left, setting.pairs.right])] = True
+    faces, test, is_lfw = setting.scored, setting.pairs, setting["test_set"] in catalog.LFW_SETS
+    view1 = (
+        {part: pairs.match_lfw_pairs(protocols.view1(part), faces.paths) for part in ("train", "test")}
+        if is_lfw
+        else {}
+    )
+    if is_lfw and not everybody:
+        rows = np.unique(np.concatenate([side for each in (test, *view1.values()) for side in (each.left, each.right)]))
+        faces, test, view1 = faces.select(rows), test.among(rows), {p: each.among(rows) for p, each in view1.items()}
+    named = np.zeros(len(faces), bool)
+    named[np.concatenate([test.left, test.right])] = True
     vectors, lost = None, 0
     for rows in filter(len, (np.flatnonzero(named), np.flatnonzero(~named))):  # others frame those of the pairs alone
         pixels, missed = framed(setting, faces.select(rows), card.size)
         found, lost = embedded(card, pixels), lost + missed
         vectors = np.empty((len(faces), found.shape[1]), found.dtype) if vectors is None else vectors
         vectors[rows] = found
-    judged = Judging(card, faces, setting.pairs, vectors, lost=lost)
-    if setting["test_set"] not in catalog.LFW_SETS:
+    judged = Judging(card, faces, test, vectors, lost=lost)
+    if not is_lfw:
         return judged
-    view1 = pairs.match_lfw_pairs(protocols.view1("test"), faces.paths)
-    return replace(judged, calibrated_on=(judged.between(view1), view1.genuine))
+    return replace(judged, calibrated_on=(judged.between(view1["test"]), view1["test"].genuine))
 
 
 def other_networks(setting: Setting) -> dict[str, Judging]:
@@ -85,7 +96,7 @@ def other_networks(setting: Setting) -> dict[str, Judging]:
         return {} if left_out else {decision.DEFAULT: shipped(setting)}
     names = [setting["run"], *setting["robust_networks"]]
     carded = [name for name in names if (decision.weights_folder() / f"{name}.json").exists()]
-    return {name: shipped(setting, name) for name in carded if name != decision.DEFAULT}
+    return {name: shipped(setting, name, everybody=False) for name in carded if name != decision.DEFAULT}
 
 
 def embedded(card: Card, pixels: np.ndarray) -> np.ndarray:

@@ -95,7 +95,9 @@ def test_features_of_a_set_are_computed_once(weights, other_weights, faces, tmp_
     np.testing.assert_allclose(both, Embedder([weights, other_weights], mirror=True)(faces), atol=1e-5)
     plain = features(faces, weights, progress=False, mirror=True)
     np.testing.assert_array_equal(plain, Embedder(weights, mirror=True)(faces))
+    as_they_are = Embedder(weights)(faces)
     monkeypatch.setattr("facelib.inference.embedder.Embedder", lambda *_, **__: pytest.fail("computed again"))
+    np.testing.assert_array_equal(features(faces, weights, progress=False), as_they_are)  # half of the mirrored ones
     np.testing.assert_array_equal(features(faces, weights, progress=False, mirror=True), plain)
     np.testing.assert_array_equal(features(packed, weights, progress=False), first)
     np.testing.assert_array_equal(features(packed, [weights, other_weights], progress=False, mirror=True), both)

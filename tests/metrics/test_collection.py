@@ -75,8 +75,10 @@ def test_the_far_of_all_pairs_is_that_of_their_list_and_its_interval_the_bootstr
         low, high = np.quantile((weights @ accepted) / weights.sum(1), [0.025, 0.975])
         spread = high - low
         assert each.low == pytest.approx(low, abs=0.1 * spread) and each.high == pytest.approx(high, abs=0.1 * spread)
-    whole, _ = far_of_all(vectors, labels, [2.1, -1], 5)
-    assert (whole.value, whole.low, whole.high) == (1, 1, 1)  # each draw's rate is one of its own pairs
+    every, none = far_of_all(vectors, labels, [2.1, -1], 5)
+    trials = 80 / (80 + 1.959964**2)  # each draw's rate is one of its own pairs: the score interval of 80 people
+    assert (every.value, every.low, every.high) == pytest.approx((1, trials, 1))
+    assert (none.value, none.low, none.high) == pytest.approx((0, 0, 1 - trials))
 
 
 def test_fisher_by_hand():

@@ -11,6 +11,7 @@ from facelib.metrics import (
     holm,
     identity_weights,
     mean_over_people,
+    student_interval,
     thirds,
 )
 
@@ -46,6 +47,25 @@ def test_a_ratio_of_false_accept_rates_by_hand(scored):
         rates = [np.average(passed[rows], weights=weight[rows]) for rows in (impostors[:20], impostors[20:])]
         values.append(rates[0] / rates[1])
     assert (found.low, found.high) == pytest.approx(tuple(np.quantile(values, [0.025, 0.975])))
+
+
+def test_what_no_draw_shows_has_the_score_interval_of_the_people():
+    """Three people with two photos each, told apart without an error: of 3 trials 0 failed (Wilson 1927)."""
+    labels = np.repeat(np.arange(3), 2)
+    pairs = draw_pairs(labels, 3, 12, seed=0)
+    people, distances = Bootstrap(pairs, labels, 50), np.where(pairs.genuine, 0.1, 0.9)
+    z2 = 1.959964**2
+    for name, at in {"far": 0.5, "frr": 0.5, "equal_error_rate": None}.items():
+        found = people.estimate(name, distances, at)
+        assert (found.value, found.low, found.high) == pytest.approx((0, 0, z2 / (3 + z2)), abs=1e-6)
+    for name, at in {"recall": 0.5, "accuracy": 0.5, "auc": None, "tar_at_far": 0.1}.items():
+        found = people.estimate(name, distances, at)
+        assert (found.value, found.low, found.high) == pytest.approx((1, 3 / (3 + z2), 1))
+    assert people.nested("far", distances, np.full(51, 0.5)).high == pytest.approx(z2 / (3 + z2))
+    assert mean_over_people(np.ones(6), labels).low == pytest.approx(3 / (3 + z2))
+    assert student_interval(np.ones(10), 15).low == pytest.approx(15 / (15 + z2))
+    same = people.paired("auc", distances, distances)
+    assert (same.difference.low, same.difference.high) == (0, 0)  # a difference is no share
 
 
 @pytest.mark.parametrize("rate", RATES)

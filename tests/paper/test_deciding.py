@@ -67,11 +67,18 @@ def test_the_shipped_network_sees_framed_faces_of_all_photos_those_of_the_pairs_
 
 def test_of_lfw_view_1_is_what_calibrated(shipped, monkeypatch):
     setting, _ = shipped
-    setting["test_set"], view1 = "lfw", Pairs([0, 2], [1, 4], [True, False])
+    setting["test_set"], setting["run"] = "lfw", "celebfaces-uncarded"
+    setting["robust_networks"] = ["celebfaces-cosface"]
+    view1 = {"test": Pairs([0, 2], [1, 4], [True, False]), "train": Pairs([2], [1], [True])}
     monkeypatch.setattr(deciding.protocols, "view1", lambda part: part)
-    monkeypatch.setattr(deciding.pairs, "match_lfw_pairs", lambda records, paths: {"test": view1}[records])
-    distances, genuine = deciding.judging(setting).calibrated_on
-    assert len(distances) == 2 and genuine.tolist() == [True, False]
+    monkeypatch.setattr(deciding.pairs, "match_lfw_pairs", lambda records, paths: view1[records])
+    judged = deciding.judging(setting)
+    distances, genuine = judged.calibrated_on
+    assert len(distances) == 2 and genuine.tolist() == [True, False] and len(judged.faces) == 6
+    view1["test"] = Pairs([1, 2], [3, 4], [True, False])
+    (other,) = deciding.other_networks(setting).values()  # no pair names photo 0
+    assert other.faces.rows.tolist() == [1, 2, 3, 4, 5] and other.pairs.left.tolist() == [4, 0]
+    assert other.distances == pytest.approx(judged.distances) and len(other.calibrated_on[0]) == 2
 
 
 def test_a_card_that_changes_is_noticed(shipped):

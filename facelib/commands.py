@@ -3,6 +3,7 @@
 import argparse
 import json
 import sys
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from functools import partial
@@ -137,7 +138,7 @@ def identify(options: argparse.Namespace) -> int:
         facts = [asdict(each.decision) if each.decision else {"reason": each.reason} for each in seen]
         print(json.dumps([face | fact for face, fact in zip(faces, facts, strict=True)]))
     else:
-        places = [f", at {each.face.centre.round().astype(int).tolist()}" * (len(seen) > 1) for each in seen]
+        places = [f", {_place(each.face)}" * (len(seen) > 1) for each in seen]
         print("\n".join(map(str.__add__, map(interface.sentence, seen), places)) or "no face found")
         if named:
             alarms = recognition.false_alarms(known, recognition.strict(verifier.card, options.far).far)
@@ -147,7 +148,7 @@ def identify(options: argparse.Namespace) -> int:
 
 
 def cluster(options: argparse.Namespace) -> int:
-    """A line per group of faces: its number and the photos, the largest group first."""
+    """A line per face, of the largest group first: the group's number, the photo, and where in it if it has several."""
     from facelib.data import photofiles
     from facelib.inference import interface, recognition
     from facelib.metrics import clustering
@@ -167,11 +168,14 @@ def cluster(options: argparse.Namespace) -> int:
     used = recognition.strict(verifier.card, options.far)
     labels = clustering.clusters(vectors, used.threshold, verifier.card.metric)
     groups = [[face for face, label in zip(faces, labels, strict=True) if label == k] for k in sorted(set(labels))]
-    photos = [[photo for photo, _ in group] for group in groups]
     if options.json:
-        print(json.dumps({"groups": photos, "left_out": refused}))
+        photos, boxes = [[p for p, _ in group] for group in groups], [[f.box.tolist() for _, f in g] for g in groups]
+        print(json.dumps({"groups": photos, "boxes": boxes, "left_out": refused}))
     else:
-        print("".join(f"{number}\t{photo}\n" for number, group in enumerate(photos, 1) for photo in group), end="")
+        shown = Counter(photo for photo, _ in faces)
+        for number, group in enumerate(groups, 1):
+            for photo, face in group:
+                print(number, photo, *[_place(face)] * (shown[photo] > 1), sep="\t")
         many = f"{_count(len(faces), 'face', 'faces')} in {_count(len(groups), 'group', 'groups')}"
         looser = [each.far for each in verifier.card.thresholds if each.threshold and each.far > used.far]
         more = f"; --far {min(looser):g} joins more faces, rightly or not" if looser and len(groups) > 1 else ""
@@ -185,6 +189,10 @@ def _verifier(options: argparse.Namespace):
     from facelib.inference import decision
 
     return decision.load(options.network or decision.DEFAULT)
+
+
+def _place(face) -> str:
+    return f"at {face.centre.round().astype(int).tolist()}"
 
 
 def _which(options: argparse.Namespace) -> str:

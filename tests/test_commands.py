@@ -1,6 +1,7 @@
 """The commands on photos: what they print, and their exit codes."""
 
 import json
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -110,6 +111,7 @@ def test_faces_are_sorted_without_names(photos, capsys, monkeypatch):
         [{"ann"}, {"bob"}], [{"bob"}, {"ann"}]
     )  # fmt: skip
     assert [path.split("/")[-1] for path in found["left_out"]] == ["text.jpg"]
+    assert [len(boxes) for boxes in found["boxes"]] == [len(group) for group in found["groups"]]
     for folder, far, hint in ("", [], True), ("", ["--far", "0.1"], False), ("bob", [], False):
         cli.main(["cluster", str(photos / "people" / folder), *far])
         printed = capsys.readouterr()
@@ -125,7 +127,11 @@ def test_each_group_of_two_faces_gets_a_sheet_of_them(photos, capsys, tmp_path):
         (folder / f"{name}.png").write_bytes((photos / f"{source}.png").read_bytes())
     assert cli.main(["cluster", str(folder), "--far", "0.001", "--sheets", str(out)]) == 1  # one shows nobody
     lines = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
-    groups = {number: [path for other, path in lines if other == number] for number, _ in lines}
+    places = {tuple(map(int, re.findall(r"\d+", where))) for _, path, *place in lines for where in place}
+    assert all((len(line) == 3) == line[1].endswith("3.png") for line in lines) and len(places) == 2  # it has two faces
+    centres = [face.centre for face in detection.find(detection.read_photo(folder / "3.png"))]
+    assert places == {tuple(centre.round().astype(int).tolist()) for centre in centres}
+    groups = {number: [path for other, path, *_ in lines if other == number] for number, *_ in lines}
     assert {path.name for path in out.iterdir()} == {f"{k}.png" for k, group in groups.items() if len(group) > 1}
     sheet, verifier = np.array(Image.open(out / "1.png")), decision.load()
     cells = np.split(sheet, sheet.shape[1] // sheet.shape[0], axis=1)

@@ -52,6 +52,11 @@ def experiment(
         more = faces.filter(fewest_images, max_images)
         few = more.images_per_identity[more.labels] < min_images
         train = faces.select(np.isin(faces.rows, np.concatenate([train.rows, more.rows[few]])))
+    if len(train.names) < 2:
+        raise DatasetError(
+            f"Of the {len(faces.names)} people of '{train_set}' {len(train.names)} would be left to train on, and a "
+            "classifier needs two: add people, or photos of those with few (min_images), or lower validation_share."
+        )
     parts = train, held_out, validation
     if unknown := set(without) - {name for part in parts for name in part.names}:
         some = ", ".join(sorted(unknown)[:5])

@@ -70,6 +70,9 @@ def train(
     """
     if validation is None and (recipe.keep == "best" or recipe.patience):
         raise ValueError("Choosing the best epoch needs validation people: pass them, or use keep='last'.")
+    if (fitting := recipe.fitting(len(faces))) is not recipe:
+        print(f"{len(faces)} images do not fill a batch of {recipe.batch_size}: of {fitting.batch_size} instead.")
+        recipe = fitting
     if targets is not None or recipe.loss == "distillation":
         _check_targets(targets, faces, recipe, held_out)
     key = run_key(faces, recipe, held_out, validation, targets)

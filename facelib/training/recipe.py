@@ -2,7 +2,7 @@
 
 import json
 import math
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from facelib._paddle import paddle  # isort: skip  (first, so that its import is quiet)
@@ -76,6 +76,15 @@ class Recipe:
         """The fields that differ from the defaults, besides epochs, batch size, rate and seed."""
         plain, mine = asdict(Recipe()), asdict(self)
         return {name: value for name, value in mine.items() if name not in ALWAYS and value != plain[name]}
+
+    def fitting(self, images: int) -> "Recipe":
+        """The same with so small a batch that these images fill one, where parts of it must be whole (`EpochSampler`).
+
+        Itself where that is no matter, where they do, or where not even the least batch is filled.
+        """
+        least = self.accumulate * self.processes * (self.images_each if self.sampling == "identities" else 1)
+        fits = images // least * least
+        return self if least == 1 or images >= self.batch_size or not fits else replace(self, batch_size=fits)
 
     def trunk_file(self) -> Path:
         """The weights that ``trunk`` names."""

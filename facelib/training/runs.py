@@ -56,7 +56,11 @@ def run_key(
     validation: PackedFaces | None = None,
     targets: Targets | None = None,
 ) -> str:
-    """Hash of the data, the options of the recipe that differ from the defaults, and the version of the code."""
+    """Hash of the data, the options of the recipe that differ from the defaults, and the version of the code.
+
+    Of a recipe whose batch the images do not fill it is that of `Recipe.fitting`.
+    """
+    recipe = recipe.fitting(len(faces))
     parts = [faces.key, held_out.key if held_out else "", validation.key if validation else ""]
     parts += [targets.key] if targets else []
     parts += [checksum(recipe.trunk_file())] if recipe.trunk else []

@@ -177,6 +177,14 @@ def test_one_photo_per_person(own):
         through(faces, own("others"))
 
 
+def test_one_person_is_nobody_to_tell_from(own):
+    faces = own("faces")
+    for person in sorted(faces.iterdir())[2:]:
+        shutil.rmtree(person)
+    with pytest.raises(DatasetError, match="Of the 2 people of '.*faces' 1 would be left to train on"):
+        splits.experiment(str(faces), str(own("others")), progress=False, validation_share=0.5)
+
+
 def test_the_test_set_inside_the_training_set(own):
     faces = own("faces")
     own("others", "faces/others")

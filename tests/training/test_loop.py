@@ -60,6 +60,14 @@ def train(parts, recipe=RECIPE, **options):
     return loop.train("test", parts[0], recipe, parts[1], progress=False, **options)
 
 
+def test_few_images_are_trained_on_in_a_smaller_batch(parts, small, capsys):
+    many = replace(RECIPE, batch_size=32, accumulate=2, epochs=1)
+    run = train(parts, many)
+    assert "24 images do not fill a batch of 32: of 24 instead." in capsys.readouterr().out
+    assert int(run.row["batch_size"]) == 24 and train(parts, replace(many, batch_size=24)).row == run.row
+    assert runs.run_key(parts[0], many, parts[1]) == run.row["key"]
+
+
 def arrays(run):
     with np.load(run.weights) as stored:
         return dict(stored)

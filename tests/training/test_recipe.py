@@ -66,6 +66,21 @@ def test_options_are_what_differs_from_the_defaults():
     assert Recipe(seed=9, width=64, **changed).options() == changed
 
 
+@pytest.mark.parametrize(
+    ("options", "images", "batch"),
+    [
+        ({}, 21, 32),  # one process takes an incomplete batch
+        ({"processes": 2}, 21, 20),
+        ({"processes": 2}, 33, 32),
+        ({"accumulate": 4}, 30, 28),
+        ({"processes": 2, "sampling": "identities", "images_each": 4}, 31, 24),
+        ({"processes": 2}, 1, 32),  # nothing fits: the sampler refuses
+    ],
+)
+def test_a_batch_is_no_larger_than_the_images_fill(options, images, batch):
+    assert Recipe(batch_size=32, **options).fitting(images) == Recipe(batch_size=batch, **options)
+
+
 def test_a_row_of_the_runs_gives_its_recipe_back():
     recipe = Recipe(3, 7, 0.5, 9, optimizer="sgd", loss="arcface", loss_options={"margin": 0.3}, keep="best")
     row = {"epochs": "3", "batch_size": "7", "learning_rate": "0.5", "seed": "9", "loss": "1.25"}

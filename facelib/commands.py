@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -67,6 +68,7 @@ def compare(options: argparse.Namespace) -> int:
     if not 0 < options.prior < 1:
         raise ValueError(f"--prior is a share between 0 and 1, such as 0.5; got {options.prior:g}.")
     far = decision.FAR if options.far is None else options.far
+    _spare(options.boxes, options.a, options.b)
     verifier = _verifier(options)
     found = verifier.compare(options.a, options.b, which=_which(options), far=far, prior=options.prior)
     if options.boxes:
@@ -98,6 +100,8 @@ def enrol(options: argparse.Namespace) -> int:
     verifier, refused = _verifier(options), {}
     if not Path(options.gallery).absolute().parent.is_dir():
         raise FileNotFoundError(f"There is no folder '{Path(options.gallery).parent}' to write '{options.gallery}' to.")
+    if not os.access(Path(options.gallery).absolute().parent, os.W_OK):
+        raise PermissionError(f"The folder of '{options.gallery}' cannot be written to: choose another one.")
     if options.remove:
         if options.photos or options.name is not None:
             raise ValueError("--remove takes nobody in: enrol photos with a command of their own.")
@@ -124,6 +128,7 @@ def identify(options: argparse.Namespace) -> int:
     from facelib.data.images import Unreadable
     from facelib.inference import gallery, interface, recognition
 
+    _spare(options.boxes, options.photo, options.gallery)
     verifier = _verifier(options)
     known = gallery.load(options.gallery, verifier.card)
     try:
@@ -189,6 +194,13 @@ def _verifier(options: argparse.Namespace):
     from facelib.inference import decision
 
     return decision.load(options.network or decision.DEFAULT)
+
+
+def _spare(target: str | None, *sources: str) -> None:
+    """ValueError where a file to be written is one that is read."""
+    for source in sources if target and Path(target).exists() else ():
+        if Path(source).exists() and Path(target).samefile(source):
+            raise ValueError(f"--boxes would overwrite '{source}': choose another name.")
 
 
 def _place(face) -> str:

@@ -197,6 +197,9 @@ def test_features_are_printed(photos, capsys):
         (["enrol", "absent.npz", "--remove", "eve"], "There is no gallery at"),
         (["enrol", "GALLERY", "both.png", "--remove", "bob"], "--remove takes nobody in"),
         (["identify", "GALLERY", "people"], "people': cannot be read"),
+        (["identify", "GALLERY", "both.png", "--boxes", "both.png"], "would overwrite"),
+        (["identify", "GALLERY", "both.png", "--boxes", "GALLERY"], "would overwrite"),
+        (["compare", "nobody.png", "both.png", "--boxes", "both.png"], "would overwrite"),
         (["cluster", "EMPTY"], "There is no photo in"),
         (["cluster", "TEXTS"], "There is no photo in"),
         (["embed", "absent.png"], "cannot be read"),
@@ -211,7 +214,8 @@ def test_nonsense_is_refused_in_one_line(gallery, photos, tmp_path, capsys, argu
     (tmp_path / "TEXTS" / "a.txt").write_text("not a photo")
     names = ("both.png", "nobody.png", "people", "nowhere", "absent.png")
     places |= {name: str(photos / name) for name in names}
+    before = (photos / "both.png").read_bytes()
     assert cli.main([places.get(each, each) for each in arguments]) == 2
     said = capsys.readouterr()
     assert message in said.err and said.err.count("\n") == 1 and not said.out
-    assert not (tmp_path / "a.npz").exists()
+    assert not (tmp_path / "a.npz").exists() and (photos / "both.png").read_bytes() == before

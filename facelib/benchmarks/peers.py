@@ -123,7 +123,7 @@ def sface_features(
     """SFace's features (n, 128) float32 of some photos of a folder or archive, kept by the hundred in the cache.
 
     Its own alignment by the landmarks that `detection` finds, the ``"box"`` alone as `framing.crop_box` takes it, or a
-    fixed square; a photo without a face is a FaceError, but for the last.
+    fixed square. A photo without the face that it needs is a FaceError.
     """
     state: list = [] if frame == "aligned" else [frame, [*framing.BOX]]
     state += [archives.fingerprint(source), hashlib.sha256(Path(file).read_bytes()).hexdigest(), _SFACE_VERSION]
@@ -142,7 +142,8 @@ def _sface_features(file, listing: archives.Listing, paths: list[str], frame: st
             raise images.Unreadable(f"'{path}': {content}")
         if isinstance(frame, str):
             photo = images.decode_whole(content, detection.LONGEST)
-            face = detection.choose(photo, detection.find(photo), "central")
+            face = detection.meant(photo, detection.find(photo), "central")  # for a box landmarks are no matter
+            face = face if frame == "box" else detection.usable(photo, face)
         if frame == "aligned":
             row = np.concatenate([face.box, face.landmarks.ravel(), [face.score]]).astype(np.float32)
             row[2:4] -= row[:2]  # left, top, width, height

@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from facelib import inference, metrics
 from facelib.benchmarks.scores import kept_distances
-from facelib.data import archives, catalog, corruptions, images
+from facelib.data import aligned, archives, catalog, corruptions, images
 from facelib.data.packed import PackedFaces
 from facelib.data.pairs import Pairs
 from facelib.inference import attack, updates
@@ -64,12 +64,18 @@ class Bench:
 
 
 def bench(faces: PackedFaces, chosen: Pairs, name: str) -> Bench:
-    """Pairs of a packed set of this name with their photos, cut as they were packed but with `SIDE` pixels."""
+    """Pairs of a packed set of this name with their photos, framed as they were packed but with `SIDE` pixels."""
     rows, pairs = Pairs(chosen.left, chosen.right, chosen.genuine, chosen.folds).compact()
     faces = faces.select(rows)
-    listing = archives.members(catalog.source(name))
+    source = catalog.source(name)
+    listing = archives.members(source)
     inside = {listing.root + path: row for row, path in enumerate(faces.paths)}
     photos = np.empty((len(faces), SIDE, SIDE, 3), np.uint8)
+    if faces.manifest.get("detect"):  # the detector framed them
+        found = aligned.faces(source, list(inside), SIDE, faces.manifest["detect"][0])
+        for path, row in inside.items():
+            photos[row] = found[path]
+        return Bench(photos, faces.labels, pairs, np.arange(len(pairs)))
     for path, content in listing.read(inside):
         if isinstance(content, str):
             raise images.Unreadable(f"'{path}' {content}: it was packed, restore it.")

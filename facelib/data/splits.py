@@ -10,6 +10,8 @@ from facelib.data.archives import DatasetError
 from facelib.data.catalog import LFW_SETS, lfw_pairs_file, load, parts_of
 from facelib.data.packed import PackedFaces
 
+FEW = 20  # people, drawn with replacement, below which that says little of how others would have come out
+
 
 @dataclass(frozen=True)
 class Experiment:
@@ -68,6 +70,8 @@ def experiment(
     _check_pairs(validation, f"The people of '{train_set}' who are set apart to choose the threshold")
     if test_set not in LFW_SETS:
         _check_pairs(test, f"The people of '{test_set}'")
+    if min(choose := len(validation.names), judge := len(test.names)) < FEW:
+        notes.append(f"{choose} people choose and {judge} judge: intervals over fewer than {FEW} people are rough.")
     if held_out_from > most:
         notes.append(f"Nobody in training has {held_out_from} images: held out is one of each person with {most}.")
     if progress:

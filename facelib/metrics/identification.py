@@ -32,13 +32,19 @@ class Probes:
         """Detection and identification rate (DIR) at the threshold that takes a share of strangers for somebody."""
         return _detected(self, np.ones(len(self.rank)), self.strangers, far)
 
+    @property
+    def fars(self) -> list[float]:
+        """Those of `FARS` at which a stranger or more would pass."""
+        return [far for far in FARS if far * len(self.strangers) >= 1 - 1e-9]
+
     def judge(self, replicates: int = 1000, seed: int = 0) -> dict[str, Estimate]:
         """``rank1``, ``rank5``, ``dir_at_far_1e-1`` and ``dir_at_far_1e-2``, with 95 % intervals over people.
 
-        People are drawn with replacement, enrolled ones with all their probes, and strangers; the gallery stays.
+        A FAR of less than one stranger is left out. People are drawn with replacement, enrolled ones with all their
+        probes, and strangers; the gallery stays.
         """
         _, person = np.unique(self.people, return_inverse=True)
-        rng = np.random.default_rng(seed)
+        rng, fars = np.random.default_rng(seed), self.fars
         values = []
         for replicate in range(replicates + 1):
             weights, strangers = np.ones(len(person)), self.strangers
@@ -47,7 +53,7 @@ class Probes:
                 weights = np.bincount(rng.integers(count, size=count), minlength=count)[person].astype(float)
                 strangers = rng.choice(strangers, len(strangers))
             found = {f"rank{rank}": np.average(self.rank <= rank, weights=weights) for rank in RANKS}
-            found |= {f"dir_at_far_1e-{-np.log10(far):.0f}": _detected(self, weights, strangers, far) for far in FARS}
+            found |= {f"dir_at_far_1e-{-np.log10(far):.0f}": _detected(self, weights, strangers, far) for far in fars}
             values.append(found)
         counts = {name: len(self.rank) + len(self.strangers) * name.startswith("dir") for name in values[0]}
         people = int(person.max()) + 1

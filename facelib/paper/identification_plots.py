@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 
 from facelib.data.packed import PackedFaces
 from facelib.metrics import Estimate
-from facelib.metrics.identification import FARS, RANKS, Probes
+from facelib.metrics.identification import RANKS, Probes
 from facelib.paper import plots
 from facelib.paper.style import COLOURS
 
@@ -29,11 +29,12 @@ def identification(found: Probes, judged: dict[str, Estimate], most: int = 20) -
     axes[1].plot(fars, [found.detected(far) for far in fars], color=COLOURS["impostor"])
     axes[1].set(xlabel="share of strangers taken for somebody", ylabel="detected and identified (DIR)")
     axes[1].set(xscale="log", ylim=(0, 1.02))
-    for axis, at, name in ((axes[0], RANKS, "rank"), (axes[1], FARS, "dir")):
+    for axis, at, name in ((axes[0], RANKS, "rank"), (axes[1], found.fars, "dir")):
         chosen = [each for key, each in judged.items() if key.startswith(name)]
         ends = [[each.low for each in chosen], [each.high for each in chosen]]
         axis.vlines(at, *ends, color="black", linewidth=1.6, label="95 % over people")
-        axis.legend(loc="best", fontsize=9)
+        if chosen:
+            axis.legend(loc="best", fontsize=9)
     return axes
 
 

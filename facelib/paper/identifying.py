@@ -203,26 +203,35 @@ class Pictures:
         return found
 
 
-def pictures(setting: Setting, most: int) -> Pictures:
+def pictures(setting: Setting, most: int) -> Pictures | None:
     """Enrol three photos each of the test set's first people with four or more; show the fourth ones in threes.
 
-    By the shipped network and the detector, from the photos as they are.
+    By the shipped network and the detector, from the photos as they are. Where fewer than three people have so many
+    photos, two or one of each are enrolled, and pictures may show fewer people. Without a photo that can be enrolled
+    there is no picture.
     """
     verifier = decision.load()
     listing = archives.members(catalog.source(setting["test_set"]))
     paths = defaultdict(list)
     for path in sorted(listing.images):
         paths[Path(path).parent.name].append(path)
-    people = [name for name in sorted(paths) if len(paths[name]) > ENROLLED][:most]
-    people = people[: len(people) // 3 * 3]
-    content: dict[str, Any] = dict(listing.read([path for name in people for path in paths[name][: ENROLLED + 1]]))
-    photos = [(name, path, content[path]) for name in people for path in paths[name][:ENROLLED]]
+    having = {each: [name for name in sorted(paths) if len(paths[name]) > each] for each in range(ENROLLED, 0, -1)}
+    enrolled = next((each for each, names in having.items() if len(names) >= 3), 1)
+    people = having[enrolled][:most]
+    together = min(3, len(people))
+    people = people[: len(people) // max(together, 1) * together]
+    content: dict[str, Any] = dict(listing.read([path for name in people for path in paths[name][: enrolled + 1]]))
+    photos = [(name, path, content[path]) for name in people for path in paths[name][:enrolled]]
     with tempfile.TemporaryDirectory() as folder:
-        known, refused = gallery.enrol(Path(folder, "people.npz"), photos, verifier, "central")
+        try:
+            known, refused = gallery.enrol(Path(folder, "people.npz"), photos, verifier, "central")
+        except detection.FaceError as reason:
+            print(f"No picture: {reason}")
+            return None
     found = Pictures(known, refused)
-    for start in range(0, len(people), 3):
-        names = people[start : start + 3]
-        pixels = side_by_side([images.decode_whole(content[paths[n][ENROLLED]], detection.LONGEST) for n in names])
+    for start in range(0, len(people), max(together, 1)):
+        names = people[start : start + together]
+        pixels = side_by_side([images.decode_whole(content[paths[n][enrolled]], detection.LONGEST) for n in names])
         found.shown.append((*recognition.identify(known, pixels, verifier), names))
     return found
 

@@ -67,7 +67,7 @@ def strings(notebook: Path) -> set[str]:
 def has_no_set_of_the_user(setting: Setting, notebook: Path) -> bool:
     """Whether the user's own faces are asked about and a notebook would show other ones, not beside theirs."""
     mine = ("train_set", "test_set")
-    if all(part in catalog.SETS or part in catalog.DEMO_SETS for part in (setting.values[name] for name in mine)):
+    if not setting.is_of_the_user:
         return False
     others = [name for name in strings(notebook) if is_set(name) and name not in mine and "beside" not in rules()[name]]
     known = {*catalog.DEMO_SETS, *catalog.SETS}

@@ -78,6 +78,12 @@ class Setting:
         named = (self.values[name] for name in ("train_set", "test_set"))
         return any(part in catalog.DEMO_SETS for name in named for part in catalog.parts_of(name))
 
+    @property
+    def is_of_the_user(self) -> bool:
+        """Whether the faces to train on, or to test on, are of a set that the project does not know by name."""
+        parts = [part for name in ("train_set", "test_set") for part in catalog.parts_of(self.values[name])]
+        return not all(part in catalog.SETS or part in catalog.DEMO_SETS for part in parts)
+
     @cached_property
     def device(self) -> str:
         """Paddle's device, prepared: ``"cpu"`` or ``"gpu:0"``."""

@@ -47,7 +47,8 @@ def collections(setting: Setting, judged: Judging, held_out: PackedFaces, others
 
     Half of the people (families) choose and half judge; of LFW View 1 without the pairs of View 2 chooses, View 2
     judges. ``relatives`` has impostor pairs of one family, which is what stands before the ``-`` of a person's name.
-    No set on which the network was trained is among the others, and none whose halves lack pairs of either kind.
+    No set on which the network was trained is among the others, and none whose halves lack pairs of either kind; nor
+    rendered people beside photos of the user's own.
     """
     found: dict[str, Collection] = {}
 
@@ -68,7 +69,7 @@ def collections(setting: Setting, judged: Judging, held_out: PackedFaces, others
         put(setting["test_set"], judged.faces, None, "test", judged.vectors)
     contents = {}
     for name in catalog.parts_of(setting[others]):
-        if name in judged.card.trained_on:
+        if name in judged.card.trained_on or setting.is_of_the_user and name in catalog.DEMO_SETS:
             continue
         faces = catalog.load(name, progress=False)
         contents[name] = faces.manifest["content"]

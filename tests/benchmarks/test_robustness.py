@@ -2,12 +2,15 @@ import itertools
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from facelib import benchmarks, models, paper
 from facelib._paddle import paddle
 from facelib.benchmarks import robustness
 from facelib.benchmarks.robustness import Bench
+from facelib.data import packing
 from facelib.data.pairs import Pairs
+from facelib.data.rendered import render_face
 from facelib.inference import updates
 
 
@@ -32,6 +35,25 @@ def test_the_first_pairs_of_each_kind_keep_their_photos_and_places(bench):
         assert np.array_equal(grays, getattr(bench.pairs, side)[part.numbers])
     assert np.array_equal(bench.labels[part.photos[:, 0, 0, 0]], part.labels)
     assert np.array_equal(part.first(3).numbers, np.sort(part.numbers[[0, 1, 2, 7, 8, 9]]))
+
+
+def test_photos_are_framed_as_the_packed_ones_are_by_the_detector_too(tmp_path, monkeypatch):
+    monkeypatch.setenv("FACELIB_CACHE", str(tmp_path / "cache"))
+    root = tmp_path / "people"
+    for person in range(2):
+        (root / f"p{person}").mkdir(parents=True)
+        for shot in range(2):
+            wide = np.full((400, 600, 3), 90, np.uint8)  # a small face in the middle of a large photo
+            wide[120:280, 220:380] = render_face(104 + 7 * person, shot, size=160)
+            Image.fromarray(wide).save(root / f"p{person}" / f"{shot}.png")
+    faces = packing.pack(root, size=64, detect="only", progress=False)
+    pairs = Pairs(np.array([0, 0]), np.array([1, 2]), np.array([True, False]), np.array([0, 1]))
+    found = robustness.bench(faces, pairs, str(root))
+    assert found.photos.shape == (3, robustness.SIDE, robustness.SIDE, 3)
+    shown, packed = robustness.small(found.photos, 64).astype(int), faces.take(np.arange(3)).astype(int)
+    assert abs(shown - packed).mean() < 4  # in grey levels; the whole photo is another picture
+    whole = robustness.small(np.stack([np.asarray(Image.open(root / "p0" / "0.png").resize((128, 128)))]), 64)
+    assert abs(whole.astype(int) - packed[:1]).mean() > 20
 
 
 def test_a_pair_s_threshold_comes_from_the_other_folds(bench):

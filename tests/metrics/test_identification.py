@@ -63,4 +63,6 @@ def test_intervals_draw_people_with_all_their_probes():
     assert one["rank1"].high - one["rank1"].low == pytest.approx(2 * 1.96 * error, rel=0.15)
     assert other["rank1"].high - other["rank1"].low < 0.7 * (one["rank1"].high - one["rank1"].low)
     assert one["rank5"].value == 1 and one["rank5"].low == pytest.approx(50 / (50 + 1.959964**2))  # people, not probes
+    few = Probes(alike.rank, alike.distance, people, alike.strangers[:99])
+    assert few.fars == [0.1] and set(few.judge(5)) == {"rank1", "rank5", "dir_at_far_1e-1"}  # .99 strangers
     assert one["dir_at_far_1e-2"].value == share and one["dir_at_far_1e-2"].n == 300 and one["rank1"].n == 200

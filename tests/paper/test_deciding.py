@@ -30,6 +30,8 @@ class Faces:
 
 
 class Setting(dict):
+    is_of_the_user = False
+
     def __init__(self, faces, pairs, **values):
         known = {"test_set": "somebody", "train_set": "others", "validation_pairs": 50, "seed": 0}
         super().__init__(known | values)

@@ -4,7 +4,9 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
+from facelib.data import rendered
 from facelib.data.detection import Face
 from facelib.inference.recognition import Seen
 from facelib.metrics import cosine_distance
@@ -94,6 +96,27 @@ def test_names_in_pictures_are_counted_at_the_middle_of_each_third():
     assert [each and each.name for _, each in found.panels] == ["ann", "cat", None]
     right, wrong = identifying.named(found)
     assert (right.value, wrong.value, right.n) == (1 / 3, 1 / 3, 3)
+
+
+@pytest.mark.parametrize(
+    ("photos", "enrolled", "shown"), [([4, 4, 4, 4], 9, 1), ([5, 3, 3, 2], 6, 1), ([2, 1, 2], 2, 1)]
+)
+def test_few_photos_of_each_still_make_a_picture(tmp_path, photos, enrolled, shown):
+    """Three are enrolled where three people have four; else two or one, of fewer people if need be."""
+    rendered.write_people(tmp_path / "people", range(100, 100 + len(photos)), photos, size=160, progress=False)
+    found = identifying.pictures({"test_set": str(tmp_path / "people")}, 150)
+    assert (len(found.gallery) + len(found.refused), len(found.shown)) == (enrolled, shown)
+    assert len(found.panels) == min(3, sum(count > enrolled // 3 for count in photos) if enrolled > 2 else 2)
+
+
+def test_without_a_face_there_is_no_picture(tmp_path, capsys):
+    for person in "ab":
+        (tmp_path / "people" / person).mkdir(parents=True)
+        for shot in range(2):
+            gray = np.full((90, 90, 3), 100 + shot, np.uint8)
+            Image.fromarray(gray).save(tmp_path / "people" / person / f"{shot}.png")
+    assert identifying.pictures({"test_set": str(tmp_path / "people")}, 150) is None
+    assert "No picture: no photo could be enrolled" in capsys.readouterr().out
 
 
 def test_photos_side_by_side_are_squares_of_one_height():

@@ -98,6 +98,11 @@ def test_a_set_that_trained_the_network_is_not_among_the_others(monkeypatch):
         setting, Judging(card, families(5), None, np.ones((30, 3))), families(6), "transfer_sets"
     )
     assert "families" not in found and "demo_more" in found
+    setting.is_of_the_user = True  # rendered people are no yardstick beside the user's own
+    found = transfer.collections(
+        setting, Judging(card, families(5), None, np.ones((30, 3))), families(6), "transfer_sets"
+    )
+    assert not {"families", "demo_more", "relatives"} & found.keys()
 
 
 def test_features_of_all_sets_are_those_of_the_network_that_is_judged(monkeypatch):

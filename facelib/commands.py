@@ -68,13 +68,14 @@ def compare(options: argparse.Namespace) -> int:
     if not 0 < options.prior < 1:
         raise ValueError(f"--prior is a share between 0 and 1, such as 0.5; got {options.prior:g}.")
     far = decision.FAR if options.far is None else options.far
-    _spare(options.boxes, options.a, options.b)
-    verifier = _verifier(options)
-    found = verifier.compare(options.a, options.b, which=_which(options), far=far, prior=options.prior)
     if options.boxes:
         from facelib.inference import interface
 
-        interface.save(options.boxes, _side_by_side((options.a, options.b), found.faces))
+        interface.spare(options.boxes, options.a, options.b)
+    verifier = _verifier(options)
+    found = verifier.compare(options.a, options.b, which=_which(options), far=far, prior=options.prior)
+    if options.boxes:
+        interface.save(options.boxes, interface.side_by_side((options.a, options.b), found.faces))
     print(json.dumps(asdict(found), default=methodcaller("tolist")) if options.json else _as_text(found))
     return int(not found.same)
 
@@ -128,7 +129,7 @@ def identify(options: argparse.Namespace) -> int:
     from facelib.data.images import Unreadable
     from facelib.inference import gallery, interface, recognition
 
-    _spare(options.boxes, options.photo, options.gallery)
+    interface.spare(options.boxes, options.photo, options.gallery)
     verifier = _verifier(options)
     known = gallery.load(options.gallery, verifier.card)
     try:
@@ -143,7 +144,7 @@ def identify(options: argparse.Namespace) -> int:
         facts = [asdict(each.decision) if each.decision else {"reason": each.reason} for each in seen]
         print(json.dumps([face | fact for face, fact in zip(faces, facts, strict=True)]))
     else:
-        places = [f", {_place(each.face)}" * (len(seen) > 1) for each in seen]
+        places = [f", {interface.where(each.face)}" * (len(seen) > 1) for each in seen]
         print("\n".join(map(str.__add__, map(interface.sentence, seen), places)) or "no face found")
         if named:
             alarms = recognition.false_alarms(known, recognition.strict(verifier.card, options.far).far)
@@ -180,7 +181,7 @@ def cluster(options: argparse.Namespace) -> int:
         shown = Counter(photo for photo, _ in faces)
         for number, group in enumerate(groups, 1):
             for photo, face in group:
-                print(number, photo, *[_place(face)] * (shown[photo] > 1), sep="\t")
+                print(number, photo, *[interface.where(face)] * (shown[photo] > 1), sep="\t")
         many = f"{_count(len(faces), 'face', 'faces')} in {_count(len(groups), 'group', 'groups')}"
         looser = [each.far for each in verifier.card.thresholds if each.threshold and each.far > used.far]
         more = f"; --far {min(looser):g} joins more faces, rightly or not" if looser and len(groups) > 1 else ""
@@ -194,17 +195,6 @@ def _verifier(options: argparse.Namespace):
     from facelib.inference import decision
 
     return decision.load(options.network or decision.DEFAULT)
-
-
-def _spare(target: str | None, *sources: str) -> None:
-    """ValueError where a file to be written is one that is read."""
-    for source in sources if target and Path(target).exists() else ():
-        if Path(source).exists() and Path(target).samefile(source):
-            raise ValueError(f"--boxes would overwrite '{source}': choose another name.")
-
-
-def _place(face) -> str:
-    return f"at {face.centre.round().astype(int).tolist()}"
 
 
 def _which(options: argparse.Namespace) -> str:
@@ -252,17 +242,3 @@ def _as_text(found) -> str:
         if len(faces) > 1:
             lines.append(f"{len(faces) - 1} other face(s) in {name} left out")
     return "\n".join(lines)
-
-
-def _side_by_side(sources: tuple, faces: tuple, height: int = 480):
-    """Both photos as one picture, the compared faces in green, others in orange."""
-    import numpy as np
-    from PIL import Image
-
-    from facelib.data import detection
-
-    sides = []
-    for source, found in zip(sources, faces, strict=True):
-        photo = Image.fromarray(detection.drawn(detection.read_photo(source), found))
-        sides.append(np.asarray(photo.resize((max(1, round(photo.width * height / photo.height)), height))))
-    return np.hstack(sides)

@@ -41,9 +41,14 @@ def faces(
     folder = runtime.cache_dir() / "aligned"
     state = [archives.fingerprint(source), wanted, size, which, detection.DETECTOR_SHA256, ALIGNED_VERSION]
     state += [[crop, moved]] if crop or moved is not None else []
+    plain = archives.digest([state[:1], state[2:]])  # the same for another list of the set's photos
     state += [[*framing.BOX, "as found"]] if box else []
     kept = folder / f"{archives.digest(state)}.npz"
     if not kept.exists():
+        what = archives.digest([state[:1], state[2:]])
+        found = _of_other_lists(folder, what, {*wanted} if moved is None else set())
+        rest = [path for path in wanted if path not in found]
+        boxes = _boxes_of_other_lists(folder, plain) if box else {}  # of the face that is meant, as first found
 
         def frame(number: int, content: bytes) -> np.ndarray | None:
             if isinstance(content, str):  # the reason why it could not be read
@@ -54,20 +59,21 @@ def faces(
             try:
                 if crop:
                     return images.resized(Image.fromarray(photo), size, crop)
+                if box and (known := boxes.get(rest[number])) is not None:
+                    return framing.crop_box(photo, known, size)
                 if box:
                     return framing.crop_box(photo, detection.meant(photo, detection.find(photo), which).box, size)
-                return detection.align(photo, size, which)
+                face, boxes[rest[number]] = detection.align_with_box(photo, size, which)
+                return face
             except detection.FaceError:
                 return None
 
-        what = archives.digest([state[:1], state[2:]])  # the same for another list of the set's photos
-        found = _of_other_lists(folder, what, {*wanted} if moved is None else set())
-        rest = [path for path in wanted if path not in found]
         found |= _framed(archives.members(source), rest, frame, progress)
         number = [k for k, path in enumerate(wanted) if found[path] is not None]
         pixels = np.array([found[wanted[k]] for k in number], np.uint8).reshape(-1, size, size, 3)
+        of_each = np.array([boxes.get(path, [np.nan] * 4) for path in wanted])
         with whole(kept) as temporary:
-            np.savez(temporary, number=number, pixels=pixels, what=what, paths=wanted)
+            np.savez(temporary, number=number, pixels=pixels, what=what, paths=wanted, boxes=of_each)
     return _read(kept, wanted)
 
 
@@ -79,6 +85,17 @@ def _of_other_lists(folder: Path, what: str, wanted: set[str]) -> dict[str, np.n
             if stored["what"] == what and not wanted.isdisjoint(paths := stored["paths"].tolist()):
                 faces = {paths[k]: face for k, face in zip(stored["number"], stored["pixels"], strict=True)}
                 known |= {path: faces.get(path) for path in paths if path in wanted}
+    return known
+
+
+def _boxes_of_other_lists(folder: Path, what: str) -> dict[str, np.ndarray]:
+    """Boxes (4,) that were found for lists of the same photos, by path."""
+    known: dict[str, np.ndarray] = {}
+    for file in folder.glob("*.npz"):
+        with suppress(Exception), np.load(file) as stored:
+            if stored["what"] == what:
+                found = np.isfinite(stored["boxes"]).all(1)
+                known |= dict(zip(stored["paths"][found].tolist(), stored["boxes"][found], strict=True))
     return known
 
 

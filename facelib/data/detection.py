@@ -133,7 +133,13 @@ def usable(photo: np.ndarray, face: Face) -> Face:
 
 def align(photo: np.ndarray, size: int = 64, which: str = "only") -> np.ndarray:
     """The one face of a photo, framed as the networks were trained: (size, size, 3) uint8; see `choose`."""
-    return framing.crop(photo, choose(photo, find(photo), which).landmarks, size)
+    return align_with_box(photo, size, which)[0]
+
+
+def align_with_box(photo: np.ndarray, size: int = 64, which: str = "only") -> tuple[np.ndarray, np.ndarray]:
+    """The same, and the face's box (4,)."""
+    face = choose(photo, find(photo), which)
+    return framing.crop(photo, face.landmarks, size), face.box
 
 
 def drawn(photo: np.ndarray, faces: list[Face]) -> np.ndarray:

@@ -101,7 +101,7 @@ def load(path: str | os.PathLike, card: Card) -> Gallery:
     if about != _made_with(card):
         raise ValueError(
             f"'{path}' was made with the network '{about.get('network')}' and {about.get('metric')} distances, not "
-            f"with the present '{card.name}' and {card.metric}: use that network, or enrol the photos anew."
+            f"with the present '{card.name}' and {card.metric}: use that network (--network), or enrol the photos anew."
         )
     return Gallery(card, people, photos, vectors)
 

@@ -124,6 +124,27 @@ def save(path: str | os.PathLike, picture: np.ndarray) -> None:
         raise ValueError(f"'{path}' cannot be written: {how}.") from None
 
 
+def spare(target: str | None, *sources: str) -> None:
+    """ValueError where a file to be written is one that is read."""
+    for source in sources if target and Path(target).exists() else ():
+        if Path(source).exists() and Path(target).samefile(source):
+            raise ValueError(f"--boxes would overwrite '{source}': choose another name.")
+
+
+def where(face: Face) -> str:
+    """Where a face is in its photo, in words."""
+    return f"at {face.centre.round().astype(int).tolist()}"
+
+
+def side_by_side(sources: tuple, faces: tuple, height: int = 480):
+    """Both photos as one picture, the compared faces in green, others in orange."""
+    sides = []
+    for source, found in zip(sources, faces, strict=True):
+        photo = Image.fromarray(detection.drawn(detection.read_photo(source), found))
+        sides.append(np.asarray(photo.resize((max(1, round(photo.width * height / photo.height)), height))))
+    return np.hstack(sides)
+
+
 def contact_sheets(place: str | os.PathLike, groups: Sequence[Sequence[tuple[str, Face]]]) -> None:
     """A new folder with a picture of each group of two or more photos' faces, ``<number of the group, from 1>.png``."""
     with whole(Path(place)) as folder:

@@ -80,9 +80,8 @@ def shipped(setting: Setting, name: str = decision.DEFAULT, everybody: bool = Tr
         vectors = np.empty((len(faces), found.shape[1]), found.dtype) if vectors is None else vectors
         vectors[rows] = found
     judged = Judging(card, faces, test, vectors, lost=lost)
-    if not is_lfw:
-        return judged
-    return replace(judged, calibrated_on=(judged.between(view1["test"]), view1["test"].genuine))
+    known = (judged.between(view1["test"]), view1["test"].genuine) if is_lfw else None
+    return replace(judged, calibrated_on=known)
 
 
 def other_networks(setting: Setting) -> dict[str, Judging]:

@@ -206,9 +206,8 @@ class Pictures:
 def pictures(setting: Setting, most: int) -> Pictures | None:
     """Enrol three photos each of the test set's first people with four or more; show the fourth ones in threes.
 
-    By the shipped network and the detector, from the photos as they are. Where fewer than three people have so many
-    photos, two or one of each are enrolled, and pictures may show fewer people. Without a photo that can be enrolled
-    there is no picture.
+    By the shipped network and the detector, from the photos as they are. Where fewer than three people have so many,
+    two or one of each are enrolled, and pictures may show fewer people; None where no photo can be enrolled.
     """
     verifier = decision.load()
     listing = archives.members(catalog.source(setting["test_set"]))
@@ -218,8 +217,8 @@ def pictures(setting: Setting, most: int) -> Pictures | None:
     having = {each: [name for name in sorted(paths) if len(paths[name]) > each] for each in range(ENROLLED, 0, -1)}
     enrolled = next((each for each, names in having.items() if len(names) >= 3), 1)
     people = having[enrolled][:most]
-    together = min(3, len(people))
-    people = people[: len(people) // max(together, 1) * together]
+    together = max(1, min(3, len(people)))
+    people = people[: len(people) // together * together]
     content: dict[str, Any] = dict(listing.read([path for name in people for path in paths[name][: enrolled + 1]]))
     photos = [(name, path, content[path]) for name in people for path in paths[name][:enrolled]]
     with tempfile.TemporaryDirectory() as folder:
@@ -229,7 +228,7 @@ def pictures(setting: Setting, most: int) -> Pictures | None:
             print(f"No picture: {reason}")
             return None
     found = Pictures(known, refused)
-    for start in range(0, len(people), max(together, 1)):
+    for start in range(0, len(people), together):
         names = people[start : start + together]
         pixels = side_by_side([images.decode_whole(content[paths[n][enrolled]], detection.LONGEST) for n in names])
         found.shown.append((*recognition.identify(known, pixels, verifier), names))

@@ -51,8 +51,7 @@ class Setting:
     asked_device
         See `runtime.use_device`.
     used
-        By kind (parameters, sets, parts, pairs, runs, weights, cards, bench, results) the name and key of each thing
-        handed out.
+        By kind (parameters, sets, parts and so on) the name and key of each thing handed out.
     """
 
     place: str
@@ -75,14 +74,16 @@ class Setting:
     @property
     def is_rendered(self) -> bool:
         """Whether the faces are rendered ones, which figures have to say."""
-        named = (self.values[name] for name in ("train_set", "test_set"))
-        return any(part in catalog.DEMO_SETS for name in named for part in catalog.parts_of(name))
+        return not self._parts.isdisjoint(catalog.DEMO_SETS)
 
     @property
     def is_of_the_user(self) -> bool:
         """Whether the faces to train on, or to test on, are of a set that the project does not know by name."""
-        parts = [part for name in ("train_set", "test_set") for part in catalog.parts_of(self.values[name])]
-        return not all(part in catalog.SETS or part in catalog.DEMO_SETS for part in parts)
+        return not self._parts <= {*catalog.SETS, *catalog.DEMO_SETS}
+
+    @property
+    def _parts(self) -> set[str]:
+        return {part for name in ("train_set", "test_set") for part in catalog.parts_of(self.values[name])}
 
     @cached_property
     def device(self) -> str:
@@ -143,8 +144,8 @@ class Setting:
         """
         if catalog.missing(self.values["train_set"]):
             return self.shipped(self["run"])
-        split = self.split
-        return self._noted([self._training().train(self["run"], split.train, self.recipe, split.held_out)])[0]
+        parts = self.split.train, self.recipe, self.split.held_out
+        return self._noted([self._training().train(self["run"], *parts)])[0]
 
     def shipped(self, name: str):
         """The run whose weights are shipped under a name, its training set at hand or not.
@@ -175,8 +176,7 @@ class Setting:
         """The better recipe's runs with a seed; the shipped ones where the training set is not at hand."""
         if not catalog.missing(self.values["train_set"]):
             return self.trained(self.best_recipes, seed, self.best_split)
-        shipped = self._training().shipped_run
-        return self._noted([shipped(name) for name in self["best_networks"]])
+        return self._noted([self._training().shipped_run(name) for name in self["best_networks"]])
 
     def over_seeds(self, combinations: dict[str, dict]):
         """`training.over_seeds` of the better recipe's people and seeds, on the test pairs, kept in ``seeds.csv``."""
@@ -200,12 +200,9 @@ class Setting:
         return self._noted([self._training().train(name, *parts)])[0]
 
     def result(self, notebook: str, key: str):
-        """A number that another notebook has recorded; that notebook is run before the one that asks.
+        """A number that another notebook has recorded; FileNotFoundError where it has not been run in this profile.
 
-        Raises
-        ------
-        FileNotFoundError
-            It has not been run in this profile.
+        That notebook is run before the one that asks.
         """
         results.provenance(self.place, notebook)  # raises where there is none
         value = results.stored(self, key)["value"]

@@ -19,9 +19,9 @@ def folder(tmp_path, monkeypatch):
         asked.append(which)
         if photo.mean() < 100:
             raise detection.FaceError("no face found")
-        return photo[:size, :size]
+        return photo[:size, :size], np.array([20.0, 20, 60, 60])
 
-    monkeypatch.setattr(detection, "align", align)
+    monkeypatch.setattr(detection, "align_with_box", align)
     return tmp_path / "set", asked
 
 
@@ -122,19 +122,19 @@ def test_photos_of_one_s_own_are_detected_at_packing_and_those_without_a_face_na
     from PIL import Image
 
     monkeypatch.setenv("FACELIB_CACHE", str(tmp_path / "cache"))
-    rendered.write_people(tmp_path / "own", range(300, 303), 3, size=200, progress=False)
+    rendered.write_people(tmp_path / "own", range(300, 304), 3, size=200, progress=False)
     paths = sorted((tmp_path / "own").rglob("*.jpg"))
     Image.new("RGB", (200, 200), "grey").save(paths[0])
     found = catalog.load(str(tmp_path / "own"), progress=False)
-    assert len(found) == 8 and list(found.manifest["skipped"].values())[0].startswith("no face found")
+    assert len(found) == 11 and list(found.manifest["skipped"].values())[0].startswith("no face found")
     photo = detection.read_photo(paths[1])
     assert np.array_equal(found.take([0])[0], detection.align(photo, 64))
     whole = catalog.load(str(tmp_path / "own"), progress=False, frame="none")
-    assert len(whole) == 9 and whole.manifest["skipped"] == {} and whole.key != found.key
+    assert len(whole) == 12 and whole.manifest["skipped"] == {} and whole.key != found.key
     rendered.write_people(tmp_path / "others", range(400, 402), 2, size=200, progress=False)
     sets = str(tmp_path / "own"), str(tmp_path / "others")
     for frame, told in ((None, 2), ("none", 0)):
-        split = splits.experiment(*sets, validation_share=0.67, progress=False, frame=frame)
+        split = splits.experiment(*sets, validation_share=0.5, progress=False, frame=frame)
         assert sum("a detector framed the face" in note for note in split.notes) == told
 
 
@@ -155,6 +155,16 @@ def test_a_box_is_taken_without_landmarks(folder, monkeypatch):
     assert found["ann/1.png"].shape == (16, 16, 3) and asked == []
     aligned.faces(source, ["ann/1.png"], 16, progress=False)
     assert asked == ["central"]  # another framing has a file of its own
+
+
+def test_a_box_that_alignment_has_found_is_not_looked_for_again(folder, monkeypatch):
+    source, _ = folder
+    monkeypatch.setattr(detection, "find", lambda photo: [])
+    aligned.faces(source, ["ann/1.png", "bob/1.png"], 16, progress=False)
+    found = aligned.faces(source, ["ann/1.png", "bob/1.png"], 16, progress=False, box=True)
+    assert list(found) == ["ann/1.png"]  # by the box beside its aligned face; of bob's photo none is known
+    assert (found["ann/1.png"] == 200).all()
+    assert aligned.faces(source, ["ann/1.png"], 8, progress=False, box=True) == {}  # another size, another list
 
 
 @pytest.mark.parametrize(("frame", "which"), [("detect", "only"), ("largest", "largest")])

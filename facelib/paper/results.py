@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -32,7 +32,7 @@ class Result:
 
     def __str__(self) -> str:
         text = _number(self.value, self.unit)
-        if self.low is None:
+        if self.low is None or math.isnan(self.low):
             return text
         return f"{_number(self.value, '')} [{_number(self.low, '')}, {_number(self.high, '')}] {self.unit}".strip()
 
@@ -55,12 +55,15 @@ class Recorder:
         standins.install(setting, path)
 
     def __call__(self, key: str, value, low=None, high=None, n=None, unit: str = "") -> Result:
-        """Record a number, or anything with ``value``, ``low``, ``high`` and ``n``; returns it for display."""
+        """Record a number, or anything with ``value``, ``low``, ``high`` and ``n``; returns it for display.
+
+        Ends that are nan are none in the file.
+        """
         if hasattr(value, "value"):
             value, low, high, n = value.value, value.low, value.high, value.n
         result = Result(_plain(value), _plain(low), _plain(high), _plain(n), unit)
         self.entries[key] = {**result.__dict__, "notebook": self.notebook}
-        return result
+        return result if low is None or result.low is not None else replace(result, low=math.nan, high=math.nan)
 
     def result(self, key: str) -> Result:
         """A number that was recorded under this key, the committed one where the photos for it are not at hand."""

@@ -68,6 +68,20 @@ def test_what_no_draw_shows_has_the_score_interval_of_the_people():
     assert (same.difference.low, same.difference.high) == (0, 0)  # a difference is no share
 
 
+def test_two_people_tell_nothing_of_others():
+    """Each draw of people has the same one impostor pair: no interval, no verdict, no small p-value."""
+    labels = np.repeat([0, 1], 2)
+    pairs = draw_pairs(labels, 2, 4, seed=0)
+    people = Bootstrap(pairs, labels, 200)
+    near, far = np.array([0.2, 0.4, 0.3, 0.3, 0.5, 0.5]), np.array([0.4, 0.4, 0.3, 0.3, 0.5, 0.5])
+    found = people.paired("auc", near, far)
+    assert (
+        found.difference.value == pytest.approx(0.25) and np.isnan([found.difference.low, found.difference.high]).all()
+    )
+    assert (found.verdict, found.p_value) == ("undecided", 1)
+    assert np.isnan(people.estimate("auc", near).low)
+
+
 @pytest.mark.parametrize("rate", RATES)
 def test_where_all_choose_alike_the_nested_interval_is_the_plain_one(scored, rate):
     pairs, distances, _ = scored

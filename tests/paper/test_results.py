@@ -1,4 +1,5 @@
 import json
+import math
 import subprocess
 import sys
 
@@ -117,6 +118,13 @@ def test_recording_does_not_load_paddle(output):
     code = WRITER + "print([name for name in ('paddle', 'matplotlib') if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code, "a"], cwd=runtime.ROOT, capture_output=True, text=True)
     assert done.stdout == "[]\n", done.stderr
+
+
+def test_an_interval_that_nobody_knows_is_none_in_the_file_and_nan_for_figures(output):
+    recorder = results.Recorder("04_threshold", setting())
+    found = recorder("a", intervals.Estimate(0.5, math.nan, math.nan, 2))
+    assert math.isnan(found.low) and math.isnan(found.high) and str(found) == "0.500"
+    assert recorder.entries["a"]["low"] is None and recorder("b", 0.5).low is None
 
 
 def test_what_is_not_a_number_becomes_null(output):

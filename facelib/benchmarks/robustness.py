@@ -71,12 +71,11 @@ def bench(faces: PackedFaces, chosen: Pairs, name: str) -> Bench:
     listing = archives.members(source)
     inside = {listing.root + path: row for row, path in enumerate(faces.paths)}
     photos = np.empty((len(faces), SIDE, SIDE, 3), np.uint8)
-    if faces.manifest.get("detect"):  # the detector framed them
-        found = aligned.faces(source, list(inside), SIDE, faces.manifest["detect"][0])
-        for path, row in inside.items():
-            photos[row] = found[path]
-        return Bench(photos, faces.labels, pairs, np.arange(len(pairs)))
-    for path, content in listing.read(inside):
+    which, *_ = faces.manifest.get("detect") or [None]
+    found = aligned.faces(source, list(inside), SIDE, which) if which else {}
+    for path, face in found.items():
+        photos[inside[path]] = face
+    for path, content in listing.read([path for path in inside if path not in found]):
         if isinstance(content, str):
             raise images.Unreadable(f"'{path}' {content}: it was packed, restore it.")
         photos[inside[path]] = images.decode(content, SIDE, faces.manifest["crop"]).pixels

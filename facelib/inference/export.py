@@ -1,6 +1,7 @@
 """A trained network as a file for other programs: ONNX, also in 8 bits, or Paddle's engine (extra ``export``)."""
 
 import os
+import sys
 import tempfile
 from pathlib import Path
 
@@ -42,18 +43,21 @@ def to_onnx(weights: str | os.PathLike, target: str | os.PathLike | None = None)
     from facelib._paddle import paddle
 
     target = Path(target or Path(weights).with_suffix(".onnx"))
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryFile() as told:
         prefix = Path(folder) / "model"
         backends.save_static(weights, prefix, models.load_weights(weights).architecture["size"])
         files, out = (str(backends.program_of(prefix)), f"{prefix}.pdiparams"), os.dup(1)
         try:  # it tells its progress, in C++, where a command's answer belongs
-            os.dup2(2, 1)
+            os.dup2(told.fileno(), 1)
             # Its default optimiser installs packages while it runs, and so changes the environment.
             plain = {"optimize_tool": "None"} if paddle.__version__ >= "3" else {}
             content = paddle2onnx.export(*files, opset_version=OPSET, verbose=False, **plain)
         finally:
             os.dup2(out, 1)
             os.close(out)
+        if content is None:
+            told.seek(0)
+            print(told.read().decode(errors="replace"), end="", file=sys.stderr)
     if content is None:
         raise ValueError(f"'{weights}' cannot be exported: paddle2onnx says why above.")
 

@@ -34,13 +34,13 @@ def estimate(values, n: int, people: int | None = None) -> Estimate:
 
     Drawing ``people`` anew cannot show what none of them did: a share of 0, or of 1, in every draw gets the score
     interval of as many trials instead (see `wilson_interval`), of people and not of pairs, which is the wider one. Any
-    other value that all draws share, as of two people, has no interval: its ends are nan.
+    other value but 0 that all draws share, as of two people, has no interval: its ends are nan.
     """
     low, high = np.nanquantile(values[1:], [0.025, 0.975])
     if people and values[0] in (0, 1) and low == high == values[0]:
         found = wilson_interval(round(people * values[0]), people)
         low, high = found.low, found.high
-    elif low == high and values[0] not in (-1, 0, 1):
+    elif low == high != 0:
         low = high = np.nan
     return Estimate(float(values[0]), float(low), float(high), n)
 

@@ -54,6 +54,10 @@ def test_photos_are_framed_as_the_packed_ones_are_by_the_detector_too(tmp_path, 
     assert abs(shown - packed).mean() < 4  # in grey levels; the whole photo is another picture
     whole = robustness.small(np.stack([np.asarray(Image.open(root / "p0" / "0.png").resize((128, 128)))]), 64)
     assert abs(whole.astype(int) - packed[:1]).mean() > 20
+    Image.new("RGB", (400, 400), (200, 0, 0)).save(root / "p1" / "0.png")  # where no face is found the crop stands in
+    faces = packing.pack(root, size=64, crop=(0, 0, 0.5, 0.5), detect="central", progress=False)
+    found = robustness.bench(faces, pairs, str(root))
+    assert (found.photos[2] == (200, 0, 0)).all() and abs(found.photos[0].astype(int) - (200, 0, 0)).mean() > 20
 
 
 def test_a_pair_s_threshold_comes_from_the_other_folds(bench):

@@ -80,6 +80,8 @@ def test_two_people_tell_nothing_of_others():
     )
     assert (found.verdict, found.p_value) == ("undecided", 1)
     assert np.isnan(people.estimate("auc", near).low)
+    apart, inside_out = np.where(pairs.genuine, 0.1, 0.9), np.where(pairs.genuine, 0.9, 0.1)
+    assert people.paired("auc", apart, inside_out).verdict == "undecided"  # by 1 in each draw
 
 
 @pytest.mark.parametrize("rate", RATES)

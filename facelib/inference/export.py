@@ -58,9 +58,7 @@ def to_onnx(weights: str | os.PathLike, target: str | os.PathLike | None = None)
         if content is None:
             told.seek(0)
             print(told.read().decode(errors="replace"), end="", file=sys.stderr)
-    if content is None:
-        raise ValueError(f"'{weights}' cannot be exported: paddle2onnx says why above.")
-
+            raise ValueError(f"'{weights}' cannot be exported: paddle2onnx says why above.")
     with whole(target) as path:
         path.write_bytes(halved(onnx.load_from_string(content)).SerializeToString())
         _check(weights, backends.onnx(path), f"'{target}'")

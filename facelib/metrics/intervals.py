@@ -1,7 +1,7 @@
 """How sure a number is: values with their intervals, and identities that are drawn anew (see `resampling`)."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy import ndarray as Array
@@ -34,13 +34,13 @@ def estimate(values, n: int, people: int | None = None) -> Estimate:
 
     Drawing ``people`` anew cannot show what none of them did: a share of 0, or of 1, in every draw gets the score
     interval of as many trials instead (see `wilson_interval`), of people and not of pairs, which is the wider one. Any
-    other value but 0 that all draws share, as of two people, has no interval: its ends are nan.
+    other value inside (-1, 1) that all draws share, as of two people, has no interval: its ends are nan.
     """
     low, high = np.nanquantile(values[1:], [0.025, 0.975])
     if people and values[0] in (0, 1) and low == high == values[0]:
         found = wilson_interval(round(people * values[0]), people)
         low, high = found.low, found.high
-    elif low == high != 0:
+    elif low == high and values[0] not in (-1, 0, 1):
         low = high = np.nan
     return Estimate(float(values[0]), float(low), float(high), n)
 
@@ -49,9 +49,11 @@ def compared(values: Array, n: int, sign: int = 1) -> Comparison:
     """A difference and its draws (1 + r,) as a `Comparison`; with the sign -1 a lower one is better.
 
     'a is better' holds if the whole interval lies on the better side of 0, fails if it lies on the worse side, and is
-    undecided otherwise, as where draws do not differ.
+    undecided otherwise, as where draws do not differ: then it has no interval but at 0.
     """
     difference = estimate(values, n)
+    if difference.low == difference.high != 0:
+        difference = replace(difference, low=np.nan, high=np.nan)
     drawn = values[1:][np.isfinite(values[1:])]
     tail = min((drawn <= 0).sum(), (drawn >= 0).sum())
     p_value = min(1.0, 2 * float(1 + tail) / (1 + len(drawn))) if np.isfinite(difference.low) else 1.0

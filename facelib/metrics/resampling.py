@@ -42,7 +42,7 @@ class Bootstrap:
 
         ``at`` is the threshold of the `curves.RATES`, the FAR of "tar_at_far", None for the others.
         """
-        return estimate(self.values(name, distances, at), len(self.pairs), self._fewest)
+        return estimate(self.values(name, distances, at), len(self.pairs), self.fewest)
 
     def values(self, name: str, distances: Array, at: float | None = None) -> Array:
         """The same, and of each draw of people: (1 + replicates,)."""
@@ -121,7 +121,7 @@ class Bootstrap:
         positive, negative = (weights[:, kind].sum(1) for kind in (genuine, ~genuine))
         tp, fp = (accepted[:, kind].sum(1) for kind in (genuine, ~genuine))
         found = getattr(curves.Confusion(tp, fp, negative - fp, positive - tp), rate)
-        return estimate(found, len(genuine), self._fewest)
+        return estimate(found, len(genuine), self.fewest)
 
     @property
     def people(self) -> int:
@@ -129,7 +129,7 @@ class Bootstrap:
         return len(np.unique(np.concatenate(self._people)))
 
     @cached_property
-    def _fewest(self) -> int:
+    def fewest(self) -> int:
         """People of the genuine pairs, or of the others, whichever are fewer."""
         kinds = self.pairs.genuine, ~self.pairs.genuine
         return min(len(np.unique([side[kind] for side in self._people])) for kind in kinds)

@@ -93,7 +93,7 @@ class Outcomes:
         drawn = self.people.replicates, self.people.seed
         held_out = [held_out_auc(run, *drawn) for run in runs]
         return {
-            "auc": metrics.estimate(self.auc[name].mean(0), n),
+            "auc": metrics.estimate(self.auc[name].mean(0), n, self.people.fewest),
             "over_seeds": self.auc[name][:, 0].std(ddof=1) if len(runs) > 1 else np.nan,
             "tar_at_far_1e-2": metrics.estimate(self._over("tar_at_far", name, 0.01).mean(0), n),
             "held_out_auc": metrics.estimate(np.mean(held_out, axis=0), len(runs[0]["held_out.cosine"])),
@@ -159,7 +159,8 @@ class Outcomes:
             thresholds = metrics.ten_fold(distances, pairs.genuine, fold).thresholds
             right.append((distances <= thresholds[fold]) == pairs.genuine)
         weights = self._weights(pairs, labels)
-        return metrics.estimate(weights @ np.mean(right, axis=0) / weights.sum(1), len(pairs))
+        share, people = weights @ np.mean(right, axis=0) / weights.sum(1), Bootstrap(pairs, labels).fewest
+        return metrics.estimate(share, len(pairs), people)
 
     def settings(self, names: Sequence[str], bar: float) -> tuple[float, Array]:
         """Share of settings that train, to a held-out AUC above a bar, and the SD of their AUC (1 + replicates,)."""

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.stats import spearmanr, ttest_ind
+from scipy.stats import binomtest, spearmanr, ttest_ind
 from sklearn.metrics import roc_auc_score
 
 from facelib import metrics
@@ -118,7 +118,9 @@ def test_accuracy_is_judged_at_thresholds_of_the_other_nine_tenths(found, pairs,
     assert got.value == pytest.approx((1 + 1 / 2) / 2) and got.low < got.value < got.high and got.n == len(pairs)
     monkeypatch.setattr(benching, "held_out_pairs", lambda key: (pairs, LABELS))
     found.kept["alone"][0] |= {"held_out.cosine": parted, "pairs": np.array("x")}
-    assert found.accuracy("alone", "held_out") == metrics.Estimate(1.0, 1.0, 1.0, len(pairs))
+    got, people = found.accuracy("alone", "held_out"), len(np.unique(LABELS[pairs.left]))
+    assert (got.value, got.high, got.n) == (1, 1, len(pairs))  # no draw shows an error: what as many trials would tell
+    assert got.low == pytest.approx(binomtest(people, people).proportion_ci(method="wilson").low)
 
 
 def test_a_threshold_is_never_chosen_on_the_tenth_that_it_judges(found, pairs):

@@ -71,5 +71,6 @@ def locked(path: Path) -> Iterator[None]:
     from filelock import FileLock
 
     path.parent.mkdir(parents=True, exist_ok=True)
+    Path(f"{path}.lock").touch()  # an error where no file can be made, as in /proc: the lock would wait there for ever
     with FileLock(f"{path}.lock"):
         yield

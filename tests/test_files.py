@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from facelib import files
 
 ADD = """
 import sys
+from pathlib import Path
 from pathlib import Path
 from facelib import files
 path = Path(sys.argv[1])
@@ -56,3 +58,9 @@ def test_a_kept_array_is_made_once_and_again_where_its_file_is_damaged(tmp_path)
         path.write_bytes(damaged)
         np.testing.assert_array_equal(files.kept_array(path, make), [[0, 1, 2], [3, 4, 5]])
     assert len(made) == 5
+
+
+@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="/proc is Linux's")
+def test_a_place_that_takes_no_file_is_told_and_not_waited_for():
+    with pytest.raises(OSError, match="x.lock"), files.locked(Path("/proc/x")):
+        pass

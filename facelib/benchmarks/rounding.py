@@ -88,13 +88,8 @@ def chosen(candidate: Candidate, names: Sequence[str]) -> pd.DataFrame:
 
 
 def judged(candidate: Candidate, names: Sequence[str]) -> dict[str, np.ndarray]:
-    """Accuracies of the ten folds of the judging pairs, (10,), by backend; as `metrics.scores` has them."""
-    return by_backend(names, lambda name: folds(distances(candidate, candidate.judging, name), candidate.judging.pairs))
-
-
-def folds(found: np.ndarray, of: Pairs) -> np.ndarray:
-    """Accuracy (10,) on each fold at the threshold best for the others; of other lists every tenth pair is a fold."""
-    return metrics.ten_fold(found, of.genuine, of.folds).accuracies
+    """Cosine distances (m,) of the judging pairs, by backend."""
+    return by_backend(names, lambda name: distances(candidate, candidate.judging, name))
 
 
 def as_choices(candidate: Candidate, table: pd.DataFrame, single_ms: dict[str, float]) -> pd.DataFrame:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy import ndarray as Array
 
+from facelib.data.pairs import Pairs
 from facelib.metrics import curves
 from facelib.metrics.distances import CHUNK
 
@@ -98,6 +99,13 @@ def student_interval(values: Array, n: int, confidence: float = 0.95) -> Estimat
     mean, error = values.mean(), values.std(ddof=1) / np.sqrt(len(values))
     margin = t.ppf((1 + confidence) / 2, len(values) - 1) * error
     return Estimate(float(mean), float(mean - margin), float(mean + margin), n)
+
+
+def over_folds(accuracies: Array, chosen: Pairs) -> Estimate:
+    """Mean of accuracies (10,), with `student_interval` for the folds of LFW; other lists' share people: none there."""
+    if chosen.fold is not None:
+        return student_interval(accuracies, len(chosen))
+    return Estimate(float(np.mean(accuracies)), np.nan, np.nan, len(chosen))
 
 
 def mean_over_people(values: Array, people: Array, replicates: int = 1000, seed: int = 0) -> Estimate:

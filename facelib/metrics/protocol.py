@@ -1,7 +1,5 @@
 """A network's features on a list of pairs, as LFW's protocol and the validation people ask for it."""
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from facelib.data import pairs
@@ -9,33 +7,11 @@ from facelib.data.packed import PackedFaces
 from facelib.data.pairs import Pairs
 from facelib.metrics import curves
 from facelib.metrics.distances import distance
-from facelib.metrics.intervals import Estimate, student_interval
 
 METRICS = ("cosine", "euclidean")
 FARS = {"tar_at_far_1e-2": 1e-2, "tar_at_far_1e-3": 1e-3}
 # What is computed of all folds together: the statistic of `Bootstrap.estimate` and its FAR, under the result's name.
 POOLED = {"auc": ("auc", None), "eer": ("equal_error_rate", None)} | {k: ("tar_at_far", far) for k, far in FARS.items()}
-
-
-@dataclass(frozen=True)
-class View2:
-    """One metric's results by LFW's protocol (Huang et al. 2007)."""
-
-    distances: np.ndarray  # (n,) of all pairs
-    accuracy: Estimate  # mean over the folds, each at the threshold chosen on the others, with Student's interval
-    standard_error: float  # of that mean
-
-
-def view2(vectors: np.ndarray, chosen: Pairs) -> dict[str, View2]:
-    """LFW's standard protocol for View 2, of features (m, d), by metric (`METRICS`)."""
-    if chosen.fold is None:
-        raise ValueError("These pairs have no folds, so LFW's protocol does not apply to them.")
-    found = {}
-    for metric in METRICS:
-        distances = distance(vectors[chosen.left], vectors[chosen.right], metric)
-        folds = curves.ten_fold(distances, chosen.genuine, chosen.fold)
-        found[metric] = View2(distances, student_interval(folds.accuracies, len(chosen)), folds.standard_error)
-    return found
 
 
 def scores(vectors: np.ndarray, chosen: Pairs, centre: bool = False) -> dict[str, float]:

@@ -17,8 +17,10 @@ from facelib.metrics.intervals import (
     identity_weights,
     rank_correlation,
     statistic,
+    student_interval,
     weights_in_parts,
 )
+from facelib.metrics.protocol import margins
 
 KEPT = 1 << 25  # weights that stay in memory for the next estimate, of four bytes
 
@@ -53,6 +55,20 @@ class Bootstrap:
         at_a, at_b = at if isinstance(at, tuple) else (at, at)
         difference = self.values(name, a, at_a) - self.values(name, b, at_b)
         return compared(difference, len(self.pairs), -1 if name in ("far", "frr", "equal_error_rate") else 1)
+
+    def ten_fold(self, distances: Array, minus: Array | None = None) -> Estimate:
+        """Accuracy by ten folds of distances (m,), or the mean of k such (k, m); ``minus`` that of others.
+
+        LFW's folds show different people, and the interval is Student's over them. In the tenths of any other list
+        people occur again and again: there it is over people.
+        """
+        rates = []
+        for each in (distances,) if minus is None else (distances, minus):
+            rates.append(np.mean([self._tenths(row) for row in np.atleast_2d(each)], axis=0))
+        found = rates[0] - sum(rates[1:])
+        if self.pairs.fold is not None:
+            return student_interval(found, len(self.pairs))
+        return estimate(found, len(self.pairs), self.fewest if minus is None else None)
 
     def rank_correlation(self, name: str, stated, distances, at: float | None = None) -> Estimate:
         """Spearman's correlation of stated values (k,) with a statistic of k distances (k, m)."""
@@ -152,6 +168,11 @@ class Bootstrap:
     @cached_property
     def _drawn(self) -> list[Array]:
         return list(self._draws())
+
+    def _tenths(self, distances: Array) -> Array:
+        if self.pairs.fold is None:
+            return self.values("accuracy", margins(distances, self.pairs), 0.0)
+        return curves.ten_fold(distances, self.pairs.genuine, self.pairs.fold).accuracies
 
     def _rates(self, distances: Array) -> Iterator[tuple]:
         """Recall (TAR), precision and FAR over all thresholds: as measured, then of each replicate."""

@@ -179,11 +179,9 @@ class Outcomes:
             found.append(np.interp(auc, curve, np.arange(len(curve))) if curve[-1] >= auc else len(curve))
         return best, float(np.mean(found))
 
-    def judged_accuracy(self, name: str, fold: Array, genuine: Array) -> Estimate:
-        """Accuracy on the test pairs by ten folds, the mean over trainings, with Student's interval over the folds."""
-        runs = self.kept[name]
-        folds = [metrics.ten_fold(run["test.cosine"].astype(float), genuine, fold).accuracies for run in runs]
-        return metrics.student_interval(np.mean(folds, axis=0), len(genuine))
+    def judged_accuracy(self, name: str, judging: Bootstrap) -> Estimate:
+        """Accuracy on the test pairs, the mean over trainings (see `metrics.Bootstrap.ten_fold`)."""
+        return judging.ten_fold(np.stack([run["test.cosine"].astype(float) for run in self.kept[name]]))
 
     def _weights(self, pairs: Pairs, labels: Array) -> Array:
         """How often each pair counts: once, then as often as a draw of people has it, (1 + replicates, n)."""

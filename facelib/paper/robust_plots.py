@@ -8,13 +8,13 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import PercentFormatter
+from matplotlib.transforms import ScaledTranslation
 
 from facelib.data import corruptions
 from facelib.metrics import Estimate
 from facelib.paper import style
 
 _AXES = {"jpeg": "JPEG quality", "pixels": "pixels a side"}
-_BARS = {"capsize": 3, "markersize": 5, "linewidth": 1.6}
 
 
 def pictures(face: np.ndarray) -> np.ndarray:
@@ -33,20 +33,13 @@ def shapes(found: dict[str, dict[str, dict[int, Estimate]]], stated: dict[str, d
     """TAR over the severity: a panel per corruption, a line per network, and the stated values in percent, dotted."""
     _, axes = plt.subplots(1, len(found), figsize=(5.2 * len(found), 4.2), sharey=True)
     for axis, (kind, networks) in zip(np.ravel(axes), found.items(), strict=True):
-        for (name, values), look in zip(networks.items(), style.looks(len(networks)), strict=True):
-            _bars(axis, list(values), list(values.values()), look, name)
-        table = sorted(stated[kind].items())
-        axis.plot(
-            *zip(*((at, value / 100) for at, value in table), strict=True),
-            "D:",
-            color="black",
-            label="FaceNet, at FAR 1e-3",
-        )
+        for number, (name, values) in enumerate(networks.items()):
+            _bars(axis, values, name, number, len(networks))
+        at, percent = np.transpose(sorted(stated[kind].items()))
+        axis.plot(at, percent / 100, "D:", color="black", label="FaceNet, at FAR 1e-3")
         axis.set(xlabel=_AXES.get(kind, kind), ylim=(0, 1.02))
     axes[0].set_ylabel("true accept rate (TAR), at FAR 1e-2")
-    axes[-1].set_xscale("log", base=2)
-    axes[-1].set_xticks(list(next(iter(found["pixels"].values()))), minor=False)
-    axes[-1].xaxis.set_major_formatter("{x:.0f}")
+    _doubling(axes[-1], list(next(iter(found["pixels"].values()))))
     axes[0].figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=5, fontsize=9)
     return axes
 
@@ -75,13 +68,12 @@ def survival(found: dict[tuple[str, str, int], Estimate], bar: float) -> np.ndar
     for axis in axes.flat[len(names) :]:
         axis.set_axis_off()
     for axis, name in zip(axes.flat, names, strict=False):
-        for source, look in zip(names, style.looks(len(names)), strict=True):
+        for number, source in enumerate(names):
             values = {e: each for (a, b, e), each in found.items() if (a, b) == (source, name)}
-            _bars(axis, list(values), list(values.values()), look, f"by gradients of {source}")
+            _bars(axis, values, f"by gradients of {source}", number, len(names))
         axis.axhline(bar, color="black", linestyle=":", label=f"asked for: {bar:.0%}")
         axis.set(title=f"decided by {name}", xlabel="epsilon, of 255", ylim=(0, 1.02))
-        axis.set_xscale("log", base=2)
-        axis.set_xticks(list(values), [str(e) for e in values])
+        _doubling(axis, list(values))
     axes[0, 0].figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=4, fontsize=9)
     for axis in axes[:, 0]:
         axis.set_ylabel("decisions that stay right")
@@ -110,10 +102,20 @@ def streams(orders: np.ndarray, played: dict[str, Sequence[float]]) -> Axes:
     return axis
 
 
-def _bars(axis: Axes, at: list, values: list[Estimate], look: tuple[str, str], label: str) -> None:
-    middle = np.array([each.value for each in values])
-    ends = np.clip([[each.value - each.low for each in values], [each.high - each.value for each in values]], 0, None)
-    axis.errorbar(at, middle, ends, fmt="o", linestyle=look[0], color=look[1], label=label, **_BARS)
+def _bars(axis: Axes, values: dict[int, Estimate], label: str, number: int, count: int) -> None:
+    """One of ``count`` lines, each a little to the right of the one before, so that bars stand side by side."""
+    (dash, colour), shift = style.looks(count)[number], 4 / 72 * (number - (count - 1) / 2)
+    middle = [each.value for each in values.values()]
+    ends = np.array([[each.value - each.low, each.high - each.value] for each in values.values()]).T.clip(0)
+    beside = axis.transData + ScaledTranslation(shift, 0, axis.figure.dpi_scale_trans)
+    look = {"fmt": "o", "linestyle": dash, "color": colour, "capsize": 2, "markersize": 4, "linewidth": 1.4}
+    axis.errorbar(list(values), middle, ends, transform=beside, label=label, **look)
+
+
+def _doubling(axis: Axes, ticks: list[int]) -> None:
+    axis.set_xscale("log", base=2)
+    axis.set_xticks(ticks, [str(each) for each in ticks])
+    axis.set_xlim(min(ticks) / 1.2, max(ticks) * 1.2)  # room for what is drawn beside them
 
 
 def _bare(axes: np.ndarray) -> np.ndarray:

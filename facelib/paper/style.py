@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 COLOURS = {"euclidean": "#1b4965", "cosine": "#e07a1f", "genuine": "#1b4965", "impostor": "#e07a1f"}
 STYLES = {"euclidean": "-", "cosine": "--", "genuine": "-", "impostor": "--"}
 NAMES = {"euclidean": "Euclidean distance", "cosine": "cosine similarity"}
-_DASHES, _HUES = ("-", "--", ":", "-."), ("#1b4965", "#e07a1f", "#2a9d8f", "#8a5a83", "#9aa5b1")
+_DASHES = ("-", "--", ":", "-.")
+_HUES = ("#1b4965", "#e07a1f", "#2a9d8f", "#8a5a83", "#9aa5b1", "#c1121f", "#7f9c3b")
 
 
 def use_style() -> None:
@@ -30,7 +31,7 @@ def use_style() -> None:
 
 
 def looks(count: int) -> list[tuple[str, str]]:
-    """Line style and colour of each of some lines, no two of them alike up to 20.
+    """Line style and colour of each of some lines, no two of them alike up to 28.
 
     Raises
     ------

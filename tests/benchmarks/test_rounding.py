@@ -53,14 +53,6 @@ def test_what_is_written_is_what_auto_reads(candidate, monkeypatch):
     assert backends.choose(network.weights) == "inference"
 
 
-def test_each_fold_has_the_threshold_of_the_others():
-    genuine, fold = np.tile([True, False], 10), np.repeat(np.arange(10), 2)
-    of = Pairs(np.arange(20), np.arange(20) + 20, genuine, fold)
-    distances = np.where(genuine, 0.2, 0.8)
-    distances[:2] = 0.8, 0.2  # the first fold alone is the wrong way round
-    assert rounding.folds(distances, of).tolist() == [0] + [1] * 9
-
-
 def test_what_cannot_be_exported_is_told_and_left_out(monkeypatch):
     def cached(weights, ending, faces=None):
         if ending == ".int8.onnx":

@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 
 from facelib.data.pairs import Pairs
-from facelib.metrics import FARS, POOLED, margins, student_interval, view2
+from facelib.metrics import FARS, POOLED, distance, margins, scores, student_interval
 
 
 @pytest.fixture
@@ -23,19 +23,13 @@ def faces():
 
 
 def test_each_fold_is_scored_at_the_threshold_of_the_others(faces):
-    found = view2(*faces)
-    assert list(found) == ["cosine", "euclidean"]
-    euclid = found["euclidean"]
-    assert euclid.distances[::2].tolist() == [1.0 + k for k in range(10)] and set(euclid.distances[1::2]) == {20.0}
-    assert (euclid.accuracy.value, euclid.standard_error, euclid.accuracy.n) == (1.0, 0.0, 20)
-    # The impostors of the cosine lie at 0 and are accepted with all others, or nobody is: half is right, in each fold.
-    assert found["cosine"].accuracy.value == 0.5
-
-
-def test_other_pairs_have_no_protocol(faces):
     vectors, pairs = faces
-    with pytest.raises(ValueError, match="no folds"):
-        view2(vectors, Pairs(pairs.left, pairs.right, pairs.genuine))
+    found = scores(vectors, pairs)
+    euclid = distance(vectors[pairs.left], vectors[pairs.right], "euclidean")
+    assert euclid[::2].tolist() == [1.0 + k for k in range(10)] and set(euclid[1::2]) == {20.0}
+    assert [found[f"euclidean.fold_{k}"] for k in range(10)] == [1.0] * 10 and found["euclidean.accuracy"] == 1
+    # The impostors of the cosine lie at 0 and are accepted with all others, or nobody is: half is right, in each fold.
+    assert found["cosine.accuracy"] == 0.5
 
 
 def test_students_interval_is_scipy_s():

@@ -2,15 +2,19 @@
 
 import numpy as np
 import pytest
+from scipy.stats import ttest_1samp
 
-from facelib.data.pairs import draw_by_source, draw_pairs
+from facelib.data.pairs import Pairs, draw_by_source, draw_pairs
 from facelib.metrics import (
     RATES,
     Bootstrap,
+    Estimate,
     best_threshold,
     holm,
     identity_weights,
+    margins,
     mean_over_people,
+    over_folds,
     student_interval,
     thirds,
 )
@@ -82,6 +86,38 @@ def test_two_people_tell_nothing_of_others():
     assert np.isnan(people.estimate("auc", near).low)
     apart, inside_out = np.where(pairs.genuine, 0.1, 0.9), np.where(pairs.genuine, 0.9, 0.1)
     assert people.paired("auc", apart, inside_out).verdict == "undecided"  # by 1 in each draw
+
+
+def test_accuracy_by_lfw_s_folds_has_student_s_interval_and_that_of_other_lists_one_over_people(scored):
+    """The first fold alone is the wrong way round; scipy's interval of the mean of 0 and nine times 1."""
+    genuine, fold = np.tile([True, False], 10), np.repeat(np.arange(10), 2)
+    right = np.where(genuine, 0.2, 0.8)
+    wrong = np.append([0.8, 0.2], right[2:])
+    faces = np.repeat(np.arange(30), 2)  # pairs of photos 0 and 1 of a person, or of two people
+    left = np.arange(0, 40, 2)
+    of = Pairs(left, np.where(genuine, left + 1, left + 20), genuine, fold)
+    found = Bootstrap(of, faces).ten_fold(wrong)
+    expected = ttest_1samp([0] + [1] * 9, 0).confidence_interval()
+    assert (found.value, found.low, found.high, found.n) == pytest.approx((0.9, *expected, 20))
+    both = Bootstrap(of, faces).ten_fold(np.stack([wrong, right]))
+    assert (both.value, both.high - both.low) == pytest.approx((0.95, (found.high - found.low) / 2))
+    lost = Bootstrap(of, faces).ten_fold(right, wrong)
+    assert (lost.value, lost.high - lost.low) == pytest.approx((0.1, found.high - found.low))
+
+    pairs, near, far = scored
+    people = Bootstrap(pairs, LABELS, 200)
+    beyond = [margins(each, pairs) for each in (near, far)]
+    assert people.ten_fold(near) == people.estimate("accuracy", beyond[0], 0.0)
+    assert people.ten_fold(near, far) == people.paired("accuracy", *beyond, 0.0).difference
+    assert people.ten_fold(near, near) == Estimate(0, 0, 0, len(pairs))
+
+
+def test_tenths_that_share_people_show_no_interval_and_folds_of_lfw_student_s():
+    pairs, rates = draw_pairs(LABELS, 60, 60, seed=0), np.array([0.7, 0.8] * 5)
+    found = over_folds(rates, pairs)
+    assert found.value == pytest.approx(0.75) and np.isnan([found.low, found.high]).all()
+    of_lfw = over_folds(rates, Pairs(pairs.left, pairs.right, pairs.genuine, pairs.folds))
+    assert (of_lfw.low, of_lfw.high) == pytest.approx(tuple(ttest_1samp(rates, 0).confidence_interval()))
 
 
 @pytest.mark.parametrize("rate", RATES)

@@ -110,9 +110,9 @@ def test_every_loss_is_drawn_and_none_twice():
 
 
 def test_more_lines_than_can_be_told_apart_are_refused():
-    with pytest.raises(ValueError, match="21 lines in one figure"):
-        style.looks(21)
-    assert len(set(style.looks(20))) == 20
+    with pytest.raises(ValueError, match="29 lines in one figure"):
+        style.looks(29)
+    assert len(set(style.looks(28))) == 28
 
 
 def test_a_face_without_a_title_is_a_mistake():

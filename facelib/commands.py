@@ -172,7 +172,7 @@ def cluster(options: argparse.Namespace) -> int:
         raise FileNotFoundError(f"There is no photo in '{folder}'.")
     faces, vectors, refused = recognition.everybody(_watched(files), verifier)
     used = recognition.strict(verifier.card, options.far)
-    labels = clustering.clusters(vectors, used.threshold, verifier.card.metric)
+    labels = clustering.clusters(vectors, used.threshold, verifier.card.metric, [photo for photo, _ in faces])
     groups = [[face for face, label in zip(faces, labels, strict=True) if label == k] for k in sorted(set(labels))]
     if options.json:
         photos, boxes = [[p for p, _ in group] for group in groups], [[f.box.tolist() for _, f in g] for g in groups]

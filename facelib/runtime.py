@@ -6,8 +6,11 @@ import os
 import platform
 import random
 import sys
+import tempfile
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 ROOT = Path(__file__).resolve().parent.parent
 RECORDS = "FACELIB_RECORDS"  # set by `paper.setup` alone
@@ -103,6 +106,20 @@ def prepare() -> None:
     for message in NOISE:
         warnings.filterwarnings("ignore", message=message)
     logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)
+
+
+@contextlib.contextmanager
+def unheard() -> Iterator[IO[bytes]]:
+    """Keep what libraries print in C++ from standard output, where answers belong; the file given takes it instead."""
+    sys.stdout.flush()
+    with tempfile.TemporaryFile() as told:
+        out = os.dup(1)
+        os.dup2(told.fileno(), 1)
+        try:
+            yield told
+        finally:
+            os.dup2(out, 1)
+            os.close(out)
 
 
 def use_device(name: str | None = None) -> str:

@@ -49,7 +49,7 @@ def _listed(source: Path) -> Listing:
     reasons, of_the_system = people.without_the_systems(found)
     root, chosen = _identity_images({path for path, reason in reasons.items() if not reason})
     if not chosen:
-        most = Counter(filter(None, reasons.values())).most_common(1)
+        most = Counter(reason or "a photo, but in no person's folder" for reason in reasons.values()).most_common(1)
         raise DatasetError(
             f"'{source}' holds no identities: expected one folder per person with images in it, "
             f"found {len(reasons)} files, none of them an image inside a folder{f' ({most[0][0]})' if most else ''}."

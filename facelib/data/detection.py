@@ -114,7 +114,7 @@ def meant(photo: np.ndarray, faces: list[Face], which: str = "only") -> Face:
         raise FaceError("no face found: use a sharper or larger photo in which eyes, nose and mouth can be seen")
     several = sum(face.side > BYSTANDER * max(each.side for each in faces) for face in faces)
     if several > 1 and which == "only":
-        how = 'take the largest (--largest, in Python which="largest"; in the notebooks frame=largest)'
+        how = 'take the largest (--largest, make: ARGS=--largest; in Python which="largest", notebooks: frame=largest)'
         raise FaceError(f"{several} faces found where one is meant: cut the photo, or {how}")
     middle = (np.array(photo.shape[1::-1]) - 1) / 2
     return min(faces, key=lambda face: np.linalg.norm(face.centre - middle)) if which == "central" else faces[0]

@@ -1,5 +1,7 @@
 """Who trains, who chooses, who is tested: the parts of an experiment, and the pairs of its test set."""
 
+import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -85,7 +87,12 @@ def _about(name: str, faces: PackedFaces) -> list[str]:
     if nested:
         notes.append(f"'{name}' has folders in folders, such as '{nested[0]}': each with photos is taken for a person.")
     if faces.manifest.get("detect"):
-        notes.append(f"'{name}': a detector framed the face of each photo; those without a clear one are skipped.")
+        reasons = (each.partition(":")[0] for each in faces.manifest["skipped"].values() if "face" in each)
+        why = Counter(re.sub(r"\d+", "n", reason) for reason in reasons)
+        told = ", ".join(f"{reason} ({count})" for reason, count in why.most_common())
+        lost = f" {why.total()} of {len(faces) + why.total()} are skipped: {told}; 01_data names each." if why else ""
+        more = " With frame=largest the largest face is taken." if "faces found" in told else ""
+        notes.append(f"'{name}': a detector framed the face of each photo.{lost}{more}")
     return notes
 
 
@@ -95,7 +102,7 @@ def _check_pairs(faces: PackedFaces, who: str) -> None:
         genuine, impostor = map(sum, zip(*counts, strict=True))
         raise DatasetError(
             f"{who} ({len(faces.names)} with {len(faces)} photos) have {genuine} genuine and {impostor} impostor "
-            "pairs: two people, and a second photo of one, are the least. Add people, photos or validation_share."
+            "pairs: two people, and a second photo of one, are the least. Add people or photos."
         )
 
 

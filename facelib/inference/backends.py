@@ -5,6 +5,7 @@ import hashlib
 import os
 import threading
 from collections.abc import Callable
+from contextlib import nullcontext
 from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
@@ -137,9 +138,10 @@ def predictor(prefix: Path) -> Network:
     source = engine.get_input_handle(engine.get_input_names()[0])
     target = engine.get_output_handle(engine.get_output_names()[0])
     alone = threading.Lock()  # an engine holds the images and features of one call
+    first = [runtime.unheard()]  # when it prints what it found of the network
 
     def run(batch: np.ndarray) -> np.ndarray:
-        with alone:
+        with alone, first.pop() if first else nullcontext():
             source.copy_from_cpu(batch)
             engine.run()
             return target.copy_to_cpu()

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from facelib import runtime
 from facelib.data import catalog, protocols
 from facelib.data.packed import to_input
 from facelib.files import whole
@@ -43,18 +44,13 @@ def to_onnx(weights: str | os.PathLike, target: str | os.PathLike | None = None)
     from facelib._paddle import paddle
 
     target = Path(target or Path(weights).with_suffix(".onnx"))
-    with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryFile() as told:
+    with tempfile.TemporaryDirectory() as folder, runtime.unheard() as told:
         prefix = Path(folder) / "model"
         backends.save_static(weights, prefix, models.load_weights(weights).architecture["size"])
-        files, out = (str(backends.program_of(prefix)), f"{prefix}.pdiparams"), os.dup(1)
-        try:  # it tells its progress, in C++, where a command's answer belongs
-            os.dup2(told.fileno(), 1)
-            # Its default optimiser installs packages while it runs, and so changes the environment.
-            plain = {"optimize_tool": "None"} if paddle.__version__ >= "3" else {}
-            content = paddle2onnx.export(*files, opset_version=OPSET, verbose=False, **plain)
-        finally:
-            os.dup2(out, 1)
-            os.close(out)
+        files = str(backends.program_of(prefix)), f"{prefix}.pdiparams"
+        # Its default optimiser installs packages while it runs, and so changes the environment.
+        plain = {"optimize_tool": "None"} if paddle.__version__ >= "3" else {}
+        content = paddle2onnx.export(*files, opset_version=OPSET, verbose=False, **plain)
         if content is None:
             told.seek(0)
             print(told.read().decode(errors="replace"), end="", file=sys.stderr)

@@ -55,7 +55,7 @@ class Gallery:
         """This gallery without one person; ValueError where nobody has that name."""
         kept = [row for row, name in enumerate(self.people) if name != spelt(person)]
         if len(kept) == len(self):
-            names = ", ".join(sorted(set(self.people))[:5]) or "nobody"
+            names = ", ".join([*sorted(set(self.people))[:5], "..."][: len(set(self.people))]) or "nobody"
             raise ValueError(f"Nobody in the gallery is called '{person}': there are {names}.")
         people, photos = ([column[row] for row in kept] for column in (self.people, self.photos))
         return Gallery(self.card, tuple(people), tuple(photos), self.vectors[kept])

@@ -1,5 +1,8 @@
 """Photos sorted by person without names, and photos that do not look like the person they are filed under."""
 
+from collections.abc import Sequence
+from itertools import combinations
+
 import numpy as np
 from numpy import ndarray as Array
 
@@ -9,19 +12,26 @@ from facelib.metrics.intervals import Estimate, estimate
 MOST = 20_000  # photos; all their pairs are held at once
 
 
-def clusters(vectors: Array, threshold: float, metric: str = "cosine") -> Array:
+def clusters(vectors: Array, threshold: float, metric: str = "cosine", photos: Sequence = ()) -> Array:
     """Number of the cluster of each of some features (n, d), the largest being 0: (n,) int.
 
-    Average linkage: the two clusters that are closest on average are joined while that is below the threshold.
+    Average linkage: the two clusters that are closest on average are joined while that is below the threshold. Faces
+    that ``photos`` (n,) name alike show different people and are never joined: they lie too far apart for any average.
     """
     from scipy.cluster.hierarchy import fcluster, linkage
+    from scipy.spatial.distance import pdist
 
     if len(vectors) > MOST:
         raise ValueError(f"{len(vectors):,} faces are too many to sort at once: at most {MOST:,}, in parts if need be.")
     if len(vectors) < 2:
         return np.zeros(len(vectors), int)
-    tree = linkage(_cosine(vectors) if metric == "cosine" else np.asarray(vectors, np.float64), "average", metric)
-    labels = fcluster(tree, np.nextafter(threshold, -np.inf), "distance") - 1
+    distances = _cosine(vectors) if metric == "cosine" else pdist(np.asarray(vectors, np.float64), metric)
+    together: dict = {}
+    for row, photo in enumerate(photos):
+        together.setdefault(photo, []).append(row)
+    for left, right in (pair for rows in together.values() for pair in combinations(rows, 2)):
+        distances[len(vectors) * left - left * (left + 1) // 2 + right - left - 1] = 4 * threshold * len(vectors) ** 2
+    labels = fcluster(linkage(distances, "average"), np.nextafter(threshold, -np.inf), "distance") - 1
     order = np.argsort(-np.bincount(labels), kind="stable")
     return np.argsort(order)[labels]
 

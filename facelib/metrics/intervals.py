@@ -1,6 +1,6 @@
 """How sure a number is: values with their intervals, and identities that are drawn anew (see `resampling`)."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -99,6 +99,14 @@ def student_interval(values: Array, n: int, confidence: float = 0.95) -> Estimat
     mean, error = values.mean(), values.std(ddof=1) / np.sqrt(len(values))
     margin = t.ppf((1 + confidence) / 2, len(values) - 1) * error
     return Estimate(float(mean), float(mean - margin), float(mean + margin), n)
+
+
+def mean_difference(a: Sequence[float], b: Sequence[float]) -> Estimate:
+    """Mean of values, one per training, minus that of others, with Welch's 95 % interval: nan where one is alone."""
+    from scipy.stats import ttest_ind
+
+    ends = (np.nan, np.nan) if min(len(a), len(b)) < 2 else ttest_ind(a, b, equal_var=False).confidence_interval()
+    return Estimate(float(np.mean(a) - np.mean(b)), float(ends[0]), float(ends[1]), len(a) + len(b))
 
 
 def over_folds(accuracies: Array, chosen: Pairs) -> Estimate:

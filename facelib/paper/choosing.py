@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from facelib.data import catalog, pairs, protocols
+import numpy as np
+
+from facelib import inference, metrics
+from facelib.benchmarks import scores
+from facelib.data import archives, catalog, pairs, protocols
 from facelib.data.packed import PackedFaces
 from facelib.data.pairs import Pairs
 from facelib.inference.embedder import EMBEDDER_VERSION
@@ -43,6 +47,25 @@ def lfw_chooses(faces: PackedFaces, seed: int) -> Pairs:
     """Both parts of LFW's View 1 without the pairs of View 2, 842 of each kind, as rows of its photos."""
     view1 = [*protocols.view1("train"), *protocols.view1("test")]
     return pairs.match_lfw_pairs(view1, faces.paths).balanced(seed)
+
+
+def again(setting: Setting, row: dict) -> tuple[float, np.ndarray] | None:
+    """Of a finished run its AUC on held-out people, and mirrored cosine distances (m,) of the pairs that judge.
+
+    Both are kept in ``data/scores``; None where neither they nor the weights are at hand.
+    """
+    from facelib import training
+
+    name = f"again-{archives.digest([row['key'], *scored_on(setting)])}"
+    if not scores.scores_file(name).exists():
+        if (run := training.find_run(row["name"], row["key"])) is None:
+            return None
+        rows, some = setting.pairs.compact()
+        vectors = inference.features(setting.scored.select(rows), run.weights, mirror=True)
+        distances = metrics.cosine_distance(vectors[some.left], vectors[some.right]).astype(np.float16)
+        scores.keep_scores(name, {"judging": distances, "validation_auc": np.float64(run.row["validation_auc"])})
+    found = scores.read_scores(name)
+    return float(found["validation_auc"]), found["judging"].astype(float)
 
 
 def scored_on(setting: Setting) -> list:

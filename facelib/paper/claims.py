@@ -7,7 +7,7 @@ import re
 import pandas as pd
 
 from facelib import runtime
-from facelib.paper.results import Result, _result, load, show
+from facelib.paper.results import _result, load, show
 
 PAPER_PROFILE = "paper"  # the only profile that uses the paper's own data sets
 WORDS = ("agrees", "differs", "holds", "fails", "undecided", "equal", "by construction", "other data", "not run")
@@ -42,7 +42,7 @@ def verdicts(profile: str) -> pd.DataFrame:
         found = [entries[name] for name in claim["result"].split("; ") if name in entries]
         kinds = claim["kind"].split("; ")
         is_run = bool(claim["result"]) and len(found) == len(kinds)
-        words = [_verdict(kind, claim, _result(entry), profile) for kind, entry in zip(kinds, found, strict=False)]
+        words = [_verdict(kind, claim, entry, profile) for kind, entry in zip(kinds, found, strict=False)]
         rows.append(
             {
                 "id": claim["id"],
@@ -59,14 +59,15 @@ def verdicts(profile: str) -> pd.DataFrame:
     return pd.DataFrame(rows).astype({"n": "Int64"})
 
 
-def _verdict(kind: str, claim: dict, result: Result, profile: str) -> str:
+def _verdict(kind: str, claim: dict, entry: dict, profile: str) -> str:
+    result = _result(entry)
     rule, _, bound = "above:0".partition(":") if kind == "positive" else kind.partition(":")
     if rule not in ("value", "construction", "above", "below", "equal"):
         raise ValueError(f"Claim {claim['id']} has the unknown kind '{kind}' in data/claims.csv.")
     if rule == "value" and profile != PAPER_PROFILE:
         return "other data"
     claimed = float(bound) if bound else float(claim["value"]) * (0.01 if claim["unit"] == "%" else 1)
-    if result.value is None:
+    if result.value is None or entry.get("undefined"):
         return "differs" if rule == "value" else "undecided"
     if rule == "construction":
         return "by construction" if result.value == claimed else "differs"

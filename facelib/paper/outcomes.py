@@ -167,8 +167,8 @@ class Outcomes:
         trained = [np.mean([held_out_auc(run)[0] for run in self.kept.get(name, [])] or [0]) > bar for name in names]
         return float(np.mean(trained)), np.std([self.auc[name].mean(0) for name in names if name in self.kept], axis=0)
 
-    def epochs_to(self, auc: float, names: Sequence[str]) -> tuple[str, float]:
-        """Of some settings the one with the highest held-out AUC at last, and after how many epochs it reached one.
+    def epochs_to(self, auc: float, names: Sequence[str]) -> tuple[str, list[float]]:
+        """The setting with the highest held-out AUC at last, and after how many epochs its trainings reached one.
 
         Between two epochs a line is drawn; a training that never reaches it counts as one epoch longer than it was.
         """
@@ -177,7 +177,7 @@ class Outcomes:
         for run in self.kept[best]:
             curve = np.maximum.accumulate(np.append(0.5, run["history"][0]))
             found.append(np.interp(auc, curve, np.arange(len(curve))) if curve[-1] >= auc else len(curve))
-        return best, float(np.mean(found))
+        return best, list(map(float, found))
 
     def judged_accuracy(self, name: str, judging: Bootstrap) -> Estimate:
         """Accuracy on the test pairs, the mean over trainings (see `metrics.Bootstrap.ten_fold`)."""

@@ -15,6 +15,8 @@ from facelib import runtime
 from facelib.data import catalog
 from facelib.paper.setting import Setting, rules
 
+_OF_LFW = ("shipped_card", "students", "bench_recipe", "bench_runs", "bench_trains", "ablation", "paper_seeds")
+
 
 class ParameterError(ValueError):
     """A parameter that there is not, or a value that it cannot have; one line for each."""
@@ -88,8 +90,14 @@ def _values(profile: str) -> tuple[str, str, dict]:
 
 
 def _with(values: dict, given: dict) -> dict:
-    """The values with others in their places; who is left out of a training set is not of another one."""
+    """The values with others in their places; who is left out of a training set is not of another one.
+
+    What rests on LFW's own pairs, and on trainings finished for them, is the demo's where other people are tested.
+    """
     others = {"without": []} if given.get("train_set", values["train_set"]) != values["train_set"] else {}
+    if values["test_set"] in catalog.LFW_SETS and given.get("test_set", values["test_set"]) not in catalog.LFW_SETS:
+        demo = _values("demo")[2]
+        others |= {name: demo[name] for name in _OF_LFW}
     return values | others | given
 
 

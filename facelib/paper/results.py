@@ -57,13 +57,16 @@ class Recorder:
     def __call__(self, key: str, value, low=None, high=None, n=None, unit: str = "") -> Result:
         """Record a number, or anything with ``value``, ``low``, ``high`` and ``n``; returns it for display.
 
-        Ends that are nan are none in the file.
+        Ends that are nan are none in the file, which says then that the interval is undefined.
         """
         if hasattr(value, "value"):
             value, low, high, n = value.value, value.low, value.high, value.n
         result = Result(_plain(value), _plain(low), _plain(high), _plain(n), unit)
         self.entries[key] = {**result.__dict__, "notebook": self.notebook}
-        return result if low is None or result.low is not None else replace(result, low=math.nan, high=math.nan)
+        if low is None or result.low is not None:
+            return result
+        self.entries[key]["undefined"] = True
+        return replace(result, low=math.nan, high=math.nan)
 
     def result(self, key: str) -> Result:
         """A number that was recorded under this key, the committed one where the photos for it are not at hand."""

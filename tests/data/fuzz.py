@@ -8,7 +8,6 @@ A run of 100,000 images, guided by the Python lines of Pillow and of facelib, ha
 import io
 import json
 import random
-import resource
 import signal
 import sys
 import tarfile
@@ -20,6 +19,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from facelib import runtime
 from facelib.data import archives, images, packing
 
 SECONDS = 20  # of the processor for one file, after which it counts as endless
@@ -193,7 +193,7 @@ def main(count: int, archive_count: int, seed: int, guided: bool = False) -> Non
                 if len(lines) > known:
                     corpus[f"{suffix} {len(corpus)}"] = data
                 became[f"{kind}: {found}"] += 1
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    peak = runtime.peak_memory() / 2**20
     told = {"peak_mib": round(peak), "lines": len(lines), "corpus": len(files) + len(containers)}
     print(json.dumps(told | {"became": dict(became.most_common())}))
 

@@ -19,8 +19,19 @@ def test_clusters_are_those_of_average_linkage(metric):
         assert (np.diff(sizes) <= 0).all() and sizes.min() > 0  # the largest is 0
 
 
+@pytest.mark.parametrize("metric", ["cosine", "euclidean"])
+def test_two_faces_of_one_photo_are_never_one_person(metric):
+    """Three photos of the same two alike people: each photo has a face in either"""
+    vectors = np.tile([[1.0, 0.0], [1.0, 0.1]], (3, 1)) + 0.001 * np.random.default_rng(0).normal(size=(6, 2))
+    assert set(clustering.clusters(vectors, 0.5, metric)) == {0}
+    found = clustering.clusters(vectors, 0.5, metric, ["a", "a", "b", "b", "c", "c"])
+    assert sorted(map(sorted, (np.flatnonzero(found == k) for k in (0, 1)))) == [[0, 2, 4], [1, 3, 5]]
+    assert (clustering.clusters(vectors, 0.5, metric, list("abcdef")) == 0).all()
+
+
 def test_few_and_too_many_photos():
     assert clustering.clusters(np.empty((0, 4)), 0.5).tolist() == []
+    assert clustering.clusters(np.empty((0, 4)), 0.5, photos=[]).tolist() == []
     assert clustering.clusters(np.ones((1, 4)), 0.5).tolist() == [0]
     with pytest.raises(ValueError, match="at most 20,000"):
         clustering.clusters(np.broadcast_to(np.ones(2), (20_001, 2)), 0.5)

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from scipy.stats import ttest_1samp
+from scipy.stats import t, ttest_1samp
 
 from facelib.data.pairs import Pairs, draw_by_source, draw_pairs
 from facelib.metrics import (
@@ -13,6 +13,7 @@ from facelib.metrics import (
     holm,
     identity_weights,
     margins,
+    mean_difference,
     mean_over_people,
     over_folds,
     student_interval,
@@ -118,6 +119,14 @@ def test_tenths_that_share_people_show_no_interval_and_folds_of_lfw_student_s():
     assert found.value == pytest.approx(0.75) and np.isnan([found.low, found.high]).all()
     of_lfw = over_folds(rates, Pairs(pairs.left, pairs.right, pairs.genuine, pairs.folds))
     assert (of_lfw.low, of_lfw.high) == pytest.approx(tuple(ttest_1samp(rates, 0).confidence_interval()))
+
+
+def test_a_difference_of_trainings_has_welch_s_interval():
+    """By hand: means 2 and 4, variances 2 and 8 of two each, so an SE of sqrt(5) with 25 / 17 degrees of freedom."""
+    found = mean_difference([1, 3], [2, 6])
+    margin = t.ppf(0.975, 25 / 17) * np.sqrt(5)
+    assert (found.value, found.low, found.high, found.n) == pytest.approx((-2, -2 - margin, -2 + margin, 4))
+    assert np.isnan([mean_difference([1, 3], [2]).low, mean_difference([1], [2, 3]).high]).all()
 
 
 @pytest.mark.parametrize("rate", RATES)

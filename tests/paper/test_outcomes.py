@@ -149,8 +149,8 @@ def test_fisher_and_spread_are_ratios_of_sums(found):
 
 def test_epochs_to_an_auc_are_read_from_the_better_setting(found):
     name, epochs = found.epochs_to(0.65, ["good", "poor"])
-    assert (name, epochs) == ("good", pytest.approx(1.5))
-    assert found.epochs_to(0.9, ["poor"]) == ("poor", 4)  # one longer than it was trained
+    assert (name, np.mean(epochs), len(epochs)) == ("good", pytest.approx(1.5), 3)
+    assert found.epochs_to(0.9, ["poor"]) == ("poor", [4, 4])  # one longer than it was trained
 
 
 def test_a_trunk_without_information_is_beaten(found):

@@ -197,6 +197,12 @@ def test_a_count_leaves_nothing_to_chance(claim, value, kind, expected):
     assert verdict() == expected
 
 
+def test_a_number_whose_interval_is_undefined_decides_nothing(claim):
+    claim(kind="above:0")
+    record(x=(0.3, float("nan"), float("nan"), 24))
+    assert verdict() == "undecided"
+
+
 @pytest.mark.parametrize(("value", "expected"), [(512, "by construction"), (511, "differs")])
 def test_what_the_code_makes_so_is_no_finding(claim, value, expected):
     claim(value="512", kind="construction")

@@ -306,7 +306,7 @@ def test_14_runs_to_its_end_without_them(without_what_is_kept, monkeypatch):
         return value
 
     monkeypatch.setattr(teaching, "one_thread", lambda setting: {})
-    people = SimpleNamespace(estimate=lambda *_: 0.5)
+    people = SimpleNamespace(estimate=lambda *_: 0.5, ten_fold=lambda *_: 0.5)
     monkeypatch.setattr(teaching.Taught, "pooled", lambda *_: 0.5)
     space = {"setting": without_what_is_kept, "record": record, "test": PAIRS, "development": PAIRS, "place": "view2"}
     space |= {"np": np, "pd": pd, "metrics": metrics, "teaching": teaching, "updates": updates}

@@ -45,7 +45,7 @@ endif
 reproduce: $(STAMP)  ## run the notebooks in order and write every figure and number again (PROFILE=demo, lfw or paper)
 	$(PY) -m facelib reproduce --profile $(PROFILE) $(ARGS)
 
-compare: $(STAMP)  ## say whether two photos show one person (A=one.jpg B=other.jpg)
+compare: $(STAMP)  ## say whether two photos show one person (A=one.jpg B=other.jpg, options as ARGS=--largest)
 	$(if $(and $(A),$(B)),,$(error Name two photos: make compare A=one.jpg B=other.jpg))
 	@$(PY) -m facelib compare "$(A)" "$(B)" $(ARGS) || [ $$? -eq 1 ]  # 1: different people, which is an answer
 

@@ -45,6 +45,16 @@ def sweep(folder: Path, name: str = "", age: float = FORSAKEN) -> None:
                 shutil.rmtree(left)
 
 
+def read_text(path: str | os.PathLike) -> str:
+    """The text of a file, in UTF-8 or, if it begins so, UTF-16; ValueError names one that is neither."""
+    with open(path, "rb") as file:
+        marks = file.read(2) in (b"\xff\xfe", b"\xfe\xff")
+    try:
+        return Path(path).read_text(encoding="utf-16" if marks else "utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"'{path}' is no text in UTF-8 ({error}): save it as such.") from None
+
+
 def checksum(path: str | os.PathLike, algorithm: str = "sha256") -> str:
     """Hash of a file as hexadecimal digits; ``algorithm`` as in `hashlib`."""
     hashed = hashlib.new(algorithm)

@@ -34,10 +34,10 @@ FLOORS = {  # height of each room, or module of none, above the ground
     for room in rooms
 }
 
-MODULE, ROOM, ALL = 250, 1450, 15200  # lines
+MODULE, ROOM, ALL = 250, 1450, 15300  # lines
 ROOMS = {
-    "data": 3900,
-    "paper": 3990,
+    "data": 3910,
+    "paper": 4030,
 }  # of data 530 the rendered people, 790 readers of published layouts, 270 the detector
 
 HEAVY = {"paddle", "pandas", "matplotlib", "scipy", "sklearn"}

@@ -11,6 +11,8 @@ from unicodedata import normalize
 import numpy as np
 from numpy import ndarray as Array
 
+from facelib.files import read_text
+
 
 @dataclass(frozen=True, eq=False)
 class Pairs:
@@ -188,7 +190,7 @@ def read_lfw_pairs(path: str | Path) -> list[LfwPair]:
     columns, or blanks where a line has no tab; empty columns and lines at the end do not count. ValueError names file
     and line if a line is malformed or the number of lines is another.
     """
-    header, *lines = Path(path).read_text(encoding="utf-8-sig").rstrip().split("\n")
+    header, *lines = read_text(path).rstrip().split("\n")
     if not re.fullmatch(r"\s*(\d+\s+)?[1-9]\d*\s*", header):
         raise ValueError(f"{path}, line 1: expected one or two numbers, got {header!r}")
     folds, size = map(int, f"1 {header}".split()[-2:])

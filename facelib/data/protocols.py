@@ -14,6 +14,7 @@ from facelib.data.archives import DatasetError, digest
 from facelib.data.images import Crop
 from facelib.data.packed import PackedFaces
 from facelib.data.pairs import LfwPair, Pairs, read_lfw_pairs
+from facelib.files import read_text
 
 FOLDS = 10  # of every protocol here
 LISTS = {"calfw": "pairs_CALFW.txt", "cplfw": "pairs_CPLFW.txt", "agedb-30": "agedb_30_pair.txt"}
@@ -143,7 +144,7 @@ def _agedb(file: Path) -> list[PhotoPair]:
 def _lines(file: Path, form: str, expected: str) -> list[tuple[str, ...]]:
     """Fields of each line that is not blank."""
     fields = []
-    for number, line in enumerate(file.read_text(encoding="utf-8-sig").splitlines(), 1):
+    for number, line in enumerate(read_text(file).splitlines(), 1):
         found = re.fullmatch(form, line)
         if line.strip() and not found:
             raise DatasetError(f"'{file}', line {number}: expected {expected}, got {line!r}.")

@@ -85,7 +85,10 @@ def _about(name: str, faces: PackedFaces) -> list[str]:
     notes = leaks.check_people(faces, name)
     nested = [one for one in faces.names if "/" in one] if len(parts_of(name)) == 1 else []
     if nested:
-        notes.append(f"'{name}' has folders in folders, such as '{nested[0]}': each with photos is taken for a person.")
+        notes.append(
+            f"'{name}' has folders in folders, such as '{nested[0]}': each with photos is taken for a "
+            "person. Photos of one person belong in one folder."
+        )
     if faces.manifest.get("detect"):
         reasons = (each.partition(":")[0] for each in faces.manifest["skipped"].values() if "face" in each)
         why = Counter(re.sub(r"\d+", "n", reason) for reason in reasons)

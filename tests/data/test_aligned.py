@@ -136,6 +136,7 @@ def test_photos_of_one_s_own_are_detected_at_packing_and_those_without_a_face_na
     for frame, told in ((None, 2), ("none", 0)):
         split = splits.experiment(*sets, validation_share=0.5, progress=False, frame=frame)
         assert sum("a detector framed the face" in note for note in split.notes) == told
+        assert sum("1 of 12 are skipped: no face found (1); 01_data" in note for note in split.notes) == told // 2
 
 
 def test_where_no_face_is_found_a_crop_stands_in(folder, monkeypatch):

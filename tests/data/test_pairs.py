@@ -207,12 +207,16 @@ def test_lfw_lists_without_folds_and_with_windows_line_ends(tmp_path):
         lambda text: text.replace("\n", "   \n").encode(),
         lambda text: (text + "\n \n\t\n").encode(),
         lambda text: text.replace("\n", "\r").encode(),
+        lambda text: text.replace("\n", "\r\n").encode("utf-16"),
     ],
 )
 def test_lfw_lists_as_editors_leave_them(tmp_path, change):
     expected = pairs.read_lfw_pairs(write(tmp_path, TWO_FOLDS))
     (tmp_path / "pairs.txt").write_bytes(change(TWO_FOLDS))
     assert pairs.read_lfw_pairs(tmp_path / "pairs.txt") == expected
+    (tmp_path / "pairs.txt").write_bytes(TWO_FOLDS.encode() + b"\xff")
+    with pytest.raises(ValueError, match="pairs.txt' is no text in UTF-8"):
+        pairs.read_lfw_pairs(tmp_path / "pairs.txt")
 
 
 def test_names_with_blanks_in_lists_with_tabs(tmp_path):

@@ -75,6 +75,15 @@ def test_people_left_out_of_one_training_set_are_not_those_of_another(own, tmp_p
     assert setup("lfw", {**mine, "without": ["ann"]})["without"] == ["ann"]
 
 
+def test_what_rests_on_lfw_s_own_pairs_is_not_asked_of_other_people(own, tmp_path):
+    """Cards chosen on View 1, students judged on View 2, runs that are only read: other people have none of them."""
+    theirs = {"test_set": str(tmp_path)}
+    for base, found in {"lfw": setup("lfw", theirs), "celeba": setup(own({"base": "celeba", **theirs}))}.items():
+        assert not found["shipped_card"] and found["students"] == {} and found["bench_trains"]
+        assert found["epochs"] == setup(base)["epochs"] and found["batch_size"] == 128, "the recipe is the profile's"
+    assert setup("lfw", {"train_set": str(tmp_path)})["shipped_card"] and setup("lfw", {"epochs": 3})["students"]
+
+
 @pytest.mark.parametrize("overrides", [{"profile": "lfw"}, {"profile": "demo", "epochs": 3}])
 def test_the_committed_numbers_are_not_overwritten_by_name_either(overrides):
     with pytest.raises(ParameterError, match=r"holds the numbers of \w+.yaml: choose another profile=NAME"):

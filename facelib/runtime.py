@@ -7,6 +7,7 @@ import platform
 import random
 import sys
 import tempfile
+import threading
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import IO
 ROOT = Path(__file__).resolve().parent.parent
 RECORDS = "FACELIB_RECORDS"  # set by `paper.setup` alone
 FOLDERS = ("FACELIB_DATA", "FACELIB_CACHE", "FACELIB_OUTPUT")  # environment variables that hold a path
+_UNHEARD = threading.RLock()
 # What Paddle's own import and save code prints tells the reader nothing that could be acted on.
 NOISE = (
     "No ccache found",
@@ -110,10 +112,18 @@ def prepare() -> None:
 
 @contextlib.contextmanager
 def unheard() -> Iterator[IO[bytes]]:
-    """Keep what libraries print in C++ from standard output, where answers belong; the file given takes it instead."""
-    sys.stdout.flush()
-    with tempfile.TemporaryFile() as told:
-        out = os.dup(1)
+    """Keep what libraries print in C++ from standard output, where answers belong; the file given takes it instead.
+
+    One thread at a time does so: the standard output is that of the process.
+    """
+    with _UNHEARD, tempfile.TemporaryFile() as told:
+        if sys.stdout:  # a process need not have one
+            sys.stdout.flush()
+        try:
+            out = os.dup(1)
+        except OSError:
+            yield told
+            return
         os.dup2(told.fileno(), 1)
         try:
             yield told

@@ -12,7 +12,6 @@ from facelib import files
 ADD = """
 import sys
 from pathlib import Path
-from pathlib import Path
 from facelib import files
 path = Path(sys.argv[1])
 for _ in range(20):

@@ -379,3 +379,33 @@ def test_instruction_sets_are_the_kernel_s_names_or_none(monkeypatch):
     assert runtime.cpu_flags() == {"fpu", "avx2", "avx512_vnni"}
     monkeypatch.setattr(runtime, "_cpuinfo", dict)
     assert runtime.cpu_flags() == frozenset()
+
+
+def test_what_libraries_print_is_kept_from_standard_output_whoever_else_does_so(tmp_path):
+    """Two threads at once, then the answer; and a process that has no standard output."""
+    code = """
+import os, sys, threading
+from facelib import runtime
+
+both = threading.Barrier(2)
+
+def work():
+    both.wait()
+    for _ in range(50):
+        with runtime.unheard() as told:
+            os.write(1, b"noise")
+            told.seek(0)
+            assert told.read() == b"noise"
+
+threads = [threading.Thread(target=work) for _ in range(2)]
+[each.start() for each in threads], [each.join() for each in threads]
+print("answer")
+sys.stdout = None
+with runtime.unheard():
+    os.write(1, b"noise")
+os.close(1)
+with runtime.unheard():
+    pass
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=runtime.ROOT, capture_output=True, text=True)
+    assert (done.stdout, done.stderr, done.returncode) == ("answer\n", "", 0)

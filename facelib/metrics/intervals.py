@@ -35,7 +35,7 @@ def estimate(values, n: int, people: int | None = None) -> Estimate:
 
     Drawing ``people`` anew cannot show what none of them did: a share of 0, or of 1, in every draw gets the score
     interval of as many trials instead (see `wilson_interval`), of people and not of pairs, which is the wider one. Any
-    other value inside (-1, 1) that all draws share, as of two people, has no interval: its ends are nan.
+    other value than -1, 0 and 1 that all draws share, as of two people, has no interval: its ends are nan.
     """
     low, high = np.nanquantile(values[1:], [0.025, 0.975])
     if people and values[0] in (0, 1) and low == high == values[0]:
@@ -90,22 +90,29 @@ def wilson_interval(successes: int, n: int, confidence: float = 0.95) -> Estimat
 def student_interval(values: Array, n: int, confidence: float = 0.95) -> Estimate:
     """Mean of k independent values, such as accuracies of folds, with Student's interval; n is what they rest on.
 
-    Shares that are all 0, or all 1, get the score interval of n trials: they show no spread to go by.
+    Shares that are all 0, or all 1, get the score interval of n trials: they show no spread to go by. Ends are nan
+    where all are another number.
     """
     from scipy.stats import t
 
     if not np.ptp(values) and values[0] in (0, 1):
         return wilson_interval(round(n * values[0]), n, confidence)
+    if np.ptp(values) < 1e-12:
+        return Estimate(float(values[0]), np.nan, np.nan, n)
     mean, error = values.mean(), values.std(ddof=1) / np.sqrt(len(values))
     margin = t.ppf((1 + confidence) / 2, len(values) - 1) * error
     return Estimate(float(mean), float(mean - margin), float(mean + margin), n)
 
 
 def mean_difference(a: Sequence[float], b: Sequence[float]) -> Estimate:
-    """Mean of values, one per training, minus that of others, with Welch's 95 % interval: nan where one is alone."""
+    """Mean of values, one per training, minus that of others, with Welch's 95 % interval.
+
+    Its ends are nan where one is alone, or where neither shows a spread.
+    """
     from scipy.stats import ttest_ind
 
-    ends = (np.nan, np.nan) if min(len(a), len(b)) < 2 else ttest_ind(a, b, equal_var=False).confidence_interval()
+    known = min(len(a), len(b)) > 1 and max(np.ptp(a), np.ptp(b)) > 0
+    ends = ttest_ind(a, b, equal_var=False).confidence_interval() if known else (np.nan, np.nan)
     return Estimate(float(np.mean(a) - np.mean(b)), float(ends[0]), float(ends[1]), len(a) + len(b))
 
 

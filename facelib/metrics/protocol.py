@@ -69,9 +69,15 @@ def own_fold(by_fold: np.ndarray, chosen: Pairs) -> np.ndarray:
 
 
 def margins(distances: np.ndarray, chosen: Pairs) -> np.ndarray:
-    """How far each pair (m,) lies beyond the threshold that is best on the other folds; at most 0 is accepted."""
-    thresholds = curves.ten_fold(distances, chosen.genuine, chosen.folds).thresholds
-    return distances - thresholds[np.unique(chosen.folds, return_inverse=True)[1]]
+    """How far each pair (m,) lies beyond the threshold that is best on the other folds; at most 0 is accepted.
+
+    ``distances`` are (m,), or (folds, m) as `fold_distances` has them.
+    """
+    number = np.unique(chosen.folds, return_inverse=True)[1]
+    if distances.ndim == 1:
+        return distances - curves.ten_fold(distances, chosen.genuine, chosen.folds).thresholds[number]
+    of_fold = [curves.ten_fold(row, chosen.genuine, chosen.folds).thresholds[k] for k, row in enumerate(distances)]
+    return own_fold(distances, chosen) - np.array(of_fold)[number]
 
 
 VALIDATION_PAIRS = 3000  # of each kind and source at most, for the AUC after each epoch

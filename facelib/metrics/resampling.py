@@ -66,9 +66,11 @@ class Bootstrap:
         for each in (distances,) if minus is None else (distances, minus):
             rates.append(np.mean([self._tenths(row) for row in np.atleast_2d(each)], axis=0))
         found = rates[0] - sum(rates[1:])
+        if minus is not None and (self.pairs.fold is None or not found.any()):  # a difference is no share
+            return compared(found, len(self.pairs)).difference
         if self.pairs.fold is not None:
             return student_interval(found, len(self.pairs))
-        return estimate(found, len(self.pairs), self.fewest if minus is None else None)
+        return estimate(found, len(self.pairs), self.fewest)
 
     def rank_correlation(self, name: str, stated, distances, at: float | None = None) -> Estimate:
         """Spearman's correlation of stated values (k,) with a statistic of k distances (k, m)."""

@@ -56,6 +56,7 @@ def again(setting: Setting, row: dict) -> tuple[float, np.ndarray] | None:
     """
     from facelib import training
 
+    setting.used["runs"][f"again: {row['name']}"] = row["key"]
     name = f"again-{archives.digest([row['key'], *scored_on(setting)])}"
     if not scores.scores_file(name).exists():
         if (run := training.find_run(row["name"], row["key"])) is None:

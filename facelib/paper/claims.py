@@ -67,8 +67,10 @@ def _verdict(kind: str, claim: dict, entry: dict, profile: str) -> str:
     if rule == "value" and profile != PAPER_PROFILE:
         return "other data"
     claimed = float(bound) if bound else float(claim["value"]) * (0.01 if claim["unit"] == "%" else 1)
-    if result.value is None or entry.get("undefined"):
+    if result.value is None:
         return "differs" if rule == "value" else "undecided"
+    if entry.get("undefined"):
+        return "undecided"
     if rule == "construction":
         return "by construction" if result.value == claimed else "differs"
     low, high = (result.value, result.value) if result.low is None else (result.low, result.high)

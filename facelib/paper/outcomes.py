@@ -95,7 +95,7 @@ class Outcomes:
         return {
             "auc": metrics.estimate(self.auc[name].mean(0), n, self.people.fewest),
             "over_seeds": self.auc[name][:, 0].std(ddof=1) if len(runs) > 1 else np.nan,
-            "tar_at_far_1e-2": metrics.estimate(self._over("tar_at_far", name, 0.01).mean(0), n),
+            "tar_at_far_1e-2": metrics.estimate(self._over("tar_at_far", name, 0.01).mean(0), n, self.people.fewest),
             "held_out_auc": metrics.estimate(np.mean(held_out, axis=0), len(runs[0]["held_out.cosine"])),
             "fisher": self.fisher(name),
             "trainings": len(runs),

@@ -15,7 +15,7 @@ from facelib import runtime
 from facelib.data import catalog
 from facelib.paper.setting import Setting, rules
 
-_OF_LFW = ("shipped_card", "students", "bench_recipe", "bench_runs", "bench_trains", "ablation", "paper_seeds")
+_OF_LFW = "shipped_card students bench_recipe bench_runs bench_trains ablation paper_seeds deploy_peers".split()
 
 
 class ParameterError(ValueError):
@@ -66,7 +66,7 @@ def setup(profile: str = "demo", overrides: Mapping | str | None = None, device:
     os.environ.pop(runtime.RECORDS, None)
     if place not in (*shipped(), "lfw-funneled"):  # what comes of one's own photos is no part of the project's data
         os.environ[runtime.RECORDS] = str(runtime.output_dir().absolute() / "figures" / place / "data")
-    return Setting(place, name, _with(values, changed), changed, device)
+    return Setting(place, name, _with(values, given), changed, device)
 
 
 def _values(profile: str) -> tuple[str, str, dict]:

@@ -181,7 +181,8 @@ def show(entry: dict) -> str:
 
 
 def _result(entry: dict) -> Result:
-    return Result(*(entry[name] for name in ("value", "low", "high", "n", "unit")))
+    found = Result(*(entry[name] for name in ("value", "low", "high", "n", "unit")))
+    return replace(found, low=math.nan, high=math.nan) if entry.get("undefined") else found
 
 
 def _plain(x):

@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 
 from facelib.data.pairs import Pairs
-from facelib.metrics import FARS, POOLED, distance, margins, scores, student_interval
+from facelib.metrics import FARS, POOLED, distance, fold_distances, margins, scores, student_interval
 
 
 @pytest.fixture
@@ -30,6 +30,20 @@ def test_each_fold_is_scored_at_the_threshold_of_the_others(faces):
     assert [found[f"euclidean.fold_{k}"] for k in range(10)] == [1.0] * 10 and found["euclidean.accuracy"] == 1
     # The impostors of the cosine lie at 0 and are accepted with all others, or nobody is: half is right, in each fold.
     assert found["cosine.accuracy"] == 0.5
+
+
+def test_margins_of_centred_features_are_those_of_each_fold():
+    """A pair is right exactly if its margin says so: fold by fold the accuracies of `scores`, centred or not."""
+    rng = np.random.default_rng(0)
+    vectors = rng.normal(size=(80, 6)) + 2.0
+    vectors[1::2] = vectors[::2] + 0.9 * rng.normal(size=(40, 6))
+    left = np.tile(np.arange(0, 80, 2), 2)
+    pairs = Pairs(left, np.append(left[:40] + 1, (left[40:] + 3) % 80), np.repeat([True, False], 40), None)
+    for centre in (True, False):
+        beyond = margins(fold_distances(vectors, pairs, "cosine", centre), pairs)
+        found, right = scores(vectors, pairs, centre), (beyond <= 0) == pairs.genuine
+        expected = [found[f"cosine.fold_{k}"] for k in range(10)]
+        assert [right[pairs.folds == k].mean() for k in range(10)] == pytest.approx(expected)
 
 
 def test_students_interval_is_scipy_s():

@@ -111,10 +111,12 @@ def test_accuracy_by_lfw_s_folds_has_student_s_interval_and_that_of_other_lists_
     assert people.ten_fold(near) == people.estimate("accuracy", beyond[0], 0.0)
     assert people.ten_fold(near, far) == people.paired("accuracy", *beyond, 0.0).difference
     assert people.ten_fold(near, near) == Estimate(0, 0, 0, len(pairs))
+    assert Bootstrap(of, faces).ten_fold(right, right) == Estimate(0, 0, 0, 20), "no share, so no score interval"
 
 
 def test_tenths_that_share_people_show_no_interval_and_folds_of_lfw_student_s():
     pairs, rates = draw_pairs(LABELS, 60, 60, seed=0), np.array([0.7, 0.8] * 5)
+    assert np.isnan(student_interval(np.full(10, 0.95), 600).low), "folds that do not differ show no spread"
     found = over_folds(rates, pairs)
     assert found.value == pytest.approx(0.75) and np.isnan([found.low, found.high]).all()
     of_lfw = over_folds(rates, Pairs(pairs.left, pairs.right, pairs.genuine, pairs.folds))
@@ -126,7 +128,8 @@ def test_a_difference_of_trainings_has_welch_s_interval():
     found = mean_difference([1, 3], [2, 6])
     margin = t.ppf(0.975, 25 / 17) * np.sqrt(5)
     assert (found.value, found.low, found.high, found.n) == pytest.approx((-2, -2 - margin, -2 + margin, 4))
-    assert np.isnan([mean_difference([1, 3], [2]).low, mean_difference([1], [2, 3]).high]).all()
+    for alone in (mean_difference([1, 3], [2]), mean_difference([1], [2, 3]), mean_difference([9, 9], [3, 3])):
+        assert np.isnan([alone.low, alone.high]).all()
 
 
 @pytest.mark.parametrize("rate", RATES)

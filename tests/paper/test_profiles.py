@@ -81,6 +81,9 @@ def test_what_rests_on_lfw_s_own_pairs_is_not_asked_of_other_people(own, tmp_pat
     for base, found in {"lfw": setup("lfw", theirs), "celeba": setup(own({"base": "celeba", **theirs}))}.items():
         assert not found["shipped_card"] and found["students"] == {} and found["bench_trains"]
         assert found["epochs"] == setup(base)["epochs"] and found["batch_size"] == 128, "the recipe is the profile's"
+    asked = {"bench_trains": False, "without": ["07261"], "train_set": str(tmp_path)}  # as the profile has them, too
+    found = setup("lfw", {**theirs, **asked})
+    assert not found["bench_trains"] and found["without"] == ["07261"]
     assert setup("lfw", {"train_set": str(tmp_path)})["shipped_card"] and setup("lfw", {"epochs": 3})["students"]
 
 

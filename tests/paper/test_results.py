@@ -201,6 +201,13 @@ def test_a_number_whose_interval_is_undefined_decides_nothing(claim):
     claim(kind="above:0")
     record(x=(0.3, float("nan"), float("nan"), 24))
     assert verdict() == "undecided"
+    recorder = results.Recorder("04_threshold", setting())
+    recorder("a", 0.3, float("nan"), float("nan"), 24)
+    recorder("b", recorder.result("a"))  # under a second key it is no count either
+    assert recorder.entries["b"]["undefined"]
+    claim(value="0.3", kind="value")
+    record("paper", x=(0.3, float("nan"), float("nan"), 24))
+    assert verdict("paper") == "undecided"
 
 
 @pytest.mark.parametrize(("value", "expected"), [(512, "by construction"), (511, "differs")])

@@ -69,6 +69,22 @@ def test_nothing_is_trained_where_nothing_is_to_be(tiny, monkeypatch):
     assert asked == [("demo-resnet18", 0)], "a finished run is scored"
 
 
+def test_what_is_chosen_anew_is_scored_once_and_then_read(tiny, monkeypatch):
+    """Rows 0 to 3 against 4 to 7: the features of each pair are one unit vector, so that all lie at 0."""
+    setting, _ = tiny
+    row = {"name": "net", "key": "k"}
+    monkeypatch.setattr(training, "find_run", lambda name, key: None)
+    assert choosing.again(setting, row) is None, "neither weights nor distances are at hand"
+    run = SimpleNamespace(weights=0, row={"validation_auc": "0.88902"})
+    monkeypatch.setattr(training, "find_run", lambda name, key: run if (name, key) == ("net", "k") else None)
+    auc, distances = choosing.again(setting, row)
+    assert auc == 0.88902 and distances.tolist() == [0, 0, 0, 0]
+    monkeypatch.setattr(training, "find_run", lambda name, key: None)
+    auc, distances = choosing.again(setting, row)
+    assert auc == 0.88902 and distances.tolist() == [0, 0, 0, 0]
+    assert setting.used["runs"]["again: net"] == "k"
+
+
 def test_a_network_without_features_is_told_and_left_out(tiny, monkeypatch, capsys):
     setting, _ = tiny
     monkeypatch.setattr(ablation.inference, "features", lambda rows, *_, **__: np.zeros((len(rows), 4)))

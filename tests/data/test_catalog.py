@@ -474,7 +474,8 @@ class TestExperiment:
         test = tree({path: (7, 70, n) for n, path in enumerate(files)}, name="nested")
         parts = splits.experiment("vggface2", str(test), validation_share=0.2, progress=False)
         assert parts.notes == (
-            f"'{test}' has folders in folders, such as 'a/ann': each with photos is taken for a person.",
+            f"'{test}' has folders in folders, such as 'a/ann': each with photos is taken for a person. "
+            "Photos of one person belong in one folder.",
         )
 
     def test_the_same_set_twice(self, paper, data):

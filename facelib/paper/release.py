@@ -115,9 +115,11 @@ def with_prints(text: str) -> str:
 def headline(profile: str = PROFILE, language: str = "") -> str:
     """Markdown of at most ten rows: what a reader wants to know first, and what `facelib.compare` promises."""
     card, entries = decision.read_card(decision.DEFAULT), results.load(profile)
-    fars = {k: entries.get(f"card.{card.name}.far_1e-{k}.far") for k in (1, 2, 3)}
-    kept = sum(bool(far) and far["low"] <= 10**-k <= far["high"] for k, far in fars.items())
-    return _filled(f"headline{language}.md", entries, profile=profile, card=card, on_view2=kept)
+    kept = {}  # how many of the card's three rates lie in what was measured
+    for key in (f"card.{card.name}", "every_pair.card"):
+        fars = {k: entries.get(f"{key}.far_1e-{k}.far", {}) for k in (1, 2, 3)}
+        kept[key] = sum(far["low"] <= 10**-k <= far["high"] for k, far in fars.items() if far.get("low") is not None)
+    return _filled(f"headline{language}.md", entries, profile=profile, card=card, kept=kept)
 
 
 def results_table(profile: str = PROFILE) -> str:

@@ -47,15 +47,23 @@ def images_per_person(counts: dict[str, np.ndarray]) -> Axes:
     return axis
 
 
-def training_curve(history, quantity: str) -> Axes:
-    """Figures 4 and 5: ``accuracy`` or ``loss`` over the epochs, from the history CSV, which may lack the held-out."""
+def training_curve(history, quantity: str, again=None) -> Axes:
+    """Figures 4 and 5: ``accuracy`` or ``loss`` over the epochs, from the history CSV.
+
+    Where it lacks that of held-out images, both curves of ``again``, the same recipe trained again, stand beside it.
+    """
     axis = style.axes("epoch", {"loss": "cross-entropy loss"}.get(quantity, quantity))
-    lines = {quantity: ("training images", "o-", "euclidean")}
-    lines[f"held_out_{quantity}"] = "held-out images of the same people", "s--", "cosine"
-    for name, (label, mark, colour) in lines.items():
-        if name in history:
-            axis.plot(history["epoch"], history[name], mark, color=COLOURS[colour], label=label, markersize=4)
-    axis.legend()
+    held_out, others = f"held_out_{quantity}", "held-out images of the same people"
+    lines = [(history, quantity, "training images", "o-", "euclidean")]
+    if held_out in history or again is None:
+        lines += [(history, held_out, others, "s--", "cosine")]
+    else:
+        lines += [(again, quantity, "training images, trained again", ":", "euclidean")]
+        lines += [(again, held_out, f"{others}, trained again", "s--", "cosine")]
+    for table, name, label, mark, colour in lines:
+        if name in table:
+            axis.plot(table["epoch"], table[name], mark, color=COLOURS[colour], label=label, markersize=4)
+    axis.figure.legend(loc="outside upper center", ncols=2, fontsize=9)
     if quantity == "accuracy":
         axis.yaxis.set_major_formatter(PercentFormatter(1))
         axis.set_ylim(0, 1.02)
@@ -100,17 +108,9 @@ def distances(values: np.ndarray, genuine: np.ndarray, metric: str, threshold: f
     axis = style.axes(f"{metric} distance", "density of pairs")
     edges = np.linspace(values.min(), values.max(), 50)
     for name, chosen in (("genuine", genuine), ("impostor", ~genuine)):
-        axis.hist(values[chosen], edges, density=True, color=COLOURS[name], alpha=0.2)
-        axis.hist(
-            values[chosen],
-            edges,
-            density=True,
-            histtype="step",
-            linestyle=STYLES[name],
-            color=COLOURS[name],
-            label=name,
-            linewidth=1.8,
-        )
+        look = {"density": True, "color": COLOURS[name]}
+        axis.hist(values[chosen], edges, alpha=0.2, **look)
+        axis.hist(values[chosen], edges, histtype="step", linestyle=STYLES[name], label=name, linewidth=1.8, **look)
     if threshold is not None:
         axis.axvline(threshold, color="black", linestyle=":", label=f"threshold {threshold:.3g}")
     axis.legend()

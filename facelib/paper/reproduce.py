@@ -202,20 +202,25 @@ def _execute(path: Path, target: Path, injected: dict) -> None:
         ) from None
     notebook = nbformat.read(working, as_version=4)
     _strip_run_metadata(notebook)
-    if target.parent.name != "notebooks":  # two folders down, links to the repository's other files need a step more
-        for cell in notebook.cells:
-            cell.source = cell.source.replace("](../", "](../../") if cell.cell_type == "markdown" else cell.source
+    for cell in notebook.cells if target.parent.name != "notebooks" else []:
+        cell.source = _linked(cell.source, target) if cell.cell_type == "markdown" else cell.source
     files.write_atomically(target, nbformat.writes(notebook) + "\n")
     working.unlink()
 
 
+def _linked(text: str, target: Path) -> str:
+    """A cell's links, from two folders down; the overview, which is the last, leads to the form of one left out."""
+    text = text.replace("](../", "](../../")
+    for name in [path.name for path in notebooks() if target.stem == OVERVIEW]:
+        text = text if (target.parent / name).exists() else text.replace(f"]({name})", f"](../../notebooks/{name})")
+    return text
+
+
 def _strip_run_metadata(notebook) -> None:
     # papermill's bookkeeping holds paths of this machine and times, and changes on every run.
-    notebook.metadata.pop("papermill", None)
-    notebook.metadata.pop("widgets", None)
-    for cell in notebook.cells:
-        for name in ("papermill", "execution"):
-            cell.metadata.pop(name, None)
+    for part in (notebook, *notebook.cells):
+        for name in ("papermill", "widgets", "execution"):
+            part.metadata.pop(name, None)
 
 
 def _kept(target: Path) -> str:

@@ -42,15 +42,8 @@ def startup(runs) -> Axes:
     bottom = np.zeros(len(runs))
     parts = (("import", "interpreter and imports", "#1b4965", ""), ("model", "model and weights", "#b9d6e6", "//"))
     for name, label, colour, hatch in (*parts, ("first", "first inference", "#e07a1f", "")):
-        axis.bar(
-            np.arange(1, len(runs) + 1),
-            runs[name],
-            bottom=bottom,
-            label=label,
-            color=colour,
-            hatch=hatch,
-            edgecolor="white",
-        )
+        look = {"label": label, "color": colour, "hatch": hatch, "edgecolor": "white"}
+        axis.bar(np.arange(1, len(runs) + 1), runs[name], bottom=bottom, **look)
         bottom += runs[name].to_numpy()
     axis.axhline(runs["total"].mean(), color="black", linestyle=":", label=f"mean {runs['total'].mean():.2f} s")
     axis.set_ylim(0, 1.35 * bottom.max())

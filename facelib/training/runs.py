@@ -33,6 +33,12 @@ class Run:
     row: dict
 
     @property
+    def again(self) -> pd.DataFrame | None:
+        """History of the same recipe trained again, kept beside shipped weights (``<name>.again.csv``), or None."""
+        path = self.weights.with_suffix(".again.csv")
+        return pd.read_csv(path) if path.exists() else None
+
+    @property
     def accuracy(self) -> Accuracy:
         """Accuracy on the training images: that of the network after the last epoch on all of them, as they are.
 

@@ -66,6 +66,11 @@ def test_curves_show_the_numbers_they_are_given():
     assert [list(line.get_ydata()) for line in plots.training_curve(history, "loss").lines] == [[3, 2, 1]]
     _, held_out = plots.training_curve(history.assign(held_out_loss=[3.0, 2.5, 2.7]), "loss").lines
     assert list(held_out.get_ydata()) == [3.0, 2.5, 2.7]
+    again = history.assign(loss=[3.1, 2.1, 1.1], held_out_loss=[3.2, 2.6, 2.8])
+    axis = plots.training_curve(history, "loss", again)
+    assert [list(line.get_ydata()) for line in axis.lines] == [[3, 2, 1], [3.1, 2.1, 1.1], [3.2, 2.6, 2.8]]
+    assert sum("trained again" in text for text in axis.get_legend_handles_labels()[1]) == 2
+    assert len(plots.training_curve(again, "loss", again).lines) == 2  # it has its own
 
 
 def test_probabilities_stand_over_what_came_of_them():

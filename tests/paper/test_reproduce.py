@@ -95,6 +95,16 @@ def test_settings_reach_the_notebooks_and_their_copies_go_to_a_folder_of_their_o
     assert entries["01_one.draws"]["value"] == 7 and entries["_provenance"]["01_one"]["profile"] == "lfw"
 
 
+def test_links_lead_on_from_where_the_copy_lies(repository):
+    overview = repository / "notebooks" / "00_overview.ipynb"
+    notebook = nbformat.read(overview, as_version=4)
+    notebook.cells[0].source = "[a](01_one.ipynb) [b](02_two.ipynb) [c](../README.md)"
+    nbformat.write(notebook, overview)
+    reproduce.run("demo", ["01", "00"], {"profile": "mine"})
+    copy = nbformat.read(repository / "figures" / "mine" / "00_overview.ipynb", as_version=4)
+    assert copy.cells[0].source == "[a](01_one.ipynb) [b](../../notebooks/02_two.ipynb) [c](../../README.md)"
+
+
 def test_a_second_call_redoes_the_overview_alone_and_force_everything(repository, quick, capsys):
     reproduce.run("demo")
     capsys.readouterr()

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 
+import pandas as pd
 import pytest
 
 from facelib import runtime
@@ -35,3 +36,9 @@ def test_a_run_is_recorded_once():
     for epochs in (1, 2):
         runs.append_run({"name": "net", "key": "abc", "epochs": epochs})
     assert [row["epochs"] for row in read_runs()] == ["1"]
+
+
+def test_a_second_training_stands_beside_shipped_weights(output):
+    (output / "net.again.csv").write_text("epoch,held_out_loss\n1,2.5\n")
+    other, shipped = (runs.Run(output / f"{name}.npz", pd.DataFrame(), {}) for name in ("other", "net"))
+    assert other.again is None and shipped.again.to_dict("list") == {"epoch": [1], "held_out_loss": [2.5]}

@@ -4,6 +4,7 @@ import argparse
 import json
 import os
 import sys
+import traceback
 from dataclasses import replace
 from pathlib import Path
 
@@ -40,6 +41,11 @@ def main(arguments: list[str] | None = None) -> int:
         more = " What is finished stays; the same command goes on from there." if goes_on else ""
         print(f"Interrupted.{more}", file=sys.stderr)
         return 130
+    except Exception:  # a fault of ours: the 1 of a traceback would be an answer of `compare`
+        if not hasattr(options, "error"):
+            raise
+        traceback.print_exc()
+        return options.error
 
 
 def reproduce(options: argparse.Namespace) -> None:

@@ -225,14 +225,18 @@ def _left_out(refused: dict[str, str]) -> int:
     return int(bool(refused))
 
 
+def _percent(share: tuple[float, float, float]) -> str:
+    return "{:.3g} % [{:.3g}, {:.3g}]".format(*(100 * rate for rate in share))
+
+
 def _as_text(found) -> str:
     """A comparison in three lines; one more where the answers disagree, or other faces were left out."""
     sign = "<=" if found.same else ">"
-    far, low, high = (f"{100 * rate:.3g}" for rate in (found.far, found.far_low, found.far_high))
+    of_all = f" ({_percent(found.far_of_all)} of all those of LFW)" if found.far_of_all else ""
     lines = [
         "same person" if found.same else "different people",
-        f"{found.metric} distance {found.distance:.3f} {sign} {found.threshold:.3f}, a threshold that {far} % "
-        f"[{low}, {high}] of pairs of different people pass",
+        f"{found.metric} distance {found.distance:.3f} {sign} {found.threshold:.3f}, a threshold that "
+        f"{_percent((found.far, found.far_low, found.far_high))} of pairs of different people pass{of_all}",
         f"probability of one person {found.probability:.1%} if {found.prior:.0%} of the pairs you ask about show one; "
         f"network {found.network}",
     ]

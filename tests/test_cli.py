@@ -90,6 +90,13 @@ def test_a_bug_keeps_its_traceback(monkeypatch):
         cli.main(["reproduce"])
 
 
+def test_a_bug_is_no_answer_to_whether_two_photos_show_one_person(monkeypatch, capsys):
+    monkeypatch.setattr("facelib.data.detection.find", lambda photo: {}["missing"])
+    photo = str(runtime.ROOT / "figures" / "lfw" / "figure_1.png")
+    assert cli.main(["compare", photo, photo]) == 2
+    assert "KeyError" in capsys.readouterr().err
+
+
 def test_an_interrupt_says_that_nothing_is_lost(monkeypatch, capsys):
     from facelib.paper import reproduce
 

@@ -187,16 +187,16 @@ def look(photo: np.ndarray, longest: int = LOOKED_AT, turn: int = 0) -> list[Fac
     cosine, sine = math.cos(math.radians(turn)), math.sin(math.radians(turn))
     sides = np.array([[abs(cosine), abs(sine)], [abs(sine), abs(cosine)]]) @ [width, height]
     scale = min(1.0, longest / sides.max())
+    size = max(1, round(scale * width)), max(1, round(scale * height))
     if turn == 0:
-        size = max(1, round(scale * width)), max(1, round(scale * height))
         look = photo if scale == 1 else cv2.resize(photo, size, interpolation=cv2.INTER_AREA)
         back = np.array([[1 / scale, 0, 0], [0, 1 / scale, 0]])
     else:
-        small = photo if scale == 1 else cv2.resize(photo, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+        how = {"dsize": None if min(size) > 1 else size, "fx": scale, "fy": scale, "interpolation": cv2.INTER_AREA}
+        small = photo if scale == 1 else cv2.resize(photo, **how)
         rotation = np.array([[cosine, -sine], [sine, cosine]])
         move = np.column_stack([rotation, scale * (sides / 2 - rotation @ [width / 2, height / 2])])
-        wide, high = np.ceil(scale * sides).astype(int).tolist()
-        size = wide, high
+        size = tuple(np.ceil(scale * sides).astype(int).tolist())
         look = cv2.warpAffine(small, move, size, borderMode=cv2.BORDER_REPLICATE)
         back = cv2.invertAffineTransform(move) / scale
     return [_face(row, back) for row in _detect(look)]

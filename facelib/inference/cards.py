@@ -63,14 +63,12 @@ def fit_card(
     vectors, people = choosing
     among = np.stack([distance(np.broadcast_to(one, vectors.shape), vectors, metric) for one in vectors])
     thresholds = far_thresholds(among, people, FARS)
+    limits = [each.threshold for each in thresholds]
     distances, genuine = calibrating
     return Card(
         **facts,
         metric=metric,
         thresholds=tuple(thresholds),
-        tar=tuple(
-            None if each.threshold is None else curves.confusion(distances, genuine, each.threshold).recall
-            for each in thresholds
-        ),
+        tar=tuple(None if at is None else curves.confusion(distances, genuine, at).recall for at in limits),
         calibration=fit_logistic(distances, genuine),
     )

@@ -21,6 +21,7 @@ DEFAULT = "celebfaces-distilled"  # the network that is used where none is named
 FAR = 0.01  # the false accept rate whose threshold decides, unless another is asked for
 
 Photo: TypeAlias = str | os.PathLike | bytes | np.ndarray
+Share: TypeAlias = tuple[float, float, float]  # with its 95 % interval: value, low, high
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,7 @@ class Card:
     thresholds: tuple[FarThreshold, ...]
     tar: tuple[float | None, ...]  # share of genuine calibration pairs accepted at each threshold
     calibration: Logistic
+    far_of_all: tuple[Share, ...] = ()  # of all impostor pairs of LFW's photos what each threshold passes (07)
 
     @property
     def backend(self) -> str:
@@ -74,6 +76,7 @@ class Decision:
     far: float  # share of pairs of two people that are taken for one, with its 95 % interval
     far_low: float
     far_high: float
+    far_of_all: Share | None  # what that threshold passes of all impostor pairs of LFW's photos, where it was counted
     network: str
     most: float  # the highest probability that the network's card gives at this prior
 
@@ -100,6 +103,7 @@ def read_card(name: str) -> Card:
         content = json.loads(path.read_text(encoding="utf-8"))
         content["weights"] = tuple(Weights(**each) for each in content["weights"])
         content["thresholds"] = tuple(FarThreshold(**each) for each in content["thresholds"])
+        content["far_of_all"] = tuple(map(tuple, content.get("far_of_all", ())))
         return Card(**content | {"tar": tuple(content["tar"]), "calibration": Logistic(**content["calibration"])})
     except (ValueError, TypeError, KeyError) as error:
         raise ValueError(f"'{path}' is not the card of a network ({error}): restore it, or make it again.") from error
@@ -129,6 +133,7 @@ def decide(card: Card, value: float, far: float = FAR, prior: float = 0.5) -> De
         far=limit.far,
         far_low=limit.far_low,
         far_high=limit.far_high,
+        far_of_all=dict(zip(card.thresholds, card.far_of_all, strict=False)).get(limit),
         network=card.name,
         most=float(card.calibration.probability(0.0, prior)),
     )

@@ -231,8 +231,8 @@ def files(setting: Setting) -> dict[str, Path]:
 
 
 def card_key(card: Card) -> str:
-    """Changes when anything on the card does, its weights' hash among it."""
-    return archives.digest(asdict(card))
+    """Changes when anything on the card does that decides, its weights' hash among it."""
+    return archives.digest({name: value for name, value in asdict(card).items() if name != "far_of_all"})
 
 
 def vectors(setting: Setting, faces: PackedFaces) -> np.ndarray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import contextlib
+import dataclasses
 import fnmatch
 import io
 import json
@@ -37,7 +38,7 @@ PROTOCOL = {  # rows of the table of LFW's protocol: where their numbers are, an
     ),
 }
 FACES = "Faces: in brackets 95 % over people"
-APART = {"P05": "over images", "P06": "over epochs", "P09": "over draws", "P24": "one-sided"}
+APART = {"P05": "over images", "P06": "over epochs", "P09": "over draws", "P21": "over trainings", "P24": "one-sided"}
 OTHERS = f"Faces, with other brackets: {', '.join(f'{id} {kind}' for id, kind in APART.items())}"
 TIMES = "Times: in brackets the range of the runs, of one face or pair 95 % of the calls"
 NUMBERS = {"accuracy": "accuracy, ten folds", "auc": "AUC", "eer": "EER"}
@@ -54,11 +55,12 @@ def publish() -> None:
             runs = runs_of(provenance, notebook)
             for name, key in runs.items():
                 ship(name, key, prefix, [other for other in runs if other != name])
-    for path in sorted(
-        (runtime.ROOT / "data" / "weights").glob("*.npz")
-    ):  # of those that were shipped by hand, the card
+    for path in sorted(decision.weights_folder().glob("*.npz")):  # of those that were shipped by hand, the card
         if (run := training.shipped_run(path.stem)) and training.Recipe.of_run(run.row).loss == "distillation":
             files.write_atomically(path.with_suffix(".md"), model_card(path.stem, run.row["key"]))
+    rates = [results.load(PROFILE).get(f"every_pair.card.far_1e-{k}.far") for k in (1, 2, 3)]
+    counted = tuple((far["value"], far["low"], far["high"]) for far in rates if far)
+    decision.write_card(dataclasses.replace(decision.read_card(decision.DEFAULT), far_of_all=counted))
     if (choices := results.results_path(PROFILE).with_name(backends.CHOICES)).exists():  # what `backend="auto"` goes by
         shutil.copyfile(choices, runtime.ROOT / "data" / "weights" / backends.CHOICES)
     for readme in runtime.ROOT.glob("README*.md"):
@@ -216,9 +218,8 @@ def _filled(template: str, entries: dict[str, dict], **values) -> str:
         keep_trailing_newline=True,
     )
     environment.filters["count_of"] = lambda n: "" if pd.isna(n) else f"{int(n):,}"
-    return environment.get_template(template).render(
-        entries=entries, show=lambda key: results.show(entries[key]), **values
-    )
+    values |= {"entries": entries, "show": lambda key: results.show(entries[key])}
+    return environment.get_template(template).render(values)
 
 
 def _machines(profile: str, timed: pd.DataFrame) -> dict[str, list[str]]:

@@ -20,7 +20,7 @@ import numpy as np
 from PIL import Image
 
 from facelib import runtime
-from facelib.data import archives, images, packing
+from facelib.data import archives, detection, images, packing
 
 SECONDS = 20  # of the processor for one file, after which it counts as endless
 EXTREMES = [0, 1, 0x7F, 0x80, 0xFF, 0x7FFF, 0x8000, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF]
@@ -47,6 +47,7 @@ def originals() -> dict[str, bytes]:
         "jpeg grey": (grey, "JPEG", {}),
         "jpeg cmyk": (smooth.convert("CMYK"), "JPEG", {}),
         "jpeg large": (smooth.resize((700, 500)), "JPEG", {}),
+        "jpeg flat": (smooth.resize((3000, 4)), "JPEG", {}),
         "mpo": (smooth, "MPO", more()),
         "png": (smooth, "PNG", {}),
         "png alpha": (alpha, "PNG", {"exif": exif}),
@@ -124,12 +125,16 @@ def mutated(data: bytes, rng: random.Random, others: list[bytes]) -> bytes:
 
 
 def use_image(data: bytes) -> str:
-    """What becomes of an image: ``"face"`` or the reason's first words."""
+    """What becomes of an image, taken whole and by the detector: ``"face"`` or the reason's first words."""
     try:
         face = images.decode(data, 64)
     except images.Unreadable as reason:
         assert str(reason) and "\n" not in str(reason)
         return str(reason).partition(" (")[0]
+    try:
+        assert detection.align(images.decode_whole(data, detection.LONGEST)).shape == (64, 64, 3)
+    except ValueError as reason:
+        assert isinstance(reason, detection.FaceError | images.Unreadable) and "\n" not in str(reason)
     assert face.pixels.shape == (64, 64, 3) and face.pixels.dtype == np.uint8 and face.width > 0 < face.height
     return "face"
 

@@ -109,6 +109,12 @@ def test_no_face_is_said(shape):
         detection.align(np.full(shape, 90, np.uint8))
 
 
+@pytest.mark.parametrize("shape", [(1, 700, 3), (4, 3000, 3), (3000, 4, 3), (20, 20000, 3), (2, 2000, 3)])
+def test_strips_of_any_length_show_no_face(shape):
+    with pytest.raises(FaceError, match="no face found"):
+        detection.align(np.random.default_rng(0).integers(0, 256, shape, np.uint8))
+
+
 def test_several_faces_are_refused_with_their_number_unless_one_is_asked_for(portrait):
     small = cv2.resize(portrait, (180, 180), interpolation=cv2.INTER_AREA)
     pair = np.full((256, 600, 3), 128, np.uint8)

@@ -169,6 +169,7 @@ def test_the_command_says_so_in_words_json_and_exit_code(photos, tmp_path):
     done = _run(photos["ann"], photos["bob"], "--boxes", str(out))
     assert done.returncode == (0 if found.same else 1) and not done.stderr
     first, second, third, *rest = done.stdout.splitlines()
+    assert "{:.3g} % [{:.3g}, {:.3g}] of all those of LFW".format(*(100 * rate for rate in found.far_of_all)) in second
     assert bool(rest) is (found.same is not (found.probability > 0.5))
     assert first == ("same person" if found.same else "different people")
     assert f"{found.distance:.3f}" in second and f"{found.threshold:.3f}" in second
@@ -178,6 +179,14 @@ def test_the_command_says_so_in_words_json_and_exit_code(photos, tmp_path):
     record = json.loads(_run(photos["ann"], photos["bob"], "--json").stdout)
     assert record["distance"] == pytest.approx(found.distance, abs=1e-6) and record["same"] is found.same
     assert len(record["faces"][0][0]["landmarks"]) == 5
+
+
+def test_what_was_counted_of_all_pairs_stands_beside_the_promise_where_it_was(tmp_path):
+    assert decision.decide(CARD, 0.5).far_of_all is None
+    counted = replace(CARD, far_of_all=((0.11, 0.1, 0.12), (0.013, 0.011, 0.017)))
+    assert decision.read_card(str(decision.write_card(counted, tmp_path))) == counted
+    assert decision.decide(counted, 0.5).far_of_all == (0.013, 0.011, 0.017)
+    assert decision.decide(counted, 0.5, far=0.1).far_of_all == (0.11, 0.1, 0.12)
 
 
 def test_one_photo_twice_exits_with_0(photos):

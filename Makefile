@@ -43,11 +43,13 @@ endif
 .PHONY: help reproduce compare test test-all lab clean
 
 reproduce: $(STAMP)  ## run the notebooks in order and write every figure and number again (PROFILE=demo, lfw or paper)
-	$(PY) -m facelib reproduce --profile $(PROFILE) $(ARGS)
+	$(PY) -m facelib reproduce --profile "$(PROFILE)" $(ARGS)
 
+compare: export FIRST := $(value A)
+compare: export OTHER := $(value B)
 compare: $(STAMP)  ## say whether two photos show one person (A=one.jpg B=other.jpg, options as ARGS=--largest)
 	$(if $(and $(A),$(B)),,$(error Name two photos: make compare A=one.jpg B=other.jpg))
-	@$(PY) -m facelib compare "$(A)" "$(B)" $(ARGS) || [ $$? -eq 1 ]  # 1: different people, which is an answer
+	@$(PY) -m facelib compare "$$FIRST" "$$OTHER" $(ARGS) || [ $$? -eq 1 ]  # 1: different people, which is an answer
 
 test: $(STAMP)  ## check style and types, run the tests and compare the committed notebooks with a fresh run
 	$(PY) -m ruff check .

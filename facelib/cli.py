@@ -17,7 +17,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = _parser()
     options, rest = parser.parse_known_args((sys.argv[1:] if arguments is None else arguments) or ["--help"])
     if any(each.startswith("-") for each in rest) or rest and not hasattr(options, "photos"):
-        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+        options.parser.error(f"unrecognized arguments: {' '.join(rest)}")
     if rest:  # photos behind an option, as in `enrol people.npz --name ann 1.jpg`
         options.photos += rest
     try:
@@ -37,7 +37,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return getattr(error, "exit_status", getattr(options, "error", 1))
     except KeyboardInterrupt:
-        goes_on = options.run in (reproduce, train)
+        goes_on = options.run in (reproduce, train, photo_commands.enrol)
         more = " What is finished stays; the same command goes on from there." if goes_on else ""
         print(f"Interrupted.{more}", file=sys.stderr)
         return 130
@@ -53,6 +53,7 @@ def reproduce(options: argparse.Namespace) -> None:
     from facelib.paper import reproduce
 
     settings = dict(map(reproduce.parse_setting, options.set))
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # a log shows what has been told so far
     reproduce.run(options.profile, options.only, settings, options.force)
 
 
@@ -107,7 +108,7 @@ def _parser() -> argparse.ArgumentParser:
     training = commands.add_parser("train", help="train the network of 02_train, on several machines where launched so")
     photo_commands.add(commands)
     for command, run in ((notebooks, reproduce), (training, train)):
-        command.set_defaults(run=run)
+        command.set_defaults(run=run, parser=command)
         about = "data and scale: demo (default), lfw, celeba, paper, or the path of a .yaml file of your own"
         command.add_argument("--profile", default="demo", help=about)
         about = "change a parameter, for numbers in figures/<profile>-changed or that of profile=NAME; may be repeated"
@@ -118,7 +119,7 @@ def _parser() -> argparse.ArgumentParser:
     notebooks.add_argument("--force", action="store_true", help="run notebooks again that are up to date")
     about = "write a trained network as a file for other programs"
     exported = commands.add_parser("export", help=about, description=f"{about}. Exit code: 0 done, 2 an error.")
-    exported.set_defaults(run=export, error=photo_commands.ERROR)
+    exported.set_defaults(run=export, error=photo_commands.ERROR, parser=exported)
     exported.add_argument("--json", **photo_commands.OPTIONS["--json"])
     exported.add_argument("name", metavar="NAME", help="a network of data/weights, or the path of its .npz file")
     exported.add_argument("out", metavar="OUT", help="the .onnx file to write; of --to paddle a folder")

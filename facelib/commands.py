@@ -57,7 +57,7 @@ def _command(commands, run, about: str, codes: str, options: str):
     command = commands.add_parser(run.__name__, help=about, description=f"{about}. Exit code: {codes}.")
     for name in f"json network {options}".split():
         command.add_argument(f"--{name}", **OPTIONS[f"--{name}"])
-    command.set_defaults(run=run, error=ERROR)
+    command.set_defaults(run=run, error=ERROR, parser=command)
     return command
 
 
@@ -76,7 +76,7 @@ def compare(options: argparse.Namespace) -> int:
     found = verifier.compare(options.a, options.b, which=_which(options), far=far, prior=options.prior)
     if options.boxes:
         interface.save(options.boxes, interface.side_by_side((options.a, options.b), found.faces))
-    print(json.dumps(asdict(found), default=methodcaller("tolist")) if options.json else _as_text(found))
+    print(json.dumps(asdict(found), default=methodcaller("tolist")) if options.json else found)
     return int(not found.same)
 
 
@@ -98,6 +98,7 @@ def enrol(options: argparse.Namespace) -> int:
     from facelib.data import photofiles
     from facelib.inference import gallery
 
+    _first(options.gallery)
     verifier, refused = _verifier(options), {}
     if not Path(options.gallery).absolute().parent.is_dir():
         raise FileNotFoundError(f"There is no folder '{Path(options.gallery).parent}' to write '{options.gallery}' to.")
@@ -120,6 +121,7 @@ def enrol(options: argparse.Namespace) -> int:
         known, refused = gallery.enrol(options.gallery, _watched(photos), verifier, _which(options))
     people = {name: known.people.count(name) for name in sorted(set(known.people))}
     text = f"{options.gallery}: {_count(len(known), 'photo', 'photos')} of {_count(len(people), 'person', 'people')}"
+    text += f"; {_count(len(refused), 'photo', 'photos')} left out" if refused else ""
     print(json.dumps({"people": people, "left_out": refused}) if options.json else text)
     return _left_out(refused)
 
@@ -129,6 +131,7 @@ def identify(options: argparse.Namespace) -> int:
     from facelib.data.images import Unreadable
     from facelib.inference import gallery, interface, recognition
 
+    _first(options.gallery)
     interface.spare(options.boxes, options.photo, options.gallery)
     verifier = _verifier(options)
     known = gallery.load(options.gallery, verifier.card)
@@ -197,6 +200,14 @@ def _verifier(options: argparse.Namespace):
     return decision.load(options.network or decision.DEFAULT)
 
 
+def _first(gallery: str) -> None:
+    """ValueError where photos stand before the gallery."""
+    from facelib.data import photofiles
+
+    if Path(gallery).is_dir() or Path(gallery).suffix.lower() in photofiles.SUFFIXES:
+        raise ValueError(f"'{gallery}' is no gallery: its file, such as people.npz, comes first, then the photos.")
+
+
 def _which(options: argparse.Namespace) -> str:
     return "largest" if options.largest else "only"
 
@@ -219,30 +230,11 @@ def _watched(photos: Iterable) -> Iterable:
 
 
 def _left_out(refused: dict[str, str]) -> int:
-    """Say which photos were left out and why; whether there are any."""
+    """Say which photos were left out and why, and once what to do about several faces; whether there are any."""
+    from facelib.data.detection import SEVERAL
+
     for photo, reason in refused.items():
-        print(f"left out {photo}: {reason}", file=sys.stderr)
+        print(f"left out {photo}: {reason.removesuffix(f': {SEVERAL}')}", file=sys.stderr)
+    if any(reason.endswith(SEVERAL) for reason in refused.values()):
+        print(f"where several faces were found: {SEVERAL}", file=sys.stderr)
     return int(bool(refused))
-
-
-def _percent(share: tuple[float, float, float]) -> str:
-    return "{:.3g} % [{:.3g}, {:.3g}]".format(*(100 * rate for rate in share))
-
-
-def _as_text(found) -> str:
-    """A comparison in three lines; one more where the answers disagree, or other faces were left out."""
-    sign = "<=" if found.same else ">"
-    of_all = f" ({_percent(found.far_of_all)} of all those of LFW)" if found.far_of_all else ""
-    lines = [
-        "same person" if found.same else "different people",
-        f"{found.metric} distance {found.distance:.3f} {sign} {found.threshold:.3f}, a threshold that "
-        f"{_percent((found.far, found.far_low, found.far_high))} of pairs of different people pass{of_all}",
-        f"probability of one person {found.probability:.1%} if {found.prior:.0%} of the pairs you ask about show one; "
-        f"network {found.network}",
-    ]
-    if found.same is not (found.probability > 0.5):
-        lines.append("the threshold and the probability disagree: take the pair for undecided, or compare other photos")
-    for name, faces in zip("AB", found.faces, strict=True):
-        if len(faces) > 1:
-            lines.append(f"{len(faces) - 1} other face(s) in {name} left out")
-    return "\n".join(lines)

@@ -40,7 +40,7 @@ def gallery(photos, tmp_path, capsys):
     path = str(tmp_path / "people.npz")
     assert cli.main(["enrol", path, str(photos / "people")]) == 1  # one file is no photo
     said = capsys.readouterr()
-    assert said.out == f"{path}: 4 photos of 2 people\n"
+    assert said.out == f"{path}: 4 photos of 2 people; 1 photo left out\n"
     assert said.err == "left out ann/text.jpg: not an image that Pillow can read\n"
     return path
 
@@ -185,7 +185,9 @@ def test_features_are_printed(photos, capsys):
         (["identify", "GALLERY", "both.png", "--boxes", "boxes.text"], "ends in .png"),
         (["identify", "GALLERY", "both.png", "--network", "celebfaces-cosface"], "was made with the network"),
         (["identify", "GALLERY", "both.png", "--network", "nobody"], "Known are"),
-        (["identify", "both.png", "both.png"], "is no gallery, or a damaged one"),
+        (["identify", "both.png", "GALLERY"], "comes first, then the photos"),
+        (["enrol", "people", "GALLERY"], "comes first, then the photos"),
+        (["identify", "TEXT", "both.png"], "is no gallery, or a damaged one"),
         (["enrol", "GALLERY"], "Give one folder"),
         (["enrol", "GALLERY", "people", "both.png"], "Give one folder"),
         (["enrol", "GALLERY", "nowhere"], "There is no folder '"),
@@ -208,6 +210,7 @@ def test_features_are_printed(photos, capsys):
 )  # fmt: skip
 def test_nonsense_is_refused_in_one_line(gallery, photos, tmp_path, capsys, arguments, message):
     places = {"GALLERY": gallery, "boxes.text": str(tmp_path / "boxes.text"), "absent.npz": str(tmp_path / "a.npz")}
+    places["TEXT"] = str(tmp_path / "TEXTS" / "a.txt")
     for name in ("EMPTY", "TEXTS"):
         (tmp_path / name).mkdir()
         places[name] = str(tmp_path / name)

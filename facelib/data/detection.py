@@ -34,6 +34,7 @@ _FRAME_SIDE, _LOOK_SIDE, _LOOKS, _STILL = 160, 224, 3, 0.05
 SMALLEST = 32  # pixels of the photo across the frame, half of what the networks were trained on
 BYSTANDER = 0.5  # a face this much smaller than the largest one is not the one that is meant
 CHOICES = ("only", "largest", "central")
+SEVERAL = 'cut the photo, or take the largest (--largest; in Python which="largest", in notebooks frame=largest)'
 
 
 class FaceError(ValueError):
@@ -111,11 +112,12 @@ def meant(photo: np.ndarray, faces: list[Face], which: str = "only") -> Face:
     if which not in CHOICES:
         raise ValueError(f"Unknown choice '{which}': expected one of {', '.join(CHOICES)}.")
     if not faces:
-        raise FaceError("no face found: use a sharper or larger photo in which eyes, nose and mouth can be seen")
+        raise FaceError(
+            "no face found: use a photo, sharper or cut closer to the face, in which eyes, nose and mouth can be seen"
+        )
     several = sum(face.side > BYSTANDER * max(each.side for each in faces) for face in faces)
     if several > 1 and which == "only":
-        how = 'take the largest (--largest, make: ARGS=--largest; in Python which="largest", notebooks: frame=largest)'
-        raise FaceError(f"{several} faces found where one is meant: cut the photo, or {how}")
+        raise FaceError(f"{several} faces found where one is meant: {SEVERAL}")
     middle = (np.array(photo.shape[1::-1]) - 1) / 2
     return min(faces, key=lambda face: np.linalg.norm(face.centre - middle)) if which == "central" else faces[0]
 

@@ -137,7 +137,7 @@ def _check_space(folder: Path, source: Path, needed: int) -> None:
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise OSError(
-            f"Packing '{source}' needs {needed / 2**30:.2f} GiB in '{folder}', where {free / 2**30:.2f} GiB are "
+            f"Packing '{source}' needs {needed / 2**20:,.0f} MiB in '{folder}', where {free / 2**20:,.0f} MiB are "
             "free. Free some space or point FACELIB_CACHE elsewhere."
         )
 

@@ -91,7 +91,7 @@ def _about(name: str, faces: PackedFaces) -> list[str]:
         )
     if faces.manifest.get("detect"):
         reasons = (each.partition(":")[0] for each in faces.manifest["skipped"].values() if "face" in each)
-        why = Counter(re.sub(r"\d+", "n", reason, count=1) for reason in reasons)
+        why = Counter(re.sub(r"\d+", "n", re.sub(r"^\d+", "several", reason)) for reason in reasons)
         told = ", ".join(f"{reason} ({count})" for reason, count in why.most_common())
         lost = f" {why.total()} of {len(faces) + why.total()} are skipped: {told}; 01_data names each." if why else ""
         more = " With frame=largest the largest face is taken." if "faces found" in told else ""

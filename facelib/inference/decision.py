@@ -87,6 +87,24 @@ class Comparison(Decision):
 
     faces: tuple[list[Face], list[Face]]
 
+    def __str__(self) -> str:
+        """Three lines; one more where the answers disagree, or other faces were left out."""
+        shares = (self.far, self.far_low, self.far_high), self.far_of_all or (np.nan,) * 3
+        far, of_all = ("{:.3g} % [{:.3g}, {:.3g}]".format(*(100 * rate for rate in share)) for share in shares)
+        who = "of pairs of different people"
+        aim = f"aims at {100 * self.far:.3g} % {who}: of all those of LFW {of_all} pass it"
+        lines = [
+            "same person" if self.same else "different people",
+            f"{self.metric} distance {self.distance:.3f} {'<=' if self.same else '>'} {self.threshold:.3f}, a "
+            f"threshold that {aim if self.far_of_all else f'{far} {who} pass'}",
+            f"probability of one person {self.probability:.1%} if {self.prior:.0%} of the pairs you ask about show "
+            f"one; network {self.network}",
+        ]
+        if self.same is not (self.probability > 0.5):
+            lines.append("the threshold and the probability disagree: take the pair for undecided, or use other photos")
+        others = {name: len(faces) - 1 for name, faces in zip("AB", self.faces, strict=True)}
+        return "\n".join([*lines, *(f"{n} other face(s) in {name} left out" for name, n in others.items() if n)])
+
 
 def weights_folder() -> Path:
     """Where shipped networks and their cards lie."""

@@ -8,6 +8,7 @@ import pandas as pd
 
 from facelib import runtime
 from facelib.paper.results import _result, load, show
+from facelib.paper.setting import Setting
 
 PAPER_PROFILE = "paper"  # the only profile that uses the paper's own data sets
 WORDS = ("agrees", "differs", "holds", "fails", "undecided", "equal", "by construction", "other data", "not run")
@@ -25,8 +26,8 @@ def stated(claim: str) -> dict[int, float]:
     return dict(zip(numbers, map(float, row["value"].split()), strict=True))
 
 
-def verdicts(profile: str) -> pd.DataFrame:
-    """One row per claim: what the source says, what this profile measured, and the verdict (one of `WORDS`).
+def verdicts(place: str | Setting) -> pd.DataFrame:
+    """One row per claim: what the source says, what was measured (see `results.load`), and the verdict, of `WORDS`.
 
     The test of a claim is its ``kind`` in ``claims.csv``: ``value`` compares the claimed number with the measured
     interval on the paper's own data, on others it is ``other data``; ``construction:x`` is no measurement, the code
@@ -36,7 +37,7 @@ def verdicts(profile: str) -> pd.DataFrame:
     without its results is ``not run``. ``reason`` says why, or of a claim with a result, what is tested and whose the
     bar is.
     """
-    entries = load(profile)
+    entries, profile = load(place), place if isinstance(place, str) else place.place
     rows = []
     for claim in read_claims().to_dict("records"):
         found = [entries[name] for name in claim["result"].split("; ") if name in entries]

@@ -20,6 +20,7 @@ from facelib.paper.profiles import ParameterError
 from facelib.paper.setting import Setting
 
 OVERVIEW = "00_overview"
+_TOLD = {"DatasetError", "DamagedArchive", "Unreadable", "OSError", "FileNotFoundError", "PermissionError"}
 
 
 class NotebookError(RuntimeError):
@@ -195,13 +196,15 @@ def _execute(path: Path, target: Path, injected: dict) -> None:
             f"{path.name}: its process was killed, perhaps for want of memory. The same command goes on from there."
         ) from None
     except PapermillExecutionError as error:
-        if error.ename == "DatasetError":  # says what to do; where in the code it was met does not
+        if error.ename in _TOLD:  # says what to do; where in the code it was met does not
             raise NotebookError(f"{path.name}: {error.evalue}") from None
         raise NotebookError(
             f"{path.name} failed in cell {error.exec_count}:\n{error}\nThe notebook as far as it got: {working}"
         ) from None
     notebook = nbformat.read(working, as_version=4)
-    _strip_run_metadata(notebook)
+    for part in (notebook, *notebook.cells):  # papermill's bookkeeping: paths of this machine, and times
+        for name in ("papermill", "widgets", "execution"):
+            part.metadata.pop(name, None)
     for cell in notebook.cells if target.parent.name != "notebooks" else []:
         cell.source = _linked(cell.source, target) if cell.cell_type == "markdown" else cell.source
     files.write_atomically(target, nbformat.writes(notebook) + "\n")
@@ -214,13 +217,6 @@ def _linked(text: str, target: Path) -> str:
     for name in [path.name for path in notebooks() if target.stem == OVERVIEW]:
         text = text if (target.parent / name).exists() else text.replace(f"]({name})", f"](../../notebooks/{name})")
     return text
-
-
-def _strip_run_metadata(notebook) -> None:
-    # papermill's bookkeeping holds paths of this machine and times, and changes on every run.
-    for part in (notebook, *notebook.cells):
-        for name in ("papermill", "widgets", "execution"):
-            part.metadata.pop(name, None)
 
 
 def _kept(target: Path) -> str:

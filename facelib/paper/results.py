@@ -129,9 +129,21 @@ def provenance(place: str, notebook: str) -> dict[str, dict]:
     return known[notebook]
 
 
-def load(place: str) -> dict[str, dict]:
-    """Entries of a ``results.json`` without provenance; empty where nothing has run."""
-    return {key: entry for key, entry in _read(results_path(place)).items() if key != "_provenance"}
+def load(place: str | Setting) -> dict[str, dict]:
+    """Entries of a ``results.json`` without provenance; empty where nothing has run.
+
+    Of a setting of the user's own those alone that were made with its parameters, sets among them; a line tells which
+    others there are.
+    """
+    setting = None if isinstance(place, str) else place
+    content = _read(results_path(place if isinstance(place, str) else place.place))
+    others, values = set(), setting.values if setting and setting.place != setting.profile else {}
+    for notebook, origin in content.pop("_provenance", {}).items():
+        made_with = origin.get("parameters", {})
+        if changed := sorted(name for name in values.keys() & made_with.keys() if values[name] != made_with[name]):
+            others.add(notebook)
+            print(f"Left out: numbers of {notebook}, made with other values of {', '.join(changed)}. Run it again.")
+    return {key: entry for key, entry in content.items() if entry["notebook"] not in others}
 
 
 def stored(setting: Setting, key: str) -> dict:

@@ -169,7 +169,12 @@ def test_the_command_says_so_in_words_json_and_exit_code(photos, tmp_path):
     done = _run(photos["ann"], photos["bob"], "--boxes", str(out))
     assert done.returncode == (0 if found.same else 1) and not done.stderr
     first, second, third, *rest = done.stdout.splitlines()
-    assert "{:.3g} % [{:.3g}, {:.3g}] of all those of LFW".format(*(100 * rate for rate in found.far_of_all)) in second
+    assert (
+        "aims at 1 % of pairs of different people: of all those of LFW {:.3g} % [{:.3g}, {:.3g}] pass it".format(
+            *(100 * rate for rate in found.far_of_all)
+        )
+        in second
+    )
     assert bool(rest) is (found.same is not (found.probability > 0.5))
     assert first == ("same person" if found.same else "different people")
     assert f"{found.distance:.3f}" in second and f"{found.threshold:.3f}" in second

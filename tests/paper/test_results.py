@@ -96,6 +96,24 @@ for k in range(20):
 """
 
 
+def test_numbers_of_other_values_are_told_and_left_out(capsys):
+    for notebook, name, test_set in (("03_similarity", "old", "/a"), ("04_threshold", "new", "/b")):
+        made = Setting("mine", "demo", {"seed": 0, "test_set": test_set})
+        assert made["test_set"] == test_set
+        recorder = results.Recorder(notebook, made)
+        recorder(name, 1.0)
+        recorder.save()
+    assert results.load("mine").keys() == {"old", "new"}
+    capsys.readouterr()
+    assert results.load(Setting("mine", "demo", {"seed": 1, "test_set": "/b"})).keys() == {"new"}, (
+        "the seed was not used"
+    )
+    assert capsys.readouterr().out == (
+        "Left out: numbers of 03_similarity, made with other values of test_set. Run it again.\n"
+    )
+    assert claims.verdicts(made).verdict.value_counts().keys().tolist() == ["not run"]
+
+
 def test_two_processes_that_record_at_once_lose_nothing(output):
     writers = [subprocess.Popen([sys.executable, "-c", WRITER, name], cwd=runtime.ROOT) for name in "ab"]
     assert [writer.wait() for writer in writers] == [0, 0]

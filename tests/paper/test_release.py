@@ -69,9 +69,11 @@ def test_where_no_genuine_pair_was_counted_the_readme_says_so(measured, language
     known, record = decision.read_card(decision.DEFAULT), recorder("07_decide", {}, {})
     record(f"card.{known.name}.far_1e-2.tar", 0.87, 0.855, 0.884, 6000)
     record.save()
-    for far, tar in zip(known.thresholds, (unknown, "87 [86, 88]", unknown), strict=True):
+    tars = unknown, "87 [86, 88]", unknown
+    for far, every, tar in zip(known.thresholds, known.far_of_all, tars, strict=True):
         rates = f"{100 * far.far:.3g} [{100 * far.far_low:.2g}, {100 * far.far_high:.2g}]"
-        assert f"| {rates} | {tar} | {far.threshold:.3f} |" in release.headline(language=language)
+        counted = "{:.3g} [{:.3g}, {:.3g}]".format(*(100 * each for each in every))
+        assert f"| {rates} | {counted} | {tar} | {far.threshold:.3f} |" in release.headline(language=language)
 
 
 def test_a_readme_without_markers_is_refused(measured):
@@ -184,13 +186,13 @@ def test_a_distilled_network_names_its_teacher_and_claims_no_training_accuracy(t
     release.ship("celebfaces-distilled-small", "abc")
     small = (trained / "celebfaces-distilled-small.md").read_text()
     assert "0.910 [0.900, 0.920]" in small and "0.920 [0.910, 0.930]" not in small
-    assert "Not for" not in small and "promises" not in small, "it has no thresholds here"
+    assert "Not for" not in small and "| aim:" not in small, "it has no thresholds here"
     release.ship("celebfaces-distilled", "abc")
     card = (trained / "celebfaces-distilled.md").read_text()
     assert "SFace" in card and distillation.TEACHER_SHA256 in card and "no labels" in card
     assert "0.998" not in card and "0.790" not in card
     assert "0.920 [0.910, 0.930]" in card and "0.9500" in card
-    assert "What `compare` promises" in card and "**Not for**" in card and "14_recipes" not in card
+    assert "| aim: pairs of two people" in card and "**Not for**" in card and "14_recipes" not in card
     assert "linear layer at its end: a 64 x 64 RGB face to 128 features" in card
     assert all((trained / f"celebfaces-distilled.{kind}").exists() for kind in ("npz", "csv"))
 

@@ -103,3 +103,10 @@ def test_an_environment_that_does_not_fit_is_made_anew(clone, interpreter, why):
         python.write_text(python.read_text().replace("3 11", "3 10") if why == "of another version" else "#!/bin/false")
     calls, said = interpreter("PYTHON=./python")
     assert "Setting up .venv" in said and "-m venv .venv" in calls and not (clone / ".venv" / "mine").exists()
+
+
+def test_names_of_photos_reach_the_command_as_they_are(clone, interpreter):
+    of_pip(clone)
+    names = 'a"b.jpg', "$HOME `touch made` it's; #.jpg"
+    calls, _ = interpreter(f"A={names[0]}", f"B={names[1]}")
+    assert f"-m facelib compare {names[0]} {names[1]}" in calls and not (clone / "made").exists()

@@ -657,7 +657,7 @@ class TestHalfMade:
         monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=2 * 64 * 64 * 3 - 1))
         with monkeypatch.context() as patch:
             patch.setattr(images, "decode", lambda *arguments: pytest.fail("an image was decoded"))
-            with pytest.raises(OSError, match=r"Packing '.*faces' needs .* GiB in .* point FACELIB_CACHE elsewhere"):
+            with pytest.raises(OSError, match=r"Packing '.*faces' needs .* MiB in .* point FACELIB_CACHE elsewhere"):
                 pack(root, size=64)
         assert self.left(cache) == []
         monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=2 * 64 * 64 * 3))

@@ -195,12 +195,18 @@ def test_a_notebook_is_left_out_without_its_data(repository, quick, capsys, monk
     assert "01_one: running" in capsys.readouterr().out
 
 
-def test_a_failing_cell_stops_the_run_and_the_next_call_goes_on_there(repository, capsys):
-    write(repository, "02_two", "raise OSError('the disk is full')")
+@pytest.mark.parametrize(
+    ("error", "said_so"),
+    [("OSError", "02_two.ipynb: the disk is full\n"), ("ValueError", "02_two.ipynb failed in cell 2")],
+)
+def test_a_failing_cell_stops_the_run_and_the_next_call_goes_on_there(repository, capsys, error, said_so):
+    write(repository, "02_two", f"raise {error}('the disk is full')")
     before = (repository / "notebooks" / "02_two.ipynb").read_bytes()
     assert cli.main(["reproduce"]) == 1
     said = capsys.readouterr()
-    assert "02_two.ipynb failed" in said.err and "the disk is full" in said.err
+    assert (
+        said_so in said.err and "the disk is full" in said.err and ("Traceback" in said.err) is (error == "ValueError")
+    )
     assert stored(repository) == {"01_one.x": 1}
     assert (repository / "notebooks" / "02_two.ipynb").read_bytes() == before
     write(repository, "02_two", BODY.format(stem="02_two") + SAVE)

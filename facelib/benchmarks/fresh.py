@@ -159,7 +159,7 @@ def training(engine: str, batch_size: int, size: int, classes: int, steps: int, 
     return median_step(step, batch_size, steps)
 
 
-def median_step(step: Callable, batch_size: int, steps: int, long: float = 2.0) -> dict:
+def median_step(step: Callable, batch_size: int, steps: int, long: float = 1.0) -> dict:
     """Images per second of the median of ``steps`` calls after two unmeasured ones, and peak memory.
 
     Steps of more than ``long`` seconds vary little: of such, the second alone counts."""

@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import os
+import shutil
 import threading
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -156,7 +157,8 @@ def _static(weights: Path) -> Path:
     key = hashlib.sha256(weights.read_bytes() + paddle.__version__.encode()).hexdigest()[:16]
     folder = runtime.cache_dir() / "exported" / key
     with locked(folder):
-        if not folder.exists():
+        if not (folder / "model.pdiparams").exists() or not program_of(folder / "model").exists():
+            shutil.rmtree(folder, ignore_errors=True)
             with whole(folder) as temporary:
                 save_static(weights, temporary / "model")
     return folder / "model"
@@ -173,7 +175,8 @@ def save_static(weights: str | os.PathLike, prefix: Path, size: int | None = Non
 
 def program_of(prefix: Path) -> Path:
     """The program that Paddle 3 or 2 wrote beside ``<prefix>.pdiparams``."""
-    return next(path for ending in (".json", ".pdmodel") if (path := Path(f"{prefix}{ending}")).exists())
+    newer = Path(f"{prefix}.json")
+    return newer if newer.exists() else Path(f"{prefix}.pdmodel")
 
 
 def onnx(path: Path) -> Network:

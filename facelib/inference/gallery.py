@@ -15,7 +15,7 @@ import numpy as np
 from facelib.data import archives
 from facelib.data.detection import FaceError
 from facelib.data.images import Unreadable
-from facelib.files import locked, whole
+from facelib.files import locked, write_atomically
 from facelib.inference import search
 from facelib.inference.decision import Card, Photo, Verifier
 from facelib.inference.embedder import EMBEDDER_VERSION
@@ -79,8 +79,9 @@ class Gallery:
         """Write a file that `load` reads, whole or not at all; other writers' changes since are lost: see `update`."""
         about = json.dumps({"format": FORMAT, **_made_with(self.card)})
         names = {"people": np.array(self.people, str), "photos": np.array(self.photos, str)}
-        with whole(Path(path)) as temporary, open(temporary, "wb") as file:
-            np.savez(file, vectors=self.vectors, about=np.array(about), **names)
+        buffer = io.BytesIO()  # on a full disk numpy's archive would complain once more where nobody listens
+        np.savez(buffer, vectors=self.vectors, about=np.array(about), **names)
+        write_atomically(Path(path), buffer.getvalue())
 
 
 def load(path: str | os.PathLike, card: Card) -> Gallery:

@@ -59,8 +59,10 @@ def publish() -> None:
         if (run := training.shipped_run(path.stem)) and training.Recipe.of_run(run.row).loss == "distillation":
             files.write_atomically(path.with_suffix(".md"), model_card(path.stem, run.row["key"]))
     rates = [results.load(PROFILE).get(f"every_pair.card.far_1e-{k}.far") for k in (1, 2, 3)]
-    if counted := tuple((far["value"], far["low"], far["high"]) for far in rates if far):
-        decision.write_card(dataclasses.replace(decision.read_card(decision.DEFAULT), far_of_all=counted))
+    # rounded, because engines differ in the ninth digit
+    counted = [tuple(float(f"{far[end]:.6g}") for end in ("value", "low", "high")) for far in rates if far]
+    if counted:
+        decision.write_card(dataclasses.replace(decision.read_card(decision.DEFAULT), far_of_all=tuple(counted)))
     if (choices := results.results_path(PROFILE).with_name(backends.CHOICES)).exists():  # what `backend="auto"` goes by
         shutil.copyfile(choices, runtime.ROOT / "data" / "weights" / backends.CHOICES)
     for readme in runtime.ROOT.glob("README*.md"):

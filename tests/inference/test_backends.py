@@ -168,3 +168,13 @@ def test_a_damaged_export_is_named(tmp_path, backend, engine):
     (tmp_path / "mine.onnx").write_bytes(b"no network")
     with pytest.raises(ValueError, match=rf"{engine} cannot load '.*mine.onnx'"):
         backends.network(tmp_path / "mine.npz", backend)
+
+
+@pytest.mark.parametrize("lost", ["model.pdiparams", "program"])
+def test_what_is_lost_of_a_network_kept_in_the_cache_is_made_anew(tmp_path, monkeypatch, lost):
+    monkeypatch.setattr(runtime, "cache_dir", lambda: tmp_path)
+    shown = to_input(np.stack([np.array(render_face(person, 0, size=64)) for person in range(2)]))
+    expected = backends.network(WEIGHTS, "inference")(shown)
+    (kept,) = tmp_path.glob("exported/*/model.pdiparams")
+    (backends.program_of(kept.with_suffix("")) if lost == "program" else kept).unlink()
+    np.testing.assert_array_equal(backends.network(WEIGHTS, "inference")(shown), expected)

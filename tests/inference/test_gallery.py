@@ -1,11 +1,14 @@
 import io
 import multiprocessing
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from scipy.spatial.distance import cdist
 
+from facelib import runtime
 from facelib.data.detection import FaceError
 from facelib.inference import gallery, search
 from facelib.inference.decision import Weights
@@ -238,3 +241,25 @@ def test_a_photo_of_one_person_is_not_enrolled_as_another(tmp_path):
     assert known.people == ("ann", "bob") and refused == {"b/copy": "the same photo is enrolled as 'ann' already"}
     with pytest.raises(FaceError, match="enrolled as 'bob' already"):
         gallery.enrol(tmp_path / "g.npz", [("cid", "c/1", b"2")], Verifier())
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits the size of a file")
+def test_a_full_disk_leaves_the_gallery_as_it_was_and_one_message(known, tmp_path):
+    """In a process of its own, because the limit holds for all that it writes, and for what Python says at its end."""
+    known.save(tmp_path / "people.npz")
+    code = f"""
+import resource, signal
+import numpy as np
+from facelib.inference.gallery import Gallery
+from tests.inference.test_decision import CARD
+more = Gallery(CARD).adding(["eve"], ["e.jpg"], np.ones((1, 99_999), "f4"))
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))
+try:
+    more.save({str(tmp_path / "people.npz")!r})
+except OSError:
+    print("full")
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=runtime.ROOT, capture_output=True, text=True)
+    assert (done.stdout, done.stderr, done.returncode) == ("full\n", "", 0)
+    assert contents(gallery.load(tmp_path / "people.npz", CARD)) == contents(known)

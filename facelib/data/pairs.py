@@ -187,7 +187,7 @@ def read_lfw_pairs(path: str | Path) -> list[LfwPair]:
     """Parse ``pairs.txt`` (View 2 of Huang et al. 2007) or ``pairsDev{Train,Test}.txt`` (View 1).
 
     The first line holds the number of folds, unless there is one, and of pairs of each kind in a fold. Tabs part the
-    columns, or blanks where a line has no tab; empty columns and lines at the end do not count. ValueError names file
+    columns, or else any blanks; empty columns and lines at the end do not count. ValueError names file
     and line if a line is malformed or the number of lines is another.
     """
     header, *lines = read_text(path).rstrip().split("\n")
@@ -200,7 +200,8 @@ def read_lfw_pairs(path: str | Path) -> list[LfwPair]:
     for k, line in enumerate(lines):
         genuine = k // size % 2 == 0
         try:
-            columns = [column.strip() for column in line.strip().split("\t" if "\t" in line else None)]
+            columns = [column.strip() for column in line.strip().split("\t")]
+            columns = columns if len(columns) == 4 - genuine else line.split()
             name, i, *rest, j = columns
             (other,) = [name, *rest] if genuine else rest
             pairs.append(LfwPair(name, int(i), other, int(j), genuine, k // (2 * size)))

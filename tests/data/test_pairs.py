@@ -1,6 +1,7 @@
 """Drawn pairs, splits, LFW's lists and the search for leaks, against their definitions."""
 
 import io
+import re
 from collections import Counter
 from itertools import combinations
 
@@ -204,6 +205,8 @@ def test_lfw_lists_without_folds_and_with_windows_line_ends(tmp_path):
         lambda text: text.replace("\t", "  ").encode(),
         lambda text: text.replace("\t", " \t ").encode(),
         lambda text: text.replace("\n", "\t\t\n").encode(),
+        lambda text: text.replace("\t", " ").replace("\n", " \t\n").encode(),
+        lambda text: re.sub(r"\t(?=\d+$)", " ", text, flags=re.MULTILINE).encode(),
         lambda text: text.replace("\n", "   \n").encode(),
         lambda text: (text + "\n \n\t\n").encode(),
         lambda text: text.replace("\n", "\r").encode(),

@@ -223,3 +223,10 @@ def test_a_table_of_claims_has_one_kind_of_bracket(measured):
     parts = {part.partition("\n")[0]: part for part in release.results_table().split("\n## ")}
     assert "| P23 |" in parts[release.FACES] and "| P05 |" not in parts[release.FACES]
     assert "| P05 |" in parts[release.OTHERS] and "P05 over images" in release.OTHERS
+    record = recorder("06_losses")
+    for key in ("against.balanced.difference", "against.adam.epochs", "data.people.gain"):
+        record(key, 0.03, 0.01, 0.05, 1675)
+    record.save()
+    parts = {part.partition("\n")[0]: part for part in release.results_table().split("\n## ")}
+    assert [id for id in ("P20", "P21", "F07") if f"| {id} |" in parts[release.TRAININGS]] == ["P20", "F07"]
+    assert "| P20 |" not in parts[release.FACES] and "| P21 |" in parts[release.OTHERS]

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from facelib import commands as photo_commands
-from facelib import runtime
+from facelib import runtime, training
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -59,7 +59,6 @@ def reproduce(options: argparse.Namespace) -> None:
 
 def train(options: argparse.Namespace) -> None:
     """The training of 02_train, under `paddle.distributed.launch` in all its processes; or runs of 06_losses."""
-    from facelib import training
     from facelib._paddle import paddle
     from facelib.paper import benching, parse_setting, setup
 

@@ -34,7 +34,7 @@ FLOORS = {  # height of each room, or module of none, above the ground
     for room in rooms
 }
 
-MODULE, ROOM, ALL = 250, 1475, 15400  # lines
+MODULE, ROOM, ALL = 250, 1475, 15150  # lines
 ROOMS = {
     "data": 3910,
     "paper": 4040,

@@ -86,10 +86,8 @@ def detectors() -> dict[str, Callable[[np.ndarray], list[Face]]]:
 def judge(photos: Iterable[Known], find: Callable[[np.ndarray], list[Face]]) -> tuple[dict, pd.DataFrame]:
     """How well faces are found in photos whose faces are known, and where detector and knowledge disagree.
 
-    Returns
-    -------
-    ``faces`` (known), ``found`` (by the detector), ``right`` (boxes that overlap by half of their union count as one),
-    ``eye_error`` (mean distance of the five landmarks of these, over that of the eyes), ``refined`` (the same
+    Returns ``faces`` (known), ``found`` (by the detector), ``right`` (boxes that overlap by half of their union count
+    as one), ``eye_error`` (mean distance of the five landmarks of these, over that of the eyes), ``refined`` (the same
     after `detection.refine`) and ``ms``, the median time of the processor per photo, on one thread. A row for each
     disagreement: photo, box, and whether it is ``extra`` or ``missed``.
     """

@@ -4,9 +4,12 @@ import os
 import time
 from importlib.util import find_spec
 
+import numpy as np
 import pandas as pd
 
+from facelib import models, training
 from facelib.benchmarks import fresh
+from facelib.data import catalog
 
 ENGINES = {
     "stock": "Paddle as installed",
@@ -67,7 +70,6 @@ def layer_comparison(batch_size: int = 128, size: int = 64, repeats: int = 3, se
     One row per layer shape: ``layer``, ``count`` in the network, ``difference`` (largest absolute difference of output
     and both gradients over the largest absolute value), ``stock_ms``, ``ours_ms`` (medians).
     """
-    from facelib import models
     from facelib._paddle import paddle
 
     paddle.seed(seed)
@@ -88,14 +90,13 @@ def layer_comparison(batch_size: int = 128, size: int = 64, repeats: int = 3, se
 
 def _compare(shape: tuple, same: list, repeats: int) -> dict:
     from facelib._paddle import paddle
-    from facelib.models.onednn import OneDNNConv2D
 
     name, layer = same[0]
     x = paddle.randn(list(shape))
     x.stop_gradient = shape[1] == 3  # the image needs no gradient
     gradient = paddle.randn(layer(x).shape)
     results, times = [], []
-    for convolve in (layer, OneDNNConv2D(layer)):
+    for convolve in (layer, models.OneDNNConv2D(layer)):
         durations = []
         for _ in range(repeats + 1):
             layer.weight.clear_gradient()
@@ -119,15 +120,10 @@ def _compare(shape: tuple, same: list, repeats: int) -> dict:
 
 def augmentation_cost(source: str, images: int, seed: int = 0) -> pd.Series:
     """Milliseconds per image of each of `augmentation.AUGMENTATIONS`, by name, on images of a set."""
-    import numpy as np
-
-    from facelib.data import catalog
-    from facelib.training.augmentation import AUGMENTATIONS
-
     faces = catalog.load(source, progress=False)
     faces = faces.take(np.arange(min(images, len(faces))))
     costs = {}
-    for name, augment in AUGMENTATIONS.items():
+    for name, augment in training.AUGMENTATIONS.items():
         started = time.perf_counter()
         for number, face in enumerate(faces):
             augment(face, np.random.default_rng([seed, number]))

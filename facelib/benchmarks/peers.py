@@ -56,11 +56,11 @@ def torch_resnet18(width: int = 64, fine: bool = False):
     return network
 
 
-def torch_network(weights: str | os.PathLike, layout: str = LAYOUTS[0]) -> Callable[[np.ndarray], np.ndarray]:
-    """A ResNet-18 of `models.save_weights` in PyTorch: images (n, 3, H, W) float32 to features (n, d) float32.
+def torch_embedder(weights: str | os.PathLike, layout: str = LAYOUTS[0]) -> Callable[[np.ndarray], np.ndarray]:
+    """As `inference.Embedder` without mirroring, by PyTorch: faces (n, H, W, 3) uint8 to features (n, d) float32.
 
-    Batch norm is joined to the convolutions, and the network is traced and frozen, as PyTorch advises for inference.
-    ValueError where the file holds another network.
+    A ResNet-18 of `models.save_weights`; batch norm is joined to the convolutions, and the network is traced and
+    frozen, as PyTorch advises for inference. ValueError where the file holds another network.
     """
     import torch
     from torch import nn
@@ -93,17 +93,11 @@ def torch_network(weights: str | os.PathLike, layout: str = LAYOUTS[0]) -> Calla
         traced = torch.jit.trace(network, torch.zeros(shape).contiguous(memory_format=form))
         traced = torch.jit.optimize_for_inference(torch.jit.freeze(traced))
 
-    def run(batch: np.ndarray) -> np.ndarray:
+    def embed(faces: np.ndarray) -> np.ndarray:
         with torch.inference_mode():
-            return traced(torch.from_numpy(batch).contiguous(memory_format=form)).numpy()
+            return traced(torch.from_numpy(to_input(faces)).contiguous(memory_format=form)).numpy()
 
-    return run
-
-
-def torch_embedder(weights: str | os.PathLike, layout: str = LAYOUTS[0]) -> Callable[[np.ndarray], np.ndarray]:
-    """As `inference.Embedder` without mirroring, by PyTorch: faces (n, H, W, 3) uint8 to features (n, d) float32."""
-    network = torch_network(weights, layout)
-    return lambda faces: network(to_input(faces))
+    return embed
 
 
 def sface(file: str | os.PathLike) -> Callable[[np.ndarray], np.ndarray]:

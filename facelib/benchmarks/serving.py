@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from PIL import Image
 
 from facelib.benchmarks import fresh
 from facelib.data import archives, images
@@ -102,8 +103,6 @@ def loading(folder: str | Path, runs: int = 3) -> pd.DataFrame:
 
 def load_as_lists(folder: str | Path, size: int = 64) -> list[np.ndarray]:
     """Load what can be opened as the paper's section 3 has it: resized, (3, size, size) float32, into a list."""
-    from PIL import Image
-
     faces = []
     with images.quiet_about_size():
         for person in sorted(path for path in Path(folder).iterdir() if path.is_dir()):

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from tqdm import tqdm
 
 from facelib import runtime
 from facelib.data import archives, detection, framing, images
@@ -101,8 +102,6 @@ def _boxes_of_other_lists(folder: Path, what: str) -> dict[str, np.ndarray]:
 
 def _framed(listing: archives.Listing, wanted: list[str], frame: Callable, progress: bool):
     """Path and face (or None) of each photo; two threads or more share the work, some photos at a time."""
-    from tqdm import tqdm
-
     numbers = {path: number for number, path in enumerate(wanted)}
     photos = iter(tqdm(listing.read(wanted), "finding faces", len(wanted), disable=not progress, file=sys.stdout))
     with ThreadPoolExecutor(runtime.cores()) as pool:

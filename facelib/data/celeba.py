@@ -9,6 +9,9 @@ import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
+from PIL import Image
+from tqdm import tqdm
+
 from facelib import runtime
 from facelib.data import archives, images, layouts
 from facelib.data.archives import DatasetError
@@ -107,8 +110,6 @@ def read_list(file: Path = LIST) -> dict[int, int]:
 
 
 def _write_celebfaces(target: Path, progress: bool) -> None:
-    from tqdm import tqdm
-
     widths, people, (found, read) = read_list(), read_identities(_identities()), _photos()
     if missing := sorted(widths.keys() - found.keys()):
         raise DatasetError(
@@ -126,8 +127,6 @@ def _write_celebfaces(target: Path, progress: bool) -> None:
 
 
 def _cut(path: str, data: bytes | str, width: int) -> bytes:
-    from PIL import Image
-
     try:
         if isinstance(data, str):
             raise images.Unreadable(data)

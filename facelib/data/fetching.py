@@ -6,6 +6,9 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
+import requests
+from tqdm import tqdm
+
 from facelib import runtime
 from facelib.data.archives import DatasetError
 from facelib.files import checksum, locked
@@ -44,8 +47,6 @@ def _is(path: Path, remote: Remote) -> bool:
 
 
 def _download(remote: Remote, target: Path, progress: bool) -> None:
-    import requests
-
     part, failures, reason = target.with_name(f"{remote.name}.part"), 0, ""
     while failures < TRIES:
         before = _size(part)
@@ -76,9 +77,6 @@ def _download(remote: Remote, target: Path, progress: bool) -> None:
 
 def _receive(remote: Remote, part: Path, progress: bool) -> bool:
     """Append to the partial file what it lacks; whether it had a beginning that was kept."""
-    import requests
-    from tqdm import tqdm
-
     start = _size(part)
     wanted = {"Accept-Encoding": "identity", **({"Range": f"bytes={start}-"} if start else {})}
     with requests.get(remote.url, headers=wanted, stream=True, timeout=TIMEOUT) as answer:

@@ -5,8 +5,10 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import product
 
+import cv2
 import numpy as np
 from numpy import ndarray as Array
+from PIL import Image
 
 from facelib import runtime
 from facelib.data.archives import DatasetError, digest
@@ -21,15 +23,12 @@ _SIDE, _INNER, _SHIFT = 48, 34, 3  # pixels: a thumbnail, the square compared, h
 _POSES = tuple(product((-4, -2, 0, 2, 4), (0.92, 0.96, 1, 1.04, 1.08)))  # degrees, zoom
 
 
-def check_disjoint(names_a: Iterable[str], names_b: Iterable[str], one_set: bool = False) -> list[str]:
+def check_disjoint(names_a: Iterable[str], names_b: Iterable[str]) -> list[str]:
     """Names of a that b has too, sorted; case, spaces, underscores and the Unicode form do not matter.
 
     Of a name with folders before it, as in sets that were joined, the last part counts. Names without a letter number
-    the people of a set and prove nothing across two of them; ``one_set`` says that both are parts of one, where a
-    number is a person.
+    the people of a set and prove nothing across two of them.
     """
-    if one_set:
-        return sorted(set(names_a) & set(names_b))
     known = {plain(name.rpartition("/")[2]) for name in names_b}
     last = {name: name.rpartition("/")[2] for name in names_a}
     return sorted(name for name, part in last.items() if not is_number(part) and plain(part) in known)
@@ -105,7 +104,6 @@ def _photographs_are(count: int, name: str) -> str:
 
 def _details(image: Array, poses: Sequence = ((0, 1),)) -> Array:
     """Thumbnail in each pose (p, 48, 48) float32, less the shading that all aligned faces share."""
-    from PIL import Image
     from scipy.ndimage import gaussian_filter
 
     size, posed = (_SIDE, _SIDE), []
@@ -120,8 +118,6 @@ def _details(image: Array, poses: Sequence = ((0, 1),)) -> Array:
 
 def _registered(one: Array, other: Array) -> float:
     """Highest correlation of details over shifts, rotations and zooms of the other image."""
-    import cv2
-
     low, high = (_SIDE - _INNER) // 2, (_SIDE + _INNER) // 2
     wide = slice(low - _SHIFT, high + _SHIFT)
     template = _details(one)[0, low:high, low:high]
@@ -138,7 +134,6 @@ def _unit_details(images: Array, rows: Array) -> Array:
 
 def _hashes(images: Array) -> Array:
     import imagehash
-    from PIL import Image
 
     bits = [imagehash.phash(Image.fromarray(image)).hash.ravel() for image in images]
     return np.where(bits, np.float32(1), np.float32(-1))

@@ -13,6 +13,7 @@ SYSTEM_FOLDERS = frozenset(
     ".ipynb_checkpoints __pycache__ .dtrash .stversions .sync .caltrash".split()
     + ["system volume information", "ipod photo cache"]
 )
+_COPY = re.compile(r"([\s_]+(-[\s_]+)?copy([\s_]+\d+)?)?([\s_]*\(\d+\))?$", re.IGNORECASE)  # as file managers name one
 SHOWN = 2  # examples in a message
 
 
@@ -43,9 +44,13 @@ def without_the_systems(found: dict[str, str]) -> tuple[dict[str, str], dict[str
 
 
 def plain(name: str) -> str:
-    """A name to know people by: case, spaces, underscores, zeros before numbers and the Unicode form do not matter."""
-    folded = re.sub(r"(?<!\d)0+(?=\d)", "", normalize("NFC", normalize("NFC", name).casefold()))
-    return re.sub(r"[\s_]+", "", re.sub(r"(?<=\d)[\s_]+(?=\d)", "-", folded))  # 1_11 is not 11_1
+    """A name to know people by, whatever the case, spaces, underscores, zeros before numbers and the Unicode form.
+
+    A hyphen between letters and points at the end do not matter either.
+    """
+    folded = re.sub(r"(?<!\d)0+(?=\d)", "", normalize("NFC", normalize("NFC", name).casefold())).rstrip(".,;")
+    folded = re.sub(r"(?<=\d)[\s_]+(?=\d)", "-", folded)  # 1_11 is not 11_1
+    return re.sub(r"[\s_]+|(?<=[^\W\d_])-(?=[^\W\d_])", "", folded)
 
 
 def is_number(name: str) -> bool:
@@ -71,6 +76,10 @@ def twice(identities: Iterable[str]) -> str:
     names = defaultdict(list)
     for path in identities:
         names[plain(path.rpartition("/")[2])].append(path)
+    for path in identities:  # "ann (2)" beside "ann"
+        original = plain(_COPY.sub("", path.rpartition("/")[2]))
+        if original in names and path not in names[original]:
+            names[original].append(path)
     alike = [paths for paths in names.values() if len(paths) > 1]
     if alike:
         above = [path.rpartition("/")[0] for path in alike[0]]

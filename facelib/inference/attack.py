@@ -4,6 +4,7 @@ import os
 
 import numpy as np
 
+from facelib import models
 from facelib.data.packed import to_input
 from facelib.metrics.distances import l2_normalise
 
@@ -16,7 +17,6 @@ def signs(weights: str | os.PathLike, faces: np.ndarray, others: np.ndarray) -> 
     The sign of the gradient of the cosine between the feature of a face (n, H, W, 3) uint8, by a network's file of
     weights, and that of the other face of its pair, ``others`` (n, d), by the face's pixels.
     """
-    from facelib import models
     from facelib._paddle import paddle
 
     network = models.load_weights(weights)

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from facelib import runtime
+from facelib import models, runtime
 from facelib.files import checksum, locked, whole
 
 Network = Callable[[np.ndarray], np.ndarray]
@@ -112,7 +112,6 @@ def choose(weights: str | os.PathLike) -> str:
 
 
 def _dygraph(weights: Path) -> Network:
-    from facelib import models
     from facelib._paddle import paddle
 
     network = models.on_this_device(models.load_weights(weights))
@@ -166,7 +165,6 @@ def _static(weights: Path) -> Path:
 
 def save_static(weights: str | os.PathLike, prefix: Path, size: int | None = None) -> None:
     """Write a network for Paddle's inference engine, for faces of one size or of any: ``<prefix>.pdiparams``, ..."""
-    from facelib import models
     from facelib._paddle import paddle
 
     shape = paddle.static.InputSpec([None, 3, size, size], "float32", "faces")

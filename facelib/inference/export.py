@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from facelib import runtime
+from facelib import models, runtime
 from facelib.data import catalog, protocols
 from facelib.data.packed import to_input
 from facelib.files import whole
@@ -40,7 +40,6 @@ def to_onnx(weights: str | os.PathLike, target: str | os.PathLike | None = None)
     import onnx
     import paddle2onnx
 
-    from facelib import models
     from facelib._paddle import paddle
 
     target = Path(target or Path(weights).with_suffix(".onnx"))
@@ -107,8 +106,6 @@ def cached(weights: str | os.PathLike, ending: str = ".onnx", faces: np.ndarray 
 
 def _check(weights, network: backends.Network, what: str) -> None:
     """ValueError where a network's features are not those of the weights as trained."""
-    from facelib import models
-
     size = models.load_weights(weights).architecture["size"]
     batch = to_input(np.random.default_rng(0).integers(0, 256, (8, size, size, 3), dtype=np.uint8))
     expected = backends.network(weights, "dygraph")(batch)

@@ -25,7 +25,8 @@ def clusters(vectors: Array, threshold: float, metric: str = "cosine", photos: S
         raise ValueError(f"{len(vectors):,} faces are too many to sort at once: at most {MOST:,}, in parts if need be.")
     if len(vectors) < 2:
         return np.zeros(len(vectors), int)
-    distances = _cosine(vectors) if metric == "cosine" else pdist(np.asarray(vectors, np.float64), metric)
+    points = l2_normalise(vectors) if metric == "cosine" else np.asarray(vectors, np.float64)
+    distances = pdist(points, metric).clip(0)
     together: dict = {}
     for row, photo in enumerate(photos):
         together.setdefault(photo, []).append(row)
@@ -34,17 +35,6 @@ def clusters(vectors: Array, threshold: float, metric: str = "cosine", photos: S
     labels = fcluster(linkage(distances, "average"), np.nextafter(threshold, -np.inf), "distance") - 1
     order = np.argsort(-np.bincount(labels), kind="stable")
     return np.argsort(order)[labels]
-
-
-def _cosine(vectors: Array, block: int = 256) -> Array:
-    """Cosine distances of all pairs of features (n, d), as `scipy.spatial.distance.pdist` orders them, but faster."""
-    unit = l2_normalise(np.asarray(vectors, np.float64))
-    rows = (
-        row[number + 1 :]
-        for start in range(0, len(unit), block)
-        for number, row in enumerate(np.maximum(0, 1 - unit[start : start + block] @ unit[start:].T))
-    )
-    return np.concatenate(list(rows))
 
 
 def agreement_of(found: Array, people: Array, weights: Array | None = None) -> dict[str, float]:

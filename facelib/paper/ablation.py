@@ -1,14 +1,12 @@
 """From the paper's recipe to the better one, a step at a time, and the paper's recipe with other seeds."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from functools import partial
 
 import numpy as np
 import pandas as pd
 
-from facelib import inference, metrics
+from facelib import inference, metrics, training
 from facelib.benchmarks.scores import kept_distances, scores_file
 from facelib.data import archives, catalog
 from facelib.data.splits import Experiment
@@ -22,8 +20,6 @@ FULL = "paper, full width"  # the paper's own recipe among the steps
 
 def recipes(setting: Setting) -> dict:
     """The `training.Recipe` of each step with seed 0: each changes the one before as ``ablation`` says."""
-    from facelib import training
-
     options, found = dict(setting["ablation"]["recipe"]), {}
     for name, changed in setting["ablation"]["steps"].items():
         options |= changed
@@ -51,8 +47,6 @@ def outcomes(setting: Setting) -> Outcomes:
 
 def distances(setting: Setting, name: str, recipe, trains: bool = True) -> dict[str, np.ndarray] | None:
     """Those of one training, kept in ``data/scores``; None where it is not finished and is not to be trained here."""
-    from facelib import training
-
     run_name = setting["run"] if name == FULL else f"ablation-{name}"
     at_hand = not catalog.missing(setting.values["train_set"])
     if at_hand:
@@ -80,8 +74,6 @@ def _parts(setting: Setting, name: str, recipe) -> tuple:
 
 
 def _scored(setting: Setting, name: str, run_name: str, recipe) -> dict[str, np.ndarray]:
-    from facelib import training
-
     run = training.train(run_name, *_parts(setting, name, recipe))
     people, development = choosing.development(setting)
     found = {}

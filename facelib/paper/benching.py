@@ -1,7 +1,5 @@
 """The bench of 06_losses: the runs that ``data/bench.csv`` plans, each trained once, and what is kept of each."""
 
-from __future__ import annotations
-
 import json
 import shutil
 from dataclasses import replace
@@ -11,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from filelock import FileLock, Timeout
+from sklearn.neighbors import NearestCentroid
 
-from facelib import inference, metrics, runtime
+from facelib import inference, metrics, runtime, training
 from facelib.benchmarks import fresh
 from facelib.benchmarks.scores import keep_scores, read_scores, scores_file
 from facelib.data import archives, catalog, pairs, splits
@@ -30,8 +29,6 @@ def plan(setting: Setting) -> pd.DataFrame:
     Columns: ``group, setting, seed, recipe, faces, core_minutes`` as planned; of finished runs ``key``, ``scores`` (see
     `scores_name`), ``images``, ``images_per_s`` and ``minutes``; ``failed`` where the loss was no longer finite.
     """
-    from facelib import training
-
     rows = pd.read_csv(runtime.ROOT / "data" / "bench.csv", keep_default_na=False)[: setting["bench_runs"]]
     known, judged = training.read_runs(), choosing.scored_on(setting)
     done = pd.DataFrame([_found(setting, row, known, judged) for row in rows.to_dict("records")], rows.index)
@@ -45,8 +42,6 @@ def state(table: pd.DataFrame) -> str:
 
 def train_missing(setting: Setting, most: int | None = None) -> None:
     """Train and score the plan's next missing runs, ``most`` of them; what another process is at is left to it."""
-    from facelib import training
-
     trained, judged = 0, choosing.scored_on(setting)
     for row in plan(setting).query("key == ''").to_dict("records"):
         if trained == most:
@@ -95,8 +90,6 @@ def planes(setting: Setting, kinds: dict[str, dict], people: int = 10) -> tuple[
 
     ``kinds`` are options of `training.Recipe` by name; the networks are tiny and show their own training images.
     """
-    from facelib import training
-
     _ = setting.device
     rendered = catalog.load("demo-train", progress=False)
     setting.used["sets"]["demo-train"] = rendered.manifest["content"]
@@ -111,15 +104,14 @@ def planes(setting: Setting, kinds: dict[str, dict], people: int = 10) -> tuple[
 
 def speeds(setting: Setting, train: PackedFaces, rows: list[dict]) -> pd.DataFrame:
     """Training images per second by setting, a row per round: the median step on an epoch's first batch, in turns."""
-    from facelib.training import EpochSampler, recipe
-
     steps = {}
     for row in rows:
         asked = recipe_of(setting, row)
-        sampler = EpochSampler(train.labels, asked.batch_size, asked.seed, asked.sampling, asked.images_each)
+        order = asked.batch_size, asked.seed, asked.sampling, asked.images_each
+        sampler = training.EpochSampler(train.labels, *order)
         batch = next(iter(sampler))
         images, labels = to_input(train.take(batch)), train.labels[batch][:, None]
-        model = recipe.build(len(train.names), train.pixels.shape[1], len(sampler), asked)
+        model = training.build(len(train.names), train.pixels.shape[1], len(sampler), asked)
         steps[row["setting"]] = partial(model.train_batch, [images, labels]), len(batch)
     count = setting["engine_steps"]
     rounds = [
@@ -145,15 +137,11 @@ def faces_of(row: dict, train: PackedFaces) -> PackedFaces:
 
 def recipe_of(setting: Setting, row: dict):
     """The `training.Recipe` of a run on all faces; on fewer the epochs are more, so that all see as many images."""
-    from facelib import training
-
     return training.Recipe(**setting["bench_recipe"] | json.loads(row["recipe"]), seed=int(row["seed"]))
 
 
 def _found(setting: Setting, row: dict, runs: list[dict], judged: list) -> dict:
     """Of a run with this name and recipe what ``data/runs.csv`` says; empty where there is none, or no scores."""
-    from facelib import training
-
     recipe, found = recipe_of(setting, row), {"key": "", "scores": "", "images": 0}
     found |= {"images_per_s": np.nan, "minutes": np.nan}
     for known in runs:
@@ -171,8 +159,6 @@ def _found(setting: Setting, row: dict, runs: list[dict], judged: list) -> dict:
 
 
 def _train(setting: Setting, row: dict) -> None:
-    from facelib import training
-
     _ = setting.device  # prepared before the recipe asks for it
     split, recipe = setting.best_split, recipe_of(setting, row)
     faces = faces_of(row, split.train)
@@ -229,8 +215,6 @@ def _distances(where: str, embed, faces: PackedFaces, some: Pairs) -> dict[str, 
 
 def recognised(embed, faces: PackedFaces, everybody: PackedFaces) -> dict[str, np.ndarray]:
     """``left_out.own`` and ``left_out.photos`` (see `scores`) of the photos (n,) of ``everybody`` not in ``faces``."""
-    from sklearn.neighbors import NearestCentroid
-
     left_out = everybody.select(~np.isin(everybody.rows, faces.rows))
     known, asked = (metrics.l2_normalise(embed(each.take(np.arange(len(each))))) for each in (faces, left_out))
     number = {name: label for label, name in enumerate(faces.names)}

@@ -1,12 +1,10 @@
 """The pairs that choose: networks and recipes by `development`, thresholds by `threshold_pairs`; View 2 by neither."""
 
-from __future__ import annotations
-
 from functools import lru_cache
 
 import numpy as np
 
-from facelib import inference, metrics
+from facelib import inference, metrics, training
 from facelib.benchmarks import scores
 from facelib.data import archives, catalog, pairs, protocols
 from facelib.data.packed import PackedFaces
@@ -54,8 +52,6 @@ def again(setting: Setting, row: dict) -> tuple[float, np.ndarray] | None:
 
     Both are kept in ``data/scores``; None where neither they nor the weights are at hand.
     """
-    from facelib import training
-
     setting.used["runs"][f"again: {row['name']}"] = row["key"]
     name = f"again-{archives.digest([row['key'], *scored_on(setting)])}"
     if not scores.scores_file(name).exists():

@@ -1,7 +1,5 @@
 """What the measured numbers say about each claim of the sources."""
 
-from __future__ import annotations
-
 import re
 
 import pandas as pd

@@ -1,7 +1,5 @@
 """The network that decides, its card, and the features of the people who judge it."""
 
-from __future__ import annotations
-
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -19,31 +17,15 @@ from facelib.paper.setting import Setting
 
 @dataclass(frozen=True, eq=False)
 class Judging:
-    """A card, and test people who neither trained its network nor chose its thresholds and probability.
+    """A card, and test people who neither trained its network nor chose its thresholds and probability."""
 
-    Attributes
-    ----------
-    card
-        The shipped one, or one that is fitted on validation people.
-    faces
-        All photos of the test people.
-    pairs
-        Of rows of ``faces``.
-    vectors
-        (n, d) features of ``faces``.
-    calibrated_on
-        Distances (k,) of the pairs that fitted the card's probability, and whether each is genuine; None if not at
-        hand.
-    lost
-        How many photos show no face to the detector and are cut as packed.
-    """
-
-    card: Card
-    faces: PackedFaces
-    pairs: Pairs
-    vectors: np.ndarray
+    card: Card  # the shipped one, or one that is fitted on validation people
+    faces: PackedFaces  # all photos of the test people
+    pairs: Pairs  # of rows of ``faces``
+    vectors: np.ndarray  # (n, d) features of ``faces``
+    # Distances (k,) of the pairs that fitted the card's probability, and whether each is genuine; None if not at hand.
     calibrated_on: tuple[np.ndarray, np.ndarray] | None = None
-    lost: int = 0
+    lost: int = 0  # how many photos show no face to the detector and are cut as packed
 
     def between(self, some: Pairs) -> np.ndarray:
         """Distances (m,) of pairs of ``faces``."""
@@ -107,9 +89,8 @@ def embedded(card: Card, pixels: np.ndarray) -> np.ndarray:
 def framed_pairs(setting: Setting, chosen: Pairs, size: int) -> tuple[PackedFaces, np.ndarray, Pairs, int]:
     """The photos that pairs of the test set name, framed by the detector.
 
-    Returns
-    -------
-    The photos; (n, size, size, 3) uint8; the pairs as rows of these; how many show no face and are cut as packed.
+    Returns the photos; (n, size, size, 3) uint8; the pairs as rows of these; how many show no face and are cut as
+    packed.
     """
     rows, chosen = chosen.compact()
     faces = setting.scored.select(rows)

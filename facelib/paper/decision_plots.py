@@ -1,18 +1,12 @@
 """Figures of decisions: probabilities against what came of them, promised rates against measured ones."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 from matplotlib.ticker import NullFormatter, PercentFormatter
 
 from facelib.metrics import Estimate, Reliability
 from facelib.paper.style import COLOURS
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 _BARS = {"capsize": 3, "markersize": 6, "linewidth": 1.6}
 
@@ -20,10 +14,7 @@ _BARS = {"capsize": 3, "markersize": 6, "linewidth": 1.6}
 def reliability(found: Reliability, interval: np.ndarray, bins: int = 10) -> np.ndarray:
     """Reliability diagram: each bin's share of genuine pairs over its mean probability, and below it where pairs lie.
 
-    Parameters
-    ----------
-    interval
-        (2, k) ends of the interval of each bin's share.
+    ``interval`` (2, k) are the ends of that of each bin's share.
     """
     _, axes = plt.subplots(2, 1, figsize=(5.6, 5.8), sharex=True, height_ratios=[3, 1])
     axes[0].plot([0, 1], [0, 1], ":", color="black", label="as promised")

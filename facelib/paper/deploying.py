@@ -1,7 +1,5 @@
 """The networks that are deployed, with the pairs that choose and judge, and the engines they are timed in."""
 
-from __future__ import annotations
-
 from importlib.util import find_spec
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Detectors beside each other on photos whose faces are known."""
 
-from __future__ import annotations
-
 import pandas as pd
 
 from facelib import runtime

@@ -1,7 +1,5 @@
 """Figures of identification: ranks, open-set rates, and faces sorted by who they are taken for."""
 
-from __future__ import annotations
-
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
@@ -16,10 +14,7 @@ from facelib.paper.style import COLOURS
 def identification(found: Probes, judged: dict[str, Estimate], most: int = 20) -> np.ndarray:
     """The cumulative match characteristic, and the detection and identification rate over the false alarm rate.
 
-    Parameters
-    ----------
-    judged
-        What `Probes.judge` gave: the bars.
+    The bars are what `Probes.judge` gave, ``judged``.
     """
     _, axes = plt.subplots(1, 2, figsize=(9.6, 4.2))
     most = min(most, len(np.unique(found.people)))

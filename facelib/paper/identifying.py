@@ -1,7 +1,5 @@
 """Test people in an album: who is enrolled, who is a stranger, and what becomes of their photos in galleries."""
 
-from __future__ import annotations
-
 import tempfile
 from collections import defaultdict
 from collections.abc import Sequence
@@ -12,6 +10,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from PIL import Image
+from scipy.spatial.distance import cdist
+from sklearn.metrics.pairwise import cosine_distances
 
 from facelib import inference, metrics
 from facelib.benchmarks import peers
@@ -29,29 +29,15 @@ ENROLLED = 3  # photos of each person in the gallery that pictures are held agai
 
 @dataclass(frozen=True, eq=False)
 class Album:
-    """All photos of the test people, and photos of other people who may choose.
+    """All photos of the test people, and photos of other people who may choose."""
 
-    Attributes
-    ----------
-    card
-        Of the network; shipped, or fitted as `deciding.judging` says.
-    faces, vectors
-        The photos, and their features (n, d).
-    choosing, choosers
-        Features and identities of people who judge no clustering, and their photos.
-    judge
-        (n,) bool: photos of people who did not choose.
-    lost
-        How many photos show no face to the detector and are cut as packed.
-    """
-
-    card: decision.Card
+    card: decision.Card  # of the network; shipped, or fitted as `deciding.judging` says
     faces: PackedFaces
-    vectors: np.ndarray
-    choosing: tuple[np.ndarray, np.ndarray]
-    judge: np.ndarray
-    lost: int = 0
-    choosers: PackedFaces | None = None
+    vectors: np.ndarray  # (n, d) features of ``faces``
+    choosing: tuple[np.ndarray, np.ndarray]  # features and identities of people who judge no clustering
+    judge: np.ndarray  # (n,) bool: photos of people who did not choose
+    lost: int = 0  # how many photos show no face to the detector and are cut as packed
+    choosers: PackedFaces | None = None  # the photos of ``choosing``
 
     @property
     def fewest(self) -> int:
@@ -86,8 +72,6 @@ def search(album: Album) -> identification.Probes:
 
     Strangers are the people with one photo or, where nobody has just one, every third person.
     """
-    from scipy.spatial.distance import cdist
-
     labels, counts = album.faces.labels, album.faces.images_per_identity
     stranger = counts == 1 if (counts == 1).any() else np.arange(len(counts)) % 3 == 0
     enrolled = (album.faces.positions == 0) & ~stranger[labels]
@@ -132,7 +116,6 @@ def by_patterns(album: Album) -> tuple[np.ndarray, float]:
     By Bhattacharyya's coefficient of the histograms. Of the thresholds that let so many of the choosing people's
     impostor pairs pass as the card's FARs say, the one with the best pairwise F on those people.
     """
-    from sklearn.metrics.pairwise import cosine_distances
 
     def patterns(faces: PackedFaces) -> np.ndarray:
         return np.sqrt(peers.lbp_histograms(faces.take(np.arange(len(faces)))))
@@ -148,10 +131,8 @@ def by_patterns(album: Album) -> tuple[np.ndarray, float]:
 def one_among_strangers(album: Album, threshold: float, strangers: int, seed: int = 0) -> pd.DataFrame:
     """Cluster each person's photos together with one photo each of drawn strangers, who did not choose either.
 
-    Returns
-    -------
-    A row per person of `Album.many`: ``together``, the share of the photos in the cluster that has most of them, and
-    ``pure``, the share of that cluster that is theirs.
+    Returns a row per person of `Album.many`: ``together``, the share of the photos in the cluster that has most of
+    them, and ``pure``, the share of that cluster that is theirs.
     """
     labels = album.faces.labels
     first = np.flatnonzero((album.faces.positions == 0) & album.judge)

@@ -1,7 +1,5 @@
 """What a notebook's numbers rest on, as one value that changes when they may: code, parameters, sets, runs, results."""
 
-from __future__ import annotations
-
 import ast
 import hashlib
 import importlib
@@ -9,9 +7,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-from facelib import _rooms, runtime
+from facelib import _rooms, inference, runtime, training
 from facelib.data import archives, catalog
 from facelib.paper import results
+from facelib.paper.deciding import card_key
 from facelib.paper.origins import code_cells, python
 from facelib.paper.setting import Setting, rules
 from facelib.paper.standins import is_set
@@ -149,19 +148,14 @@ def _weights(keys: dict[str, str], recorded: dict[str, str]) -> dict[str, str]:
     """Hash of the weights that each run has now; what is not at hand now counts as unchanged."""
     if not recorded:
         return {}
-    from facelib.training import find_run
-
-    runs = {name: find_run(name, keys[name]) for name in recorded}
+    runs = {name: training.find_run(name, keys[name]) for name in recorded}
     return {name: run.row["weights_sha256"] if run else recorded[name] for name, run in runs.items()}
 
 
 def _card(name: str) -> str | None:
     """What a shipped network's card says now; None where it is gone."""
-    from facelib.inference import decision
-    from facelib.paper.deciding import card_key
-
     try:
-        return card_key(decision.read_card(name))
+        return card_key(inference.decision.read_card(name))
     except FileNotFoundError:
         return None
 

@@ -1,7 +1,5 @@
 """Figures of losses: features in a plane, settings beside each other, distances by loss."""
 
-from __future__ import annotations
-
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes

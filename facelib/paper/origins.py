@@ -1,7 +1,5 @@
 """What a number rests on besides its data: the revision of the code, and a notebook's own parameters."""
 
-from __future__ import annotations
-
 import ast
 import json
 import subprocess
@@ -25,10 +23,7 @@ def python(source: str) -> str:
 def own_parameters(notebook: Path) -> dict[str, object]:
     """Names and literal values of the cell tagged ``parameters``, besides ``profile`` and ``overrides``.
 
-    Raises
-    ------
-    ValueError
-        The cell is missing or holds something else than literals, which papermill could not replace.
+    ValueError where it is missing or holds something else than literals, which papermill could not replace.
     """
     for cell in json.loads(notebook.read_text(encoding="utf-8"))["cells"]:
         if "parameters" in cell["metadata"].get("tags", []):

@@ -1,7 +1,5 @@
 """What the finished runs of the bench say: each setting over its trainings, one against another, with both chances."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,21 +18,11 @@ from facelib.paper.setting import Setting
 
 @dataclass(frozen=True, eq=False)
 class Outcomes:
-    """Finished runs on the pairs that choose (see `choosing.development`).
+    """Finished runs on the pairs that choose (see `choosing.development`)."""
 
-    Attributes
-    ----------
-    plan
-        See `benching.plan`.
-    kept
-        By setting the `benching.scores` of each of its trainings.
-    people
-        Draws of people of the pairs.
-    """
-
-    plan: pd.DataFrame
-    kept: dict[str, list[dict[str, Array]]]
-    people: Bootstrap
+    plan: pd.DataFrame  # see `benching.plan`
+    kept: dict[str, list[dict[str, Array]]]  # by setting the `benching.scores` of each of its trainings
+    people: Bootstrap  # draws of people of the pairs
 
     def has(self, *names: str) -> bool:
         """Whether each of these settings has a finished run, and any has two, which tell the chance of the seed."""

@@ -1,7 +1,5 @@
 """One function per figure: arrays in, axes out, in the style of `style`."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -16,7 +14,8 @@ from facelib.paper.style import COLOURS, NAMES, STYLES
 def faces(images: np.ndarray, titles: list[str], columns: int = 2, note: str = "") -> np.ndarray:
     """A grid of faces (n, H, W, 3) with a title each (figures 1-3), and a note on all of them."""
     rows = -(-len(images) // columns)
-    size = (1.9 * columns, 2.12 * rows + (0.25 if note else 0))
+    lines = 1 + max(title.count("\n") for title in titles)
+    size = (1.9 * columns, (1.9 + 0.15 * lines) * rows + (0.21 if note else 0))
     figure, axes = plt.subplots(rows, columns, figsize=size, squeeze=False)
     if note:
         figure.suptitle(note, fontsize=8)
@@ -43,7 +42,7 @@ def images_per_person(counts: dict[str, np.ndarray]) -> Axes:
     axis.set_yscale("symlog", linthresh=1)
     axis.yaxis.set_major_formatter(ScalarFormatter())
     axis.set_ylim(0, 2 * axis.dataLim.ymax)
-    axis.legend()
+    axis.figure.legend(loc="outside upper center", ncols=2, fontsize=9)
     return axis
 
 
@@ -88,10 +87,8 @@ def feature_vector(vector: np.ndarray) -> Axes:
 def precision_recall(panels: list[tuple[str, dict]]) -> np.ndarray:
     """Figure 7: P-R curves with bootstrap bands.
 
-    Parameters
-    ----------
-    panels
-        Title and, per metric, ``(recall, precision, grid, low, high)``: the curve, and the band on a recall grid.
+    Each of ``panels`` has a title and, per metric, ``(recall, precision, grid, low, high)``: the curve, and the band on
+    a recall grid.
     """
     _, axes = plt.subplots(1, len(panels), figsize=(5.2 * len(panels), 4.4), sharey=True, squeeze=False)
     for axis, (title, curves) in zip(axes[0], panels, strict=True):
@@ -120,16 +117,13 @@ def distances(values: np.ndarray, genuine: np.ndarray, metric: str, threshold: f
 def accuracy_over_thresholds(paper: tuple, fine: tuple, chosen: float) -> np.ndarray:
     """Figure 8: accuracy over the paper's grid [0, 20), and over a fine grid in the feature's own scale.
 
-    Parameters
-    ----------
-    paper, fine
-        ``(thresholds, accuracy)``; ``fine`` also has ``low`` and ``high`` of a band.
-    chosen
-        Threshold chosen on the validation pairs.
+    ``paper`` and ``fine`` are ``(thresholds, accuracy)``; ``fine`` also has ``low`` and ``high`` of a band. ``chosen``
+    is the threshold chosen on the validation pairs.
     """
     _, axes = plt.subplots(1, 2, figsize=(10.5, 4.2), sharey=True)
     axes[0].plot(*paper, "o-", color=COLOURS["euclidean"])
     smallest = f"The smallest distance of a pair is {fine[0][0]:.3g}:\nup to there all pairs are rejected."
+    smallest += f"\nAt {paper[0][-1]:g} the accuracy is {paper[1][-1]:.1%}."
     white = {"facecolor": "white", "edgecolor": "none"}
     axes[0].text(0.03, 0.95, smallest, transform=axes[0].transAxes, va="top", fontsize=10, bbox=white)
     if fine[0][0] <= paper[0][-1]:
@@ -177,10 +171,7 @@ def _steps(values: np.ndarray) -> np.ndarray | int:
 def roc(curves: dict[str, tuple[np.ndarray, ...]], smallest_far: float) -> Axes:
     """ROC with a logarithmic false-accept axis, from the smallest FAR that the pairs can show.
 
-    Parameters
-    ----------
-    curves
-        Per metric, or other label, ``(far, tar)``, or with a band ``(far, tar, grid, low, high)``.
+    ``curves`` has per metric, or other label, ``(far, tar)``, or with a band ``(far, tar, grid, low, high)``.
     """
     axis = style.axes("false accept rate (FAR)", "true accept rate (TAR)")
     for (name, (far, tar, *band)), (dashes, colour) in zip(curves.items(), style.looks(len(curves)), strict=True):
@@ -223,10 +214,7 @@ def target_logits(degrees: np.ndarray, curves: dict[str, np.ndarray]) -> Axes:
 def validation_curves(histories: dict[str, Any]) -> Axes:
     """AUC on the validation people over the epochs, one line per run; a ring marks the best epoch.
 
-    Parameters
-    ----------
-    histories
-        Per label a table with the columns ``epoch`` and ``validation_auc``.
+    ``histories`` has per label a table with the columns ``epoch`` and ``validation_auc``.
     """
     axis = style.axes("epoch", "AUC on pairs of validation people")
     for (name, history), (dashes, colour) in zip(histories.items(), style.looks(len(histories)), strict=True):

@@ -1,7 +1,5 @@
 """Profiles: what the notebooks run on, read from a file, changed by the user, checked once and before any work."""
 
-from __future__ import annotations
-
 import difflib
 import os
 import sys
@@ -11,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from facelib import runtime
+from facelib import runtime, training
 from facelib.data import catalog
 from facelib.paper.setting import Setting, rules
 
@@ -32,23 +30,16 @@ def shipped() -> list[str]:
 def setup(profile: str = "demo", overrides: Mapping | str | None = None, device: str | None = None) -> Setting:
     """What a notebook runs on: the values of a profile, changed by ``overrides``, with all that comes of them.
 
-    Parameters
-    ----------
-    profile
-        A file of ``notebooks/profiles`` by its name, or the path of a YAML file of the user's own, which names only
-        what differs from the profile that its ``base`` names (by default ``demo``). A relative path of a data set is
-        meant from the file's folder.
-    overrides
-        Values that differ from the profile's, such as ``{"epochs": 3}``, or such a mapping as JSON or YAML text. With
-        any, numbers and figures go to a folder of their own, ``figures/<profile>-changed`` or that which ``profile``
-        names here. A relative path of a data set is meant from the working directory.
-    device
-        For Paddle, see `runtime.use_device`.
+    ``profile`` is a file of ``notebooks/profiles`` by its name, or the path of a YAML file of the user's own, which
+    names only what differs from the profile that its ``base`` names (by default ``demo``). A relative path of a data
+    set is meant from the file's folder.
 
-    Raises
-    ------
-    ParameterError
-        There is no such profile or parameter, or a value is of the wrong type or size.
+    ``overrides`` are values that differ from the profile's, such as ``{"epochs": 3}``, or such a mapping as JSON or
+    YAML text. With any, numbers and figures go to a folder of their own, ``figures/<profile>-changed`` or that which
+    ``profile`` names here. A relative path of a data set is meant from the working directory.
+
+    ``device`` is for Paddle, see `runtime.use_device`. ParameterError where there is no such profile or parameter, or a
+    value is of the wrong type or size.
     """
     name, place, values = _values(profile)
     overrides = dict(_mapping(overrides, "overrides"))
@@ -138,11 +129,9 @@ def _faults(name: str, value) -> Iterator[str]:
 def _recipe_faults(networks: dict[str, dict]) -> Iterator[str]:
     if networks in [_read(path).get("best_networks") for path in _folder().glob("*.yaml")]:
         return  # tested, and Paddle need not be imported for them
-    from facelib.training import Recipe
-
     for network, options in networks.items():
         try:
-            Recipe(**options)
+            training.Recipe(**options)
         except (TypeError, ValueError) as error:
             yield f"{network}: {error}"
 
@@ -162,7 +151,7 @@ def _mapping(given: Mapping | str | None, where: str) -> Mapping:
         try:
             content = yaml.safe_load(given)
         except yaml.YAMLError as error:
-            raise ParameterError(f"{where}: neither JSON nor YAML ({_one_line(error)}).") from None
+            raise ParameterError(f"{where}: neither JSON nor YAML ({' '.join(str(error).split())}).") from None
     if content is not None and not isinstance(content, Mapping):
         raise ParameterError(f"{where}: expected names and values, such as {{'epochs': 3}}, got {content!r}.")
     return content or {}
@@ -174,10 +163,6 @@ def _read(path: Path) -> dict:
 
 def _without(content: dict, *names: str) -> dict:
     return {name: value for name, value in content.items() if name not in names}
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())
 
 
 def _folder() -> Path:

@@ -1,7 +1,5 @@
 """What the real-face profile commits beside its figures: RESULTS.md, the README's rows, the weights, their card."""
 
-from __future__ import annotations
-
 import collections
 import contextlib
 import dataclasses
@@ -16,7 +14,7 @@ from pathlib import Path
 import jinja2
 import pandas as pd
 
-from facelib import files, runtime
+from facelib import files, runtime, training
 from facelib.inference import backends, decision
 from facelib.paper import claims, results
 
@@ -42,15 +40,15 @@ TRAININGS = "Trainings against each other: in brackets 95 % over people and seed
 _TRAININGS = ("against.", "data.people.", "data.dims.")
 APART = {"P05": "over images", "P06": "over epochs", "P09": "over draws", "P21": "over trainings", "P24": "one-sided"}
 OTHERS = f"Faces, with other brackets: {', '.join(f'{id} {kind}' for id, kind in APART.items())}"
-TIMES = "Times: in brackets the range of the runs, of one face or pair 95 % of the calls (G13's accuracy: over LFW's folds)"
+TIMES = (
+    "Times: in brackets the range of the runs, of one face or pair 95 % of the calls (G13's accuracy: over folds)"
+)
 NUMBERS = {"accuracy": "accuracy, ten folds", "auc": "AUC", "eer": "EER"}
 NUMBERS |= {f"tar_at_far_{far}": f"TAR at FAR {far}" for far in ("1e-2", "1e-3")}
 
 
 def publish() -> None:
     """Bring RESULTS.md, the README's rows, shipped weights and model cards up to date with the profile's results."""
-    from facelib import training
-
     provenance = json.loads(results.results_path(PROFILE).read_text(encoding="utf-8"))["_provenance"]
     for notebook, (prefix, _) in SHIPPED.items():
         if notebook in provenance:
@@ -61,16 +59,18 @@ def publish() -> None:
         if (run := training.shipped_run(path.stem)) and training.Recipe.of_run(run.row).loss == "distillation":
             files.write_atomically(path.with_suffix(".md"), model_card(path.stem, run.row["key"]))
     rates = [results.load(PROFILE).get(f"every_pair.card.far_1e-{k}.far") for k in (1, 2, 3)]
-    # rounded, because engines differ in the ninth digit
-    counted = [tuple(float(f"{far[end]:.6g}") for end in ("value", "low", "high")) for far in rates if far]
-    if counted:
-        decision.write_card(dataclasses.replace(decision.read_card(decision.DEFAULT), far_of_all=tuple(counted)))
+    if counted := tuple((_rounded(far["value"]), _rounded(far["low"]), _rounded(far["high"])) for far in rates if far):
+        decision.write_card(dataclasses.replace(decision.read_card(decision.DEFAULT), far_of_all=counted))
     if (choices := results.results_path(PROFILE).with_name(backends.CHOICES)).exists():  # what `backend="auto"` goes by
         shutil.copyfile(choices, runtime.ROOT / "data" / "weights" / backends.CHOICES)
     for readme in runtime.ROOT.glob("README*.md"):
         text = with_table(readme.read_text(encoding="utf-8"), language=readme.stem.removeprefix("README"))
         files.write_atomically(readme, with_prints(text))
     files.write_atomically(runtime.ROOT / "RESULTS.md", results_table())
+
+
+def _rounded(rate: float) -> float:
+    return float(f"{rate:.6g}")  # engines differ in the ninth digit
 
 
 def runs_of(provenance: dict, notebook: str) -> dict[str, str]:
@@ -82,8 +82,6 @@ def runs_of(provenance: dict, notebook: str) -> dict[str, str]:
 
 def ship(name: str, key: str, prefix: str = "", others: Sequence[str] = ()) -> None:
     """Put a finished run's weights and history into ``data/weights``, and its `model_card` beside them."""
-    from facelib import training
-
     weights = training.find_run(name, key).weights
     target = runtime.ROOT / "data" / "weights" / f"{name}.npz"
     if weights != target:
@@ -96,10 +94,7 @@ def ship(name: str, key: str, prefix: str = "", others: Sequence[str] = ()) -> N
 def with_table(text: str, profile: str = PROFILE, language: str = "") -> str:
     """A README's text (of ``README.zh.md``, the language is ``.zh``) with fresh rows between its markers.
 
-    Raises
-    ------
-    ValueError
-        The markers are missing.
+    ValueError where these are missing.
     """
     head, _, rest = text.partition(BEGIN)
     _, found, tail = rest.partition(END)
@@ -168,9 +163,6 @@ def model_card(name: str, key: str, prefix: str = "", others: Sequence[str] = ()
 
     ``prefix`` begins the keys of its results, which are those of the network together with ``others``.
     """
-    from facelib import training
-    from facelib.training import distillation
-
     row, eight_bits = training.find_run(name, key).row, decision.weights_folder() / f"{name}.int8.onnx"
     entries, options = results.load(PROFILE), json.loads(row["options"])
     is_distilled = options.get("loss") == "distillation"
@@ -208,7 +200,7 @@ def model_card(name: str, key: str, prefix: str = "", others: Sequence[str] = ()
         width=options.get("width", 64),
         rate=f"{float(row['learning_rate']):g}",
         seeds=entries.get(f"{prefix}lfw.view2.seeds", {}).get("value"),
-        teacher=distillation if is_distilled else None,
+        teacher=training.distillation if is_distilled else None,
         eight_bits=files.checksum(eight_bits) if eight_bits.exists() else "",
         card=decision.read_card(name) if (decision.weights_folder() / f"{name}.json").exists() else None,
     )

@@ -1,7 +1,5 @@
 """Profiles to papermill: the notebooks in order, resumable, redoing only what its inputs ask for."""
 
-from __future__ import annotations
-
 import ast
 import hashlib
 import json
@@ -40,17 +38,8 @@ def notebooks(only: list[str] | None = None) -> list[Path]:
     """The numbered notebooks in the order in which they run.
 
     That is by number, but for two things: a notebook that names another one in its code, to read its results, comes
-    after it, and the overview is the last.
-
-    Parameters
-    ----------
-    only
-        Numbers or names, such as ``["03"]``; by default all.
-
-    Raises
-    ------
-    ParameterError
-        One of ``only`` is no notebook.
+    after it, and the overview is the last. ``only`` are numbers or names, such as ``["03"]``, by default all;
+    ParameterError where one of them is no notebook.
     """
     waiting = sorted(
         (runtime.ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"), key=lambda p: (p.stem == OVERVIEW, p.stem)
@@ -72,10 +61,7 @@ def notebooks(only: list[str] | None = None) -> list[Path]:
 def plan(profile: str, only: list[str] | None, settings: dict[str, object]) -> tuple[Setting, list[Step]]:
     """What the notebooks run on, and each of them with its parameters.
 
-    Raises
-    ------
-    ParameterError
-        The profile or ``settings`` hold a parameter that there is not, or a value that it cannot have.
+    ParameterError where the profile or ``settings`` hold a parameter that there is not, or a value that it cannot have.
     """
     own = {path: own_parameters(path) for path in notebooks()}
     theirs = {name for values in own.values() for name in values}
@@ -104,12 +90,8 @@ def run(profile: str, only: list[str] | None = None, settings: dict | None = Non
     """Run the notebooks of a profile in order; what is up to date is left alone.
 
     The executed notebooks of the plain ``demo`` profile replace the committed ones; all others go to the folder of
-    their figures: ``figures/<profile>/``, or another one with ``settings`` (see `profiles.setup`).
-
-    Raises
-    ------
-    NotebookError
-        A cell failed. What ran before stays, and the next call goes on from there.
+    their figures: ``figures/<profile>/``, or another one with ``settings`` (see `profiles.setup`). NotebookError where
+    a cell failed: what ran before stays, and the next call goes on from there.
     """
     setting, steps = plan(profile, only, settings or {})
     many = f"{len(steps)} notebook{'s' * (len(steps) != 1)}"

@@ -117,10 +117,7 @@ def results_path(place: str) -> Path:
 def provenance(place: str, notebook: str) -> dict[str, dict]:
     """Where a notebook's numbers come from: ``consumed``, ``parameters``, ``revision``, ``hardware``, ``time``.
 
-    Raises
-    ------
-    FileNotFoundError
-        The notebook has not been run in this profile.
+    FileNotFoundError where the notebook has not been run in this profile.
     """
     path = results_path(place)
     known = _read(path).get("_provenance", {})

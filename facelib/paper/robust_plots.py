@@ -1,7 +1,5 @@
 """Figures of worse photos, attacks and updates: arrays and estimates in, axes out."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import matplotlib.pyplot as plt

@@ -1,13 +1,12 @@
 """What a notebook runs on: parameters, sets, splits, pairs, recipes and finished runs, noted as they are handed out."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import yaml
 
 from facelib import runtime
@@ -39,27 +38,14 @@ class Setting:
 
     ``setting["draws"]`` is the value of a parameter. What is handed out is noted in ``used``, for the provenance of the
     numbers that rest on it.
-
-    Attributes
-    ----------
-    place
-        The folder below ``figures/`` that numbers and figures go to.
-    profile
-        The profile's name, or the path of a file of the user's own.
-    values, changed
-        Every parameter with its value; those that differ from the profile.
-    asked_device
-        See `runtime.use_device`.
-    used
-        By kind (parameters, sets, parts and so on) the name and key of each thing handed out.
     """
 
-    place: str
-    profile: str
-    values: dict[str, Any]
-    changed: dict[str, Any] = field(default_factory=dict)
-    asked_device: str | None = None
-    used: dict[str, dict] = field(default_factory=_nothing_used)
+    place: str  # the folder below ``figures/`` that numbers and figures go to
+    profile: str  # the profile's name, or the path of a file of the user's own
+    values: dict[str, Any]  # every parameter with its value
+    changed: dict[str, Any] = field(default_factory=dict)  # those that differ from the profile
+    asked_device: str | None = None  # see `runtime.use_device`
+    used: dict[str, dict] = field(default_factory=_nothing_used)  # by kind, name and key of each thing handed out
 
     def __getitem__(self, name: str):
         """The value of a parameter; KeyError where there is none of that name."""
@@ -150,10 +136,7 @@ class Setting:
     def shipped(self, name: str):
         """The run whose weights are shipped under a name, its training set at hand or not.
 
-        Raises
-        ------
-        FileNotFoundError
-            There is none, or parameters of trainings have been changed.
+        FileNotFoundError where there is none, or parameters of trainings have been changed.
         """
         run = self._training().shipped_run(name)
         if run is None or self.changed.keys() & {*_SPLIT, *_RECIPE}:
@@ -216,8 +199,6 @@ class Setting:
 
     def table(self, name: str):
         """A table that was kept, else the profile's committed one; FileNotFoundError without any."""
-        import pandas as pd
-
         own, other = (folder / f"{name}.csv" for folder in (self.figures, runtime.ROOT / "figures" / self.profile))
         return pd.read_csv(own if own.exists() or self.changed else other, float_precision="round_trip")
 

@@ -1,7 +1,5 @@
 """Figures of times and speeds: arrays in, axes out."""
 
-from __future__ import annotations
-
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
@@ -14,12 +12,8 @@ from facelib.paper.style import COLOURS
 def speeds(values: dict[str, np.ndarray], quantity: str) -> Axes:
     """Each measurement as a dot, a row per label, and a bar at the median.
 
-    Parameters
-    ----------
-    values
-        Per label the measurements, one per round.
-    quantity
-        Name and unit of the horizontal axis, which starts at zero.
+    ``values`` are per label the measurements, one per round, ``quantity`` name and unit of the axis, which starts at
+    zero.
     """
     _, axis = plt.subplots(figsize=(7.6, 0.55 * len(values) + 1.4))
     for row, measured in enumerate(values.values()):

@@ -1,7 +1,5 @@
 """What of a notebook needs photos that are not at hand, and the committed results that stand in its place."""
 
-from __future__ import annotations
-
 import ast
 import dis
 from dataclasses import dataclass

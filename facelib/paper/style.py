@@ -1,19 +1,15 @@
 """The style that all figures share, grey-safe, and the file that a figure goes to."""
 
-from __future__ import annotations
-
 import os
 import tempfile
 from itertools import cycle, islice
-from typing import TYPE_CHECKING
 
 import matplotlib.pyplot as plt
 import numpy as np
 import seaborn as sns
 from matplotlib.axes import Axes
 
-if TYPE_CHECKING:
-    from facelib.paper.setting import Setting
+from facelib.paper.setting import Setting
 
 # Dark blue against orange differs in grey as well; line styles say it a second time.
 COLOURS = {"euclidean": "#1b4965", "cosine": "#e07a1f", "genuine": "#1b4965", "impostor": "#e07a1f"}
@@ -31,13 +27,7 @@ def use_style() -> None:
 
 
 def looks(count: int) -> list[tuple[str, str]]:
-    """Line style and colour of each of some lines, no two of them alike up to 28.
-
-    Raises
-    ------
-    ValueError
-        There are more lines than looks.
-    """
+    """Line style and colour of each of some lines, no two of them alike up to 28; ValueError for more."""
     most = len(_DASHES) * len(_HUES)
     if count > most:
         raise ValueError(f"{count} lines in one figure: no more than {most} can be told apart.")

@@ -1,7 +1,5 @@
 """Students of a teacher from outside, the teacher itself, and networks without it, on the same pairs."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import asdict, astuple, dataclass
 from functools import partial
@@ -27,19 +25,11 @@ SHIPPED = {"student": "", "small": "-small"}  # ends of the names of the network
 
 @dataclass(frozen=True, eq=False)
 class Taught:
-    """Trainings of one recipe with several seeds.
+    """Trainings of one recipe with several seeds."""
 
-    Attributes
-    ----------
-    rows
-        Those of ``runs.csv``.
-    choosing, judging
-        (k, m) distances of the pairs that choose and of those that judge, a row for each training.
-    """
-
-    rows: list[dict]
-    choosing: np.ndarray
-    judging: np.ndarray
+    rows: list[dict]  # those of ``runs.csv``
+    choosing: np.ndarray  # (k, m) distances of the pairs that choose, a row for each training
+    judging: np.ndarray  # the same of those that judge
 
     def accuracies(self, judged: Pairs) -> np.ndarray:
         """(k, 10) of each training on each fold, at the threshold that is best on the other nine."""

@@ -1,7 +1,5 @@
 """A threshold chosen on some people and used on others: collections with people who choose and people who judge."""
 
-from __future__ import annotations
-
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path

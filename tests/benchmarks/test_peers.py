@@ -43,7 +43,7 @@ def test_another_network_than_resnet18_is_refused(tmp_path):
     pytest.importorskip("torch", reason="needs the extra `peers`")
     models.save_weights(models.Embedding("mobilefacenet", neck="depthwise"), tmp_path / "w.npz")
     with pytest.raises(ValueError, match="w.npz' holds mobilefacenet"):
-        peers.torch_network(tmp_path / "w.npz")
+        peers.torch_embedder(tmp_path / "w.npz")
 
 
 def test_sface_knows_a_person_again_by_its_own_alignment(teacher, tmp_path, monkeypatch):

@@ -21,9 +21,6 @@ class TestNames:
         assert leaks.check_disjoint(["001", "7_2", "Ann"], ["001", "7_2", "Bo"]) == []
         assert leaks.check_disjoint(["x/001"], ["y/001"]) == []
 
-    def test_within_one_set_they_do(self):
-        assert leaks.check_disjoint(["001", "x/002", "Ann"], ["001", "x/002", "ann"], one_set=True) == ["001", "x/002"]
-
 
 class TestSets:
     @pytest.fixture

@@ -32,6 +32,11 @@ def undecodable(monkeypatch):
         (["1", "01", "2"], "'01' and '1': folders of one name"),
         (["Person 3", "person_003"], "'Person 3' and 'person_003'"),
         (["ANN", "ann"], "'ANN' and 'ann'"),
+        (["ann-lee", "Ann Lee"], "'Ann Lee' and 'ann-lee'"),
+        (["ann", "ann.", "bob"], "'ann' and 'ann.'"),
+        (["ann", "ann (2)", "bob"], r"'ann' and 'ann \(2\)'"),
+        (["ann", "ann - Copy", "ann - Copy (2)"], r"'ann' and 'ann - Copy' and 'ann - Copy \(2\)'"),
+        (["ann", "Ann copy 2"], "'ann' and 'Ann copy 2'"),
         (["STRASSE", "stra\u00dfe"], "'STRASSE' and"),
         ([NFC, NFD], "folders of one name"),
         ([f"x{n}/ann" for n in range(9)], "'x0/ann' and 'x1/ann' and 'x2/ann'"),
@@ -48,7 +53,8 @@ def test_riddles_are_told_with_what_to_do(tree, undecodable, folders, told):
 @pytest.mark.parametrize(
     "folders",
     [
-        ["ann", "bob", "Ann Lee", "ann-lee", "anna"],
+        ["ann", "bob", "Ann Lee", "anna", "copy"],
+        ["person (1)", "person (2)", "person 3", "ann.b", "annb"],
         ["train/n000001", "train/n000002", "test/n000009"],  # VGGFace2 as published
         ["1", "10", "11", "1_1", "1 10", "11_0", "100", "agent 007", "agent 70"],
         ["F0001-MID1", "F0001-MID2", "F0002-MID1"],

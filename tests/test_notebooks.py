@@ -61,6 +61,15 @@ def test_code_lives_in_the_package(path):
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=label)
+def test_a_number_of_lfw_has_one_name_in_either_variant(path):
+    """What is fetched is the funneled one; committed numbers, which stand in, and claims are of the deep-funneled."""
+    code = "\n".join(origins.code_cells(path))
+    assert "lfw_variant" not in code and not re.search(
+        r"""["']lfw["']\s*[!=]=|[!=]=\s*["']lfw["']""", code.replace('place != "lfw"', "")
+    )
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=label)
 def test_the_parameters_cell_is_short(path):
     [cell] = [cell for cell in code_cells(path) if "parameters" in cell["metadata"].get("tags", [])]
     lines = "".join(cell["source"]).splitlines()

@@ -52,7 +52,7 @@ def verdicts(place: str | Setting) -> pd.DataFrame:
                 "tested": claim["reason"] if is_run else "",
                 "n": found[0]["n"] if is_run else None,
                 "verdict": "; ".join(words) if is_run else "not run",
-                "where": claim["notebook"] if is_run else claim["reason"] or claim["notebook"],
+                "where": claim["notebook"] if is_run else ": ".join(filter(None, (claim["notebook"], claim["reason"]))),
             }
         )
     return pd.DataFrame(rows).astype({"n": "Int64"})

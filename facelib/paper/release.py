@@ -40,9 +40,7 @@ TRAININGS = "Trainings against each other: in brackets 95 % over people and seed
 _TRAININGS = ("against.", "data.people.", "data.dims.")
 APART = {"P05": "over images", "P06": "over epochs", "P09": "over draws", "P21": "over trainings", "P24": "one-sided"}
 OTHERS = f"Faces, with other brackets: {', '.join(f'{id} {kind}' for id, kind in APART.items())}"
-TIMES = (
-    "Times: in brackets the range of the runs, of one face or pair 95 % of the calls (G13's accuracy: over folds)"
-)
+TIMES = "Times: in brackets the range of the runs, of one face or pair 95 % of the calls (G13's accuracy: over folds)"
 NUMBERS = {"accuracy": "accuracy, ten folds", "auc": "AUC", "eer": "EER"}
 NUMBERS |= {f"tar_at_far_{far}": f"TAR at FAR {far}" for far in ("1e-2", "1e-3")}
 

@@ -95,7 +95,7 @@ def export(options: argparse.Namespace) -> None:
         else:
             written = export.to_onnx(weights, options.out)
     except ModuleNotFoundError as error:
-        how = "pip install '.[export]' in the repository, with the Paddle 2 of requirements.txt '.[export-gpu]'"
+        how = ".venv/bin/pip install -e '.[export]' in the repository, with Paddle 2 '.[export-gpu]'"
         raise ValueError(f"{error.name} is missing: {how}.") from error
     print(json.dumps({"written": str(written)}) if options.json else written)
 

@@ -171,7 +171,7 @@ def test_export_without_its_packages_says_what_to_install(monkeypatch, capsys):
     monkeypatch.setattr(export, "to_onnx", missing)
     assert cli.main(["export", "celebfaces-cosface", "a.onnx"]) == 2
     said = capsys.readouterr().err
-    assert said.startswith("paddle2onnx is missing: pip install '.[export]' in the repository, with")
+    assert said.startswith("paddle2onnx is missing: .venv/bin/pip install -e '.[export]' in the repository, with")
     assert "'.[export-gpu]'" in said and said.count("\n") == 1
 
 

@@ -199,7 +199,7 @@ def onnx(path: Path) -> Network:
 def openvino(path: Path, bf16: bool = False) -> Network:
     """An ONNX file in OpenVINO, on the CPU; any number of threads may call it at once."""
     if find_spec("openvino") is None:
-        raise ModuleNotFoundError("OpenVINO is not installed: pip install '.[openvino]' in the repository.")
+        raise ModuleNotFoundError("OpenVINO is not installed: pip install -e '.[openvino]' in the repository.")
     if bf16 and not _BF16 & runtime.cpu_flags():
         raise ValueError("This CPU has no instructions for bfloat16: use the backend 'openvino'.")
     from openvino import Core

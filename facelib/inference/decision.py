@@ -96,7 +96,7 @@ class Comparison(Decision):
         lines = [
             "same person" if self.same else "different people",
             f"{self.metric} distance {self.distance:.3f} {'<=' if self.same else '>'} {self.threshold:.3f}, a "
-            f"threshold that {aim if self.far_of_all else f'{far} {who} pass'}",
+            f"threshold that {aim if self.far_of_all else f'aims at {far} {who}; not counted on others'}",
             f"probability of one person {self.probability:.1%} if {self.prior:.0%} of the pairs you ask about show "
             f"one; network {self.network}",
         ]

@@ -39,7 +39,7 @@ def approximate(vectors: np.ndarray, metric: str) -> Search:
         import faiss
     except ImportError:
         raise ImportError(
-            f"A gallery of more than {EXACT_UP_TO:,} faces needs faiss: pip install '.[search]'."
+            f"A gallery of more than {EXACT_UP_TO:,} faces needs faiss: pip install -e '.[search]' in the repository."
         ) from None
 
     lists = max(1, min(LISTS, len(vectors) // 64))

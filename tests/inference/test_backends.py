@@ -133,7 +133,7 @@ def test_a_backend_says_why_it_cannot_run(tmp_path, monkeypatch):
     monkeypatch.setattr(backends, "find_spec", lambda package: None)
     assert backends.unusable("openvino", WEIGHTS) == "openvino is not installed"
     monkeypatch.setattr(backends, "exported", lambda weights, ending: weights)
-    with pytest.raises(ModuleNotFoundError, match=r"pip install '\.\[openvino\]' in the repository"):
+    with pytest.raises(ModuleNotFoundError, match=r"pip install -e '.\[openvino\]' in the repository"):
         Embedder(WEIGHTS, "openvino")
 
 

@@ -54,5 +54,5 @@ def test_small_galleries_are_searched_exactly_and_large_ones_need_faiss(features
     assert not hasattr(search.searcher(vectors, "cosine"), "index")
     monkeypatch.setattr(search, "EXACT_UP_TO", 1000)
     monkeypatch.setitem(sys.modules, "faiss", None)
-    with pytest.raises(ImportError, match=r"more than 1,000 faces needs faiss: pip install '.\[search\]'"):
+    with pytest.raises(ImportError, match=r"more than 1,000 faces needs faiss: pip install -e '.\[search\]'"):
         search.searcher(vectors, "cosine")

@@ -14,6 +14,9 @@ from facelib import runtime, training
 
 def main(arguments: list[str] | None = None) -> int:
     """Run a command; exit status 0 done, 1 failed, 2 wrong arguments, 130 interrupted; of photos see `commands`."""
+    if lacking := runtime.lacking():
+        print(lacking, file=sys.stderr)
+        return photo_commands.ERROR
     parser = _parser()
     options, rest = parser.parse_known_args((sys.argv[1:] if arguments is None else arguments) or ["--help"])
     if any(each.startswith("-") for each in rest) or rest and not hasattr(options, "photos"):
@@ -85,6 +88,8 @@ def export(options: argparse.Namespace) -> None:
         raise FileNotFoundError(f"There is no network '{options.name}' to export. Known are: {known or 'none'}.")
     if options.precision == "int8" and options.to == "paddle":
         raise ValueError("--precision int8 is for --to onnx.")
+    if options.to == "onnx" and not options.out.endswith(".onnx"):
+        raise ValueError(f"'{options.out}' is to end in .onnx, as --to onnx writes such a file.")
     if not Path(options.out).absolute().parent.is_dir():
         raise FileNotFoundError(f"There is no folder '{Path(options.out).parent}' to write '{options.out}' to.")
     try:

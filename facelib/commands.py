@@ -74,9 +74,9 @@ def compare(options: argparse.Namespace) -> int:
         interface.spare(options.boxes, options.a, options.b)
     verifier = _verifier(options)
     found = verifier.compare(options.a, options.b, which=_which(options), far=far, prior=options.prior)
+    print(json.dumps(asdict(found), default=methodcaller("tolist")) if options.json else found, flush=True)
     if options.boxes:
         interface.save(options.boxes, interface.side_by_side((options.a, options.b), found.faces))
-    print(json.dumps(asdict(found), default=methodcaller("tolist")) if options.json else found)
     return int(not found.same)
 
 
@@ -139,8 +139,6 @@ def identify(options: argparse.Namespace) -> int:
         picture, seen = recognition.identify(known, options.photo, verifier, options.far, options.prior)
     except Unreadable as error:
         raise Unreadable(f"'{options.photo}': {error}") from error
-    if options.boxes:
-        interface.save(options.boxes, interface.drawn(picture, seen))
     named = any(each.name for each in seen)
     if options.json:
         faces = [{"box": each.face.box.tolist(), "name": each.name, "nearest": each.nearest} for each in seen]
@@ -152,7 +150,9 @@ def identify(options: argparse.Namespace) -> int:
         if named:
             alarms = recognition.false_alarms(known, recognition.strict(verifier.card, options.far).far)
             size = _count(len(known), "photo", "photos")
-            print(f"with {size} in the gallery up to {alarms:.1%} of strangers would get a name")
+            print(f"with {size} in the gallery up to {alarms:.1%} of strangers would get a name", flush=True)
+    if options.boxes:
+        interface.save(options.boxes, interface.drawn(picture, seen))
     return int(not named)
 
 

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
+from facelib import runtime
+
 HASH = hashlib.sha256().digest_size
 FORSAKEN = 24 * 3600  # seconds after which nobody writes any more; machines that share a cache do not know each other's
 
@@ -29,12 +31,26 @@ def whole(path: Path) -> Iterator[Path]:
 
     A folder takes the place of nothing or of an empty one: OSError where there is something.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{path.name}.", suffix=".part", dir=path.parent) as folder:
+    with _told(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = tempfile.TemporaryDirectory(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+    with part as folder:
         yield Path(folder, path.name)
         if os.name == "nt" and path.is_dir():
             path.rmdir()  # Windows does not do so itself
         os.replace(Path(folder, path.name), path)
+
+
+@contextmanager
+def _told(place: Path) -> Iterator[None]:
+    """Say where nothing can be written, and which variable names another folder."""
+    try:
+        yield
+    except OSError as error:
+        folders = {"FACELIB_CACHE": runtime.cache_dir(), "FACELIB_OUTPUT": runtime.output_dir()}
+        name = next((name for name, folder in folders.items() if place.is_relative_to(folder)), "")
+        more = f": set {name} to a folder that can be written to" if name else ""
+        raise type(error)(f"'{place}' cannot be written ({error.strerror}){more}.") from error
 
 
 def sweep(folder: Path, name: str = "", age: float = FORSAKEN) -> None:
@@ -76,11 +92,23 @@ def kept_array(path: Path, make: Callable[[], np.ndarray]) -> np.ndarray:
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold the lock of a file, ``<path>.lock``, which is left behind: removing it would race. Other processes wait."""
-    from filelock import FileLock
+def locked(path: Path, waiting: str = "") -> Iterator[None]:
+    """Hold the lock of a file, ``<path>.lock``, which is left behind: removing it would race. Other processes wait.
 
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Path(f"{path}.lock").touch()  # an error where no file can be made, as in /proc: the lock would wait there for ever
-    with FileLock(f"{path}.lock"):
+    A process that has to wait says ``waiting``, if that is given.
+    """
+    from filelock import FileLock, Timeout
+
+    with _told(Path(f"{path}.lock")):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Path(f"{path}.lock").touch()  # an error where none can be made, as in /proc: the lock would wait for ever
+    lock = FileLock(f"{path}.lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        print(waiting, end="\n" * bool(waiting), flush=True)
+        lock.acquire()
+    try:
         yield
+    finally:
+        lock.release()

@@ -28,6 +28,16 @@ NOISE = (
 )
 
 
+def lacking() -> str:
+    """What to do where the package is a copy without the repository around it; empty where all is there."""
+    if (ROOT / "notebooks").is_dir():
+        return ""
+    return (
+        f"facelib in '{ROOT}' is a copy of the package alone, without networks, notebooks and profiles: "
+        "install it in its repository with `pip install -e .`, or run it from there."
+    )
+
+
 def data_dir() -> Path:
     """Folder of the data sets: ``FACELIB_DATA``, by default ``data/`` of the repository."""
     return Path(os.environ.get("FACELIB_DATA") or ROOT / "data").expanduser()

@@ -36,7 +36,7 @@ FLOORS = {  # height of each room, or module of none, above the ground
 
 MODULE, ROOM, ALL = 250, 1475, 15150  # lines
 ROOMS = {
-    "data": 3910,
+    "data": 3885,
     "paper": 4040,
 }  # of data 530 the rendered people, 790 readers of published layouts, 270 the detector
 

@@ -122,6 +122,7 @@ def test_the_console_script_is_this_function():
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
+        (["celebfaces-cosface", "out.txt"], "is to end in .onnx"),
         (["nobody", "out.onnx"], "no network 'nobody' to export. Known are: celebfaces-"),
         (["lost.npz", "out.onnx"], "no network 'lost.npz'"),
         (["celebfaces-cosface", "out", "--to", "paddle", "--precision", "int8"], "--precision int8 is for --to onnx"),

@@ -59,6 +59,30 @@ def test_a_kept_array_is_made_once_and_again_where_its_file_is_damaged(tmp_path)
     assert len(made) == 5
 
 
+@pytest.mark.parametrize("variable", ["FACELIB_CACHE", "FACELIB_OUTPUT"])
+def test_where_nothing_can_be_written_the_variable_is_named(tmp_path, monkeypatch, variable):
+    (tmp_path / "file").write_text("a file where a folder is to be")
+    monkeypatch.setenv(variable, str(tmp_path / "file"))
+    told = f"file/a' cannot be written .*: set {variable} to a folder"
+    with pytest.raises(OSError, match=told):
+        files.write_atomically(tmp_path / "file" / "a" / "b.json", "{}")
+    with pytest.raises(OSError, match=told.replace("file/a'", "file/a/b.lock'")), files.locked(tmp_path / "file/a/b"):
+        pass
+    with pytest.raises(OSError, match=r"elsewhere' cannot be written \([^)]*\)\.$"):
+        (tmp_path / "elsewhere").write_text("")
+        files.write_atomically(tmp_path / "elsewhere" / "b.json", "{}")
+
+
+def test_who_has_to_wait_for_a_lock_says_so(tmp_path, capsys):
+    with files.locked(tmp_path / "x", "waiting"):
+        command = "import sys; from facelib import files; import pathlib\n"
+        command += "with files.locked(pathlib.Path(sys.argv[1]), 'waiting'): print('in')"
+        arguments = [sys.executable, "-c", command, str(tmp_path / "x")]
+        other = subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True)
+        assert other.stdout.readline() == "waiting\n" and other.poll() is None
+    assert other.communicate()[0] == "in\n" and not capsys.readouterr().out
+
+
 @pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="/proc is Linux's")
 def test_a_place_that_takes_no_file_is_told_and_not_waited_for():
     with pytest.raises(OSError, match="x.lock"), files.locked(Path("/proc/x")):

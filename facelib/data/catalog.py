@@ -164,7 +164,7 @@ def source(name: str, progress: bool = True) -> Path:
     if name == "lfw" and lfw_variant() == "lfw-funneled":
         name = "lfw-funneled"
     if name == "lfw-funneled" and not _place(name):
-        return fetch(LFW_FUNNELED, progress)
+        return _fetched(LFW_FUNNELED, progress)
     return find(name, progress)
 
 
@@ -192,7 +192,15 @@ def lfw_variant() -> str:
 def lfw_pairs_file(name: str = "pairs.txt") -> Path:
     """One of `LFW_LISTS` by the name of its file: in the data folder or its folder ``lfw``, else fetched."""
     remote = next(remote for remote in LFW_LISTS if remote.name == name)
-    return _first((f"lfw/{name}", name)) or fetch(remote)
+    return _first((f"lfw/{name}", name)) or _fetched(remote)
+
+
+def _fetched(remote: Remote, progress: bool = True) -> Path:
+    try:
+        return fetch(remote, progress)
+    except archives.DatasetError as error:  # whoever has no internet is told of all files at once
+        rest = [f"{each.name} from {each.url}" for each in (LFW_FUNNELED, *LFW_LISTS) if each != remote]
+        raise archives.DatasetError(f"{error} LFW needs {', '.join(rest)}, too.") from error
 
 
 def find(name: str, progress: bool = False) -> Path:

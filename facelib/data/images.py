@@ -5,7 +5,6 @@ import io
 import logging
 import math
 import os
-import struct
 import warnings
 from contextlib import contextmanager, suppress
 from typing import NamedTuple
@@ -21,11 +20,6 @@ MAX_BYTES = 2**27  # of a file; one of `MAX_PIXELS` has less unless it is not co
 MAX_PIXELS = 100_000_000
 LARGE = 20_000_000  # pixels; copies of such an image are made small, where they are not for the resize alone
 MARGIN = 1.5  # times the wanted resolution that JPEG's reduced decoding keeps, so that the resize decides the quality
-# Segments of a JPEG's header by their markers; the plain ones are JFIF, comments, tables and frames.
-FRAME_SEGMENTS = frozenset((0xC0, 0xC1, 0xC2))
-PLAIN_SEGMENTS = FRAME_SEGMENTS | {0xE0, 0xFE, 0xDB, 0xC4, 0xDD}
-START_OF_SCAN = 0xDA
-MODES = {1: "L", 3: "RGB"}  # by number of channels
 Crop = tuple[float, float, float, float]
 
 # Pillow's own default for resize, and so what the paper's "resize" most likely did.
@@ -54,43 +48,6 @@ def decode(data: bytes, size: int, crop: Crop | None = None) -> Decoded:
     """
     if not data:
         raise Unreadable("empty file")
-    return _decode_plain(data, size, crop) or _decode_any(data, size, crop)
-
-
-def _decode_plain(data: bytes, size: int, crop: Crop | None) -> Decoded | None:
-    """`_decode_any`, in half the time, of a JPEG with nothing odd about it, as most photos are; else None."""
-    frame = _plain_jpeg(data)
-    if frame is None:
-        return None
-    mode, width, height = frame
-    scale = _jpeg_scale(width, height, size, crop)
-    try:
-        image = Image.frombytes(mode, (-(-width // scale), -(-height // scale)), data, "jpeg", mode, "", scale, 0)
-    except (ValueError, OSError):
-        return None
-    return Decoded(resized(image if mode == "RGB" else image.convert("RGB"), size, crop), width, height)
-
-
-def _plain_jpeg(data: bytes) -> tuple[str, int, int] | None:
-    """Mode, width and height of a JPEG whose header is free of EXIF, profiles and other frames; else None."""
-    at, frame = 2, (0, 0, 0, 0)
-    try:
-        if not data.startswith(b"\xff\xd8\xff"):
-            return None
-        while data[at] == 0xFF and data[at + 1] in PLAIN_SEGMENTS:
-            if data[at + 1] in FRAME_SEGMENTS:
-                frame = struct.unpack_from(">BHHB", data, at + 4)
-            at += 2 + (data[at + 2] << 8 | data[at + 3])
-        complete = data[at] == 0xFF and data[at + 1] == START_OF_SCAN
-    except (IndexError, struct.error):  # cut off
-        return None
-    bits, height, width, channels = frame
-    if not complete or bits != 8 or channels not in MODES or not 0 < width * height <= MAX_PIXELS:
-        return None
-    return MODES[channels], width, height
-
-
-def _decode_any(data: bytes, size: int, crop: Crop | None) -> Decoded:
     with _upright(data, _jpeg_wanted(size, crop)) as (image, width, height):
         return Decoded(resized(image, size, crop), width, height)
 
@@ -113,7 +70,7 @@ def _upright(data: bytes, wanted: int):
             width, height = image.size
             limit = MAX_PIXELS // 2 if image.format == "WEBP" else MAX_PIXELS  # its decoder needs 16 bytes a pixel
             if width * height > limit:
-                raise Unreadable(f"{width} x {height} pixels: over the limit of {limit:,}, make a smaller copy")
+                raise Unreadable(f"{width} x {height}, more pixels than the limit of {limit:,}: make a smaller copy")
             if image.format == "JPEG":
                 image.draft(None, (wanted,) * 2)
             ImageOps.exif_transpose(image, in_place=True)
@@ -121,7 +78,7 @@ def _upright(data: bytes, wanted: int):
     except Unreadable:
         raise
     except Image.DecompressionBombError:
-        raise Unreadable(f"over the limit of {MAX_PIXELS:,} pixels") from None
+        raise Unreadable(f"more pixels than the limit of {MAX_PIXELS:,}: make a smaller copy") from None
     except Exception as error:  # Pillow's decoders raise many types for damaged files
         raise Unreadable(_reason(error, data)) from None
 
@@ -159,12 +116,6 @@ def _jpeg_wanted(size: int, crop: Crop | None) -> int:
     return math.ceil(MARGIN * size / min(right - left, bottom - top))
 
 
-def _jpeg_scale(width: int, height: int, size: int, crop: Crop | None) -> int:
-    """By how much a JPEG is shrunk while it is decoded: 1, 2, 4 or 8, as in Pillow's draft mode."""
-    times = max(1, min(width, height) // _jpeg_wanted(size, crop))
-    return min(8, 1 << times.bit_length() - 1)
-
-
 def _to_rgb(image: Image.Image, wanted: int) -> Image.Image:
     # Of an image so large that its copies would fill the memory, four times the wanted pixels are enough.
     times = max(1, min(image.size) // (4 * wanted)) if image.width * image.height > LARGE else 1
@@ -173,10 +124,10 @@ def _to_rgb(image: Image.Image, wanted: int) -> Image.Image:
             image = image.resize((image.width // times, image.height // times), Image.Resampling.NEAREST)
         grey = np.asarray(image)
         if grey.min() < 0 or grey.max() > 0xFFFF:
-            raise Unreadable("pixels of more than 16 bits have no defined range")
+            raise Unreadable("pixels of more than 16 bits have no defined range: convert it to 8 bits a channel")
         return Image.fromarray((grey >> 8).astype(np.uint8)).convert("RGB")
     if image.mode == "F":
-        raise Unreadable("floating-point pixels have no defined range")
+        raise Unreadable("floating-point pixels have no defined range: convert it to 8 bits a channel")
     if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
         reducible = image if image.mode in ("RGBA", "LA") else image.convert("RGBA")
         opaque = (reducible.reduce(times) if times > 1 else reducible).convert("RGBA")

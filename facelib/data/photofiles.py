@@ -5,7 +5,13 @@ from collections.abc import Callable
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"})
 SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a")
 HEAD = 16  # bytes that show them
-HEIC = (b"ftypheic", b"ftypheix", b"ftypmif1", b"ftyphevc", b"ftypmsf1", b"ftypheim", b"ftypheis")
+# Formats that cameras and archives have and that are not read: what stands in bytes 4 to 12.
+OTHERS = {
+    "HEIC": (b"ftypheic", b"ftypheix", b"ftypmif1", b"ftyphevc", b"ftypmsf1", b"ftypheim", b"ftypheis"),
+    "AVIF": (b"ftypavif", b"ftypavis"),
+    "JPEG 2000": (b"jP  \r\n\x87\n",),
+    "JPEG XL": (b"JXL \r\n\x87\n",),
+}
 COPIES = ("~", ".bak", ".jpg_original", ".jpeg_original", ".png_original", ".thm")  # of a photo beside them
 
 
@@ -28,8 +34,9 @@ def why_no_photo(path: str, head: Callable[[], bytes | str]) -> str:
 
 
 def other_kind(data: bytes) -> str:
-    """What a file is that telephones take for a photo and Pillow does not; empty for all others."""
-    return "a HEIC photo, which is not read here: convert it to JPEG" if data[4:12] in HEIC else ""
+    """What a file is that others take for a photo and `images.FORMATS` do not hold; empty for all others."""
+    kind = next((name for name, beginnings in OTHERS.items() if data[4:12] in beginnings), "")
+    return f"{'an' if kind == 'AVIF' else 'a'} {kind} photo, which is not read here: convert it to JPEG" if kind else ""
 
 
 def read_head(path: str) -> bytes | str:

@@ -49,7 +49,12 @@ def experiment(
     in both sets or twice in one, or too few to split or to compare.
     """
     faces, test = (load(name, progress, frame=frame) for name in (train_set, test_set))
-    kept, validation = split_people(faces.filter(min_images, max_images), validation_share, seed)
+    usable = faces.filter(min_images, max_images)
+    try:
+        kept, validation = split_people(usable, validation_share, seed)
+    except DatasetError as error:
+        many = f"Of the {len(faces.names)} people of '{train_set}' {len(usable.names)} have min_images={min_images}"
+        raise DatasetError(f"{many} photos. {error} It is validation_share.") from None
     most = int(kept.images_per_identity.max())
     train, held_out = hold_out(kept, min(held_out_from, most), seed)
     if fewest_images is not None and fewest_images < min_images:

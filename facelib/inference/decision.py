@@ -116,7 +116,7 @@ def read_card(name: str) -> Card:
     path = _card_path(name)
     if not path.exists():
         known = ", ".join(sorted(each.stem for each in weights_folder().glob("*.json")))
-        raise FileNotFoundError(f"There is no network '{name}'. Known are: {known}.")
+        raise FileNotFoundError(runtime.lacking() or f"There is no network '{name}'. Known are: {known}.")
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         content["weights"] = tuple(Weights(**each) for each in content["weights"])

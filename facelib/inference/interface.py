@@ -13,10 +13,11 @@ from PIL import Image, ImageDraw, ImageFont
 from facelib.data import detection, framing
 from facelib.data.detection import Face, FaceError
 from facelib.data.images import Unreadable
-from facelib.files import whole
+from facelib.files import whole, write_atomically
 from facelib.inference import decision, gallery, recognition
 from facelib.inference.recognition import Seen
 
+KINDS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}  # of pictures that are written, by their suffix
 _WIDEST = 1024  # pixels of a picture that is shown
 _SIDE = 112  # pixels of a face on a contact sheet
 _COLOURS = {True: (0, 150, 60), False: (200, 90, 0)}  # of faces with a name, and without
@@ -116,19 +117,20 @@ def panel(path: str | os.PathLike | None = None, network: str = decision.DEFAULT
 
 
 def save(path: str | os.PathLike, picture: np.ndarray) -> None:
-    """Write a picture to a file; ValueError where its name or folder does not do."""
-    try:
-        Image.fromarray(picture).save(path)
-    except (ValueError, FileNotFoundError):
-        how = "choose a name that ends in .png or .jpg, in a folder that is there"
-        raise ValueError(f"'{path}' cannot be written: {how}.") from None
+    """Write a picture to a file whose name and folder `spare` has looked at, whole or not at all."""
+    target = io.BytesIO()
+    Image.fromarray(picture).save(target, KINDS[Path(path).suffix.lower()])
+    write_atomically(Path(path), target.getvalue())
 
 
 def spare(target: str | None, *sources: str) -> None:
-    """ValueError where a file to be written is one that is read."""
+    """ValueError where a picture to be written has a name or folder that does not do, or is a file that is read."""
     for source in sources if target and Path(target).exists() else ():
         if Path(source).exists() and Path(target).samefile(source):
             raise ValueError(f"--boxes would overwrite '{source}': choose another name.")
+    if target and (Path(target).suffix.lower() not in KINDS or not Path(target).absolute().parent.is_dir()):
+        how = f"choose a name that ends in {', '.join(KINDS)}, in a folder that is there"
+        raise ValueError(f"'{target}' cannot be written: {how}.")
 
 
 def where(face: Face) -> str:

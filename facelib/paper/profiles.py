@@ -95,7 +95,10 @@ def _with(values: dict, given: dict) -> dict:
 def _place(wanted, name: str, changed: dict) -> str:
     """A name for the folder of the results, which must not be that of other values."""
     if not isinstance(wanted, str) or not wanted or set(wanted) & set("/\\: ") or wanted.startswith("."):
-        raise ParameterError(f"The profile's name {wanted!r} is to be a folder's name in figures/, such as 'mine'.")
+        raise ParameterError(
+            f"The profile's name {wanted!r} names a folder in figures/, without blanks, slashes or a point before it: "
+            "take another one, such as profile=mine or mine.yaml."
+        )
     if wanted in shipped() and (wanted != name or changed):
         raise ParameterError(f"figures/{wanted}/ holds the numbers of {wanted}.yaml: choose another profile=NAME.")
     return wanted

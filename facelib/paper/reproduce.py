@@ -99,28 +99,29 @@ def run(profile: str, only: list[str] | None = None, settings: dict | None = Non
     if setting.changed and "profile" not in (settings or {}):
         print(f"  (not the profile's own folder, because of {', '.join(setting.changed)}; --set profile=NAME names it)")
     _look_for_own_sets(setting)
-    for number, step in enumerate(steps, 1):
-        path = step.notebook
-        title, target = f"[{number}/{len(steps)}] {path.stem}", _target(setting, path)
-        if not force and path.stem != OVERVIEW and _executed(target) and _up_to_date(setting, step):
-            print(f"{title}: up to date")
-            continue
-        if missing := standins.missing_sets(setting, path):
-            without = f"without {' and '.join(missing)} (see data/README.md)"
-            if not (stand_in := standins.stand_in(setting, path)):
-                print(f"{title}: left out, {without}; {_kept(target)}")
-                continue
-            print(f"{title}: {without} {len(stand_in.cells)} of its cells show committed results")
-        if inputs.has_no_set_of_the_user(setting, path):
-            print(f"{title}: left out, because none of the sets that it is about is yours")
-            continue
-        print(f"{title}: running")
-        _execute(path, target, step.injected)
-        files.write_atomically(_stamp(setting, path), _state(setting, step))
+    with files.locked(_stamp(setting, Path("all")), "waiting for another run of this profile to end"):
+        for number, step in enumerate(steps, 1):
+            _take(setting, step, f"[{number}/{len(steps)}] {step.notebook.stem}", force)
     if setting.place == release.PROFILE and not only and runtime.output_dir() == runtime.ROOT:
         release.publish()
     if not only:
         print(f"done; the findings are in {os.path.relpath(_target(setting, notebooks([OVERVIEW])[0]), runtime.ROOT)}")
+
+
+def _take(setting: Setting, step: Step, title: str, force: bool) -> None:
+    path, target = step.notebook, _target(setting, step.notebook)
+    if not force and path.stem != OVERVIEW and _executed(target) and _up_to_date(setting, step):
+        return print(f"{title}: up to date")
+    if missing := standins.missing_sets(setting, path):
+        without = f"without {' and '.join(missing)} (see data/README.md)"
+        if not (stand_in := standins.stand_in(setting, path)):
+            return print(f"{title}: left out, {without}; {_kept(target)}")
+        print(f"{title}: {without} {len(stand_in.cells)} of its cells show committed results")
+    if inputs.has_no_set_of_the_user(setting, path):
+        return print(f"{title}: left out, because none of the sets that it is about is yours")
+    print(f"{title}: running")
+    _execute(path, target, step.injected)
+    files.write_atomically(_stamp(setting, path), _state(setting, step))
 
 
 def _look_for_own_sets(setting: Setting) -> None:

@@ -206,7 +206,16 @@ class TestLfw:
         with pytest.raises(DatasetError) as error:
             catalog.load("lfw", progress=False)
         name, url, sha256 = catalog.LFW_FUNNELED
-        for part in (f"'{name}' could not be fetched", f"download {url} by hand", sha256, str(data), str(cache)):
+        others = [f"{list_.name} from {list_.url}" for list_ in catalog.LFW_LISTS]
+        others += [sha256, str(data), str(cache)]
+        for part in (
+            f"'{name}' could not be fetched",
+            f"download {url} by hand",
+            sha256,
+            str(data),
+            str(cache),
+            *others,
+        ):
             assert part in str(error.value)
         assert not (cache / "packed").exists()
 
@@ -433,7 +442,10 @@ class TestExperiment:
         "options, said",
         [
             ({"min_images": 13}, "has 13 images or more .* Lower min_images"),
-            ({"validation_share": 0}, "leaves one part empty"),
+            (
+                {"validation_share": 0},
+                "25 people .* 20 have min_images=2 photos. .* It is validation_share",
+            ),
             ({"min_images": 1, "max_images": 1}, "none can be held out"),
         ],
     )

@@ -12,7 +12,7 @@ from facelib import cli, runtime
 from facelib.data import rendered
 from facelib.data.detection import FaceError
 from facelib.data.images import Unreadable
-from facelib.inference import decision
+from facelib.inference import decision, interface
 from facelib.inference.decision import Card, Weights
 from facelib.metrics.calibration import FarThreshold, Logistic
 
@@ -209,6 +209,7 @@ def test_one_photo_twice_exits_with_0(photos):
         (["ann", "bob", "--prior", "2"], "between 0 and 1"),
         (["ann", "bob", "--network", "nobody"], "Known are"),
         (["ann", "bob", "--boxes", "boxes.text"], "ends in .png"),
+        (["ann", "bob", "--boxes", "nowhere/boxes.png"], "in a folder that is there"),
     ],
 )
 def test_the_command_refuses_nonsense_in_one_line(photos, tmp_path, capsys, arguments, message):
@@ -217,6 +218,29 @@ def test_the_command_refuses_nonsense_in_one_line(photos, tmp_path, capsys, argu
     assert cli.main(["compare", *chosen, *rest]) == 2
     said = capsys.readouterr()
     assert message in said.err and said.err.count("\n") == 1 and not said.out
+
+
+def test_the_answer_comes_before_a_picture_that_cannot_be_written(photos, tmp_path, capsys, monkeypatch):
+    (tmp_path / "boxes.png").write_bytes(b"kept")
+
+    def full(path, content):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(interface, "write_atomically", full)
+    assert cli.main(["compare", photos["ann"], photos["ann"], "--boxes", str(tmp_path / "boxes.png")]) == 2
+    said = capsys.readouterr()
+    assert said.out.startswith("same person\n") and "No space left" in said.err
+    assert (tmp_path / "boxes.png").read_bytes() == b"kept"
+
+
+def test_a_copy_of_the_package_without_its_networks_says_what_to_do(photos, monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(runtime, "ROOT", tmp_path)
+    with pytest.raises(FileNotFoundError, match="a copy of the package alone.*`pip install -e .`"):
+        decision.read_card("celebfaces-distilled")
+    for arguments in (["compare", photos["ann"], photos["bob"]], ["reproduce"], ["--help"]):
+        assert cli.main(arguments) == 2
+        said = capsys.readouterr()
+        assert "a copy of the package alone" in said.err and said.err.count("\n") == 1 and not said.out
 
 
 def test_the_largest_face_can_be_asked_for(photos, capsys):

@@ -95,7 +95,7 @@ def test_the_committed_numbers_are_not_overwritten_by_name_either(overrides):
 
 @pytest.mark.parametrize("name", ["", "a/b", "..", 3, ".hidden"])
 def test_a_folders_name_is_one(name):
-    with pytest.raises(ParameterError, match="folder's name"):
+    with pytest.raises(ParameterError, match="names a folder in figures"):
         setup("demo", {"profile": name})
 
 

@@ -55,8 +55,14 @@ def network(weights: str | os.PathLike, backend: str) -> Network:
         return _dygraph(weights)
     if backend == "inference":
         return predictor(_static(weights))
-    path = exported(weights, NEEDS[backend].ending)
+    path = file_of(weights, backend)
     return onnx(path) if backend.startswith("onnx") else openvino(path, backend == "openvino_bf16")
+
+
+def file_of(weights: Path, backend: str) -> Path:
+    """The file that a backend runs: the weights themselves, or an exported form of them (see `exported`)."""
+    ending = NEEDS[choose(weights) if backend == "auto" else backend].ending
+    return exported(weights, ending) if ending else weights
 
 
 def exported(weights: Path, ending: str = ".onnx") -> Path:

@@ -90,7 +90,7 @@ def features(
         hashlib.sha256(np.ascontiguousarray(faces)).hexdigest() if isinstance(faces, np.ndarray) else faces.key
     )
     kind = f"{content_key}{' mirrored' if mirror else ''}{engine} {EMBEDDER_VERSION}"
-    key = hashlib.sha256(files[0].read_bytes() + kind.encode()).hexdigest()[:16]
+    key = hashlib.sha256(backends.file_of(files[0], backend).read_bytes() + kind.encode()).hexdigest()[:16]
     path = runtime.cache_dir() / "features" / f"{key}.npy"
 
     def sides():

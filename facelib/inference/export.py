@@ -37,10 +37,9 @@ def to_onnx(weights: str | os.PathLike, target: str | os.PathLike | None = None)
     the network is loaded. The network takes (n, 3, size, size) float32 as `packed.to_input` makes it, and gives
     (n, d) float32. ValueError where its features differ from Paddle's.
     """
+    from facelib._paddle import paddle  # isort: skip  (first, so that its import is quiet)
     import onnx
     import paddle2onnx
-
-    from facelib._paddle import paddle
 
     target = Path(target or Path(weights).with_suffix(".onnx"))
     with tempfile.TemporaryDirectory() as folder, runtime.unheard() as told:

@@ -25,8 +25,7 @@ def clusters(vectors: Array, threshold: float, metric: str = "cosine", photos: S
         raise ValueError(f"{len(vectors):,} faces are too many to sort at once: at most {MOST:,}, in parts if need be.")
     if len(vectors) < 2:
         return np.zeros(len(vectors), int)
-    points = l2_normalise(vectors) if metric == "cosine" else np.asarray(vectors, np.float64)
-    distances = pdist(points, metric).clip(0)
+    distances = _cosine(vectors) if metric == "cosine" else pdist(np.asarray(vectors, np.float64), metric)
     together: dict = {}
     for row, photo in enumerate(photos):
         together.setdefault(photo, []).append(row)
@@ -35,6 +34,15 @@ def clusters(vectors: Array, threshold: float, metric: str = "cosine", photos: S
     labels = fcluster(linkage(distances, "average"), np.nextafter(threshold, -np.inf), "distance") - 1
     order = np.argsort(-np.bincount(labels), kind="stable")
     return np.argsort(order)[labels]
+
+
+def _cosine(vectors: Array, block: int = 256) -> Array:
+    """Cosine distances of all pairs of features (n, d) in the order of `pdist`, which takes ten times as long."""
+    unit, rows = l2_normalise(np.asarray(vectors, np.float64)), []
+    for start in range(0, len(unit), block):
+        found = np.maximum(0, 1 - unit[start : start + block] @ unit[start:].T)
+        rows += [row[number + 1 :] for number, row in enumerate(found)]
+    return np.concatenate(rows)
 
 
 def agreement_of(found: Array, people: Array, weights: Array | None = None) -> dict[str, float]:

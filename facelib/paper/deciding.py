@@ -81,9 +81,10 @@ def other_networks(setting: Setting) -> dict[str, Judging]:
 
 
 def embedded(card: Card, pixels: np.ndarray) -> np.ndarray:
-    """Features (n, d) of framed faces (n, S, S, 3) by a shipped network, computed once and then reused."""
+    """Features (n, d) of framed faces (n, S, S, 3) by a shipped network's fastest engine, computed once and kept."""
     files = [decision.weights_folder() / each.file for each in card.weights]
-    return inference.features(pixels, files, progress=False, mirror=card.mirror, backend=card.backend)
+    backend = "onnx" if card.backend == "onnx" else "inference"
+    return inference.features(pixels, files, progress=False, mirror=card.mirror, backend=backend)
 
 
 def framed_pairs(setting: Setting, chosen: Pairs, size: int) -> tuple[PackedFaces, np.ndarray, Pairs, int]:

@@ -44,8 +44,7 @@ def _shipped(setting: Setting, name: str, view1: pairs.Pairs) -> Candidate:
 
 def megabytes(weights: Path, backend: str) -> float:
     """Size of the file that a backend runs; the network as trained for those of Paddle and PyTorch."""
-    ending = backends.NEEDS[backend].ending if backend in backends.NEEDS else ""
-    return (backends.exported(weights, ending) if ending else Path(weights)).stat().st_size / 1e6
+    return (backends.file_of(weights, backend) if backend in backends.NEEDS else Path(weights)).stat().st_size / 1e6
 
 
 def jobs(

@@ -142,7 +142,8 @@ def _of_run(setting: Setting, row: dict) -> dict[str, np.ndarray]:
     found, size = {}, decision.read_card(decision.DEFAULT).size
     for name, chosen in {"choosing": choosing.development(setting)[1], "judging": setting.pairs}.items():
         _, pixels, pairs, _ = deciding.framed_pairs(setting, chosen, size)
-        vectors = inference.features(pixels, run.weights, mirror=True)
+        backend = "onnx" if run.weights.with_suffix(".onnx").exists() else "dygraph"  # 07 and 10 have these features
+        vectors = inference.features(pixels, run.weights, mirror=True, backend=backend)
         found[name] = metrics.cosine_distance(vectors[pairs.left], vectors[pairs.right])
     return found
 

@@ -3,9 +3,10 @@ import pytest
 from PIL import Image
 from scipy.spatial.distance import cdist
 
-from facelib import models
+from facelib import models, runtime
 from facelib._paddle import paddle
 from facelib.data import packed, packing
+from facelib.inference import decision
 from facelib.inference.embedder import Embedder, features
 
 
@@ -125,3 +126,12 @@ def test_features_whose_file_is_damaged_are_computed_again(weights, faces, tmp_p
     file.write_bytes(damage(file.read_bytes()))
     np.testing.assert_array_equal(features(packed, weights, progress=False), first)
     np.testing.assert_array_equal(np.load(file), first)  # NumPy reads it too
+
+
+def test_an_exported_network_has_one_store_by_its_weights_or_by_itself(faces, cache):
+    weights = runtime.ROOT / "data" / "weights" / f"{decision.DEFAULT}.npz"
+    one = features(faces, weights, progress=False, backend="onnx")
+    other = features(faces, weights.with_suffix(".onnx"), progress=False, backend="onnx")
+    assert np.array_equal(one, other) and len(list((cache / "features").iterdir())) == 1
+    features(faces, weights, progress=False, backend="onnx_int8")
+    assert len(list((cache / "features").iterdir())) == 2

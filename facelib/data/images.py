@@ -5,6 +5,7 @@ import io
 import logging
 import math
 import os
+import struct
 import warnings
 from contextlib import contextmanager, suppress
 from typing import NamedTuple
@@ -20,6 +21,11 @@ MAX_BYTES = 2**27  # of a file; one of `MAX_PIXELS` has less unless it is not co
 MAX_PIXELS = 100_000_000
 LARGE = 20_000_000  # pixels; copies of such an image are made small, where they are not for the resize alone
 MARGIN = 1.5  # times the wanted resolution that JPEG's reduced decoding keeps, so that the resize decides the quality
+# Segments of a JPEG's header by their markers; the plain ones are JFIF, comments, tables and frames.
+FRAME_SEGMENTS = frozenset((0xC0, 0xC1, 0xC2))
+PLAIN_SEGMENTS = FRAME_SEGMENTS | {0xE0, 0xFE, 0xDB, 0xC4, 0xDD}
+START_OF_SCAN = 0xDA
+MODES = {1: "L", 3: "RGB"}  # by number of channels
 Crop = tuple[float, float, float, float]
 
 # Pillow's own default for resize, and so what the paper's "resize" most likely did.
@@ -48,6 +54,43 @@ def decode(data: bytes, size: int, crop: Crop | None = None) -> Decoded:
     """
     if not data:
         raise Unreadable("empty file")
+    return _decode_plain(data, size, crop) or _decode_any(data, size, crop)
+
+
+def _decode_plain(data: bytes, size: int, crop: Crop | None) -> Decoded | None:
+    """`_decode_any`, in half the time, of a JPEG with nothing odd about it, as most photos are; else None."""
+    frame = _plain_jpeg(data)
+    if frame is None:
+        return None
+    mode, width, height = frame
+    scale = _jpeg_scale(width, height, size, crop)
+    try:
+        image = Image.frombytes(mode, (-(-width // scale), -(-height // scale)), data, "jpeg", mode, "", scale, 0)
+    except (ValueError, OSError):
+        return None
+    return Decoded(resized(image if mode == "RGB" else image.convert("RGB"), size, crop), width, height)
+
+
+def _plain_jpeg(data: bytes) -> tuple[str, int, int] | None:
+    """Mode, width and height of a JPEG whose header is free of EXIF, profiles and other frames; else None."""
+    at, frame = 2, (0, 0, 0, 0)
+    try:
+        if not data.startswith(b"\xff\xd8\xff"):
+            return None
+        while data[at] == 0xFF and data[at + 1] in PLAIN_SEGMENTS:
+            if data[at + 1] in FRAME_SEGMENTS:
+                frame = struct.unpack_from(">BHHB", data, at + 4)
+            at += 2 + (data[at + 2] << 8 | data[at + 3])
+        complete = data[at] == 0xFF and data[at + 1] == START_OF_SCAN
+    except (IndexError, struct.error):  # cut off
+        return None
+    bits, height, width, channels = frame
+    if not complete or bits != 8 or channels not in MODES or not 0 < width * height <= MAX_PIXELS:
+        return None
+    return MODES[channels], width, height
+
+
+def _decode_any(data: bytes, size: int, crop: Crop | None) -> Decoded:
     with _upright(data, _jpeg_wanted(size, crop)) as (image, width, height):
         return Decoded(resized(image, size, crop), width, height)
 
@@ -114,6 +157,12 @@ def quiet_about_size():
 def _jpeg_wanted(size: int, crop: Crop | None) -> int:
     left, top, right, bottom = crop or (0.0, 0.0, 1.0, 1.0)
     return math.ceil(MARGIN * size / min(right - left, bottom - top))
+
+
+def _jpeg_scale(width: int, height: int, size: int, crop: Crop | None) -> int:
+    """By how much a JPEG is shrunk while it is decoded: 1, 2, 4 or 8, as in Pillow's draft mode."""
+    times = max(1, min(width, height) // _jpeg_wanted(size, crop))
+    return min(8, 1 << times.bit_length() - 1)
 
 
 def _to_rgb(image: Image.Image, wanted: int) -> Image.Image:

@@ -195,6 +195,8 @@ def test_damaged_exif_does_not_cost_the_image(encode, exif):
 )
 def test_large_jpegs_are_shrunk_while_decoding(encode, monkeypatch, mode, crop):
     data = encode(photo(1024, 768).convert(mode), "JPEG", quality=95)
+    pixels = images.decode(data, 32, crop).pixels
+    monkeypatch.setattr(images, "_decode_plain", lambda *arguments: None)
     drafted, draft = [], JpegImagePlugin.JpegImageFile.draft
 
     def spy(self, *arguments):
@@ -203,7 +205,7 @@ def test_large_jpegs_are_shrunk_while_decoding(encode, monkeypatch, mode, crop):
         return result
 
     monkeypatch.setattr(JpegImagePlugin.JpegImageFile, "draft", spy)
-    pixels = images.decode(data, 32, crop).pixels
+    assert np.array_equal(images.decode(data, 32, crop).pixels, pixels), "with and without Pillow's file objects"
     monkeypatch.setattr(JpegImagePlugin.JpegImageFile, "draft", lambda *arguments: None)
     whole = images.decode(data, 32, crop).pixels
 
@@ -219,12 +221,79 @@ def test_large_jpegs_are_shrunk_while_decoding(encode, monkeypatch, mode, crop):
 )
 def test_a_jpeg_is_shrunk_where_one_and_a_half_times_the_resolution_is_left(encode, monkeypatch, side, shrunk):
     data = encode(photo(side, side + 7), "JPEG", quality=95)
-    drafted, draft = [], JpegImagePlugin.JpegImageFile.draft
-    monkeypatch.setattr(
-        JpegImagePlugin.JpegImageFile, "draft", lambda self, *a: (draft(self, *a), drafted.append(self.size))[0]
-    )
+    asked, frombytes = [], Image.frombytes
+    monkeypatch.setattr(Image, "frombytes", lambda *a: asked.append(a[1]) or frombytes(*a))
     images.decode(data, 64)
-    assert drafted == [(-(-side // shrunk), -(-(side + 7) // shrunk))]
+    assert asked == [(-(-side // shrunk), -(-(side + 7) // shrunk))]
+
+
+class TestPlainJpegs:
+    """They are decoded without Pillow's file objects, to the same pixels."""
+
+    @pytest.fixture
+    def taken(self, monkeypatch):
+        """Whether a file was decoded so, and to what; it must not differ from what the general way gives."""
+
+        def taken(data, size=64, crop=None):
+            plain = images._decode_plain(data, size, crop)
+            if plain is None:
+                return None
+            general = images._decode_any(data, size, crop)
+            assert np.array_equal(plain.pixels, general.pixels) and plain[1:] == general[1:]
+            return plain
+
+        return taken
+
+    @pytest.mark.parametrize("mode", ["RGB", "L"])
+    @pytest.mark.parametrize(
+        "width, height", [(1, 1), (7, 300), (64, 64), (65, 63), (112, 112), (250, 250), (1023, 767)]
+    )
+    @pytest.mark.parametrize("crop", [None, (0.25, 0.2, 0.75, 0.9)])
+    def test_every_size(self, encode, taken, mode, width, height, crop):
+        assert taken(encode(photo(width, height).convert(mode), "JPEG"), crop=crop)
+
+    @pytest.mark.parametrize(
+        "options",
+        [{"progressive": True}, {"optimize": True}, {"subsampling": 0}, {"subsampling": 1}, {"keep_rgb": True},
+         {"restart_marker_rows": 2}, {"comment": b"made by a test"}, {"quality": 100}, {"dpi": (72, 72)}],
+        ids=str,
+    )  # fmt: skip
+    def test_every_way_of_writing(self, encode, taken, options):
+        assert taken(encode(photo(250, 180), "JPEG", **options)) or options == {"keep_rgb": True}
+
+    def test_other_files_are_left_to_the_general_way(self, encode, taken):
+        turned = Image.Exif()
+        turned[0x0112] = 6
+        image = photo(250, 180)
+        assert taken(encode(image, "JPEG", exif=turned)) is None
+        assert taken(encode(image, "JPEG", icc_profile=b"any")) is None
+        assert taken(encode(image.convert("CMYK"), "JPEG")) is None
+        for format in ("PNG", "BMP", "WEBP", "GIF"):
+            assert taken(encode(image, format)) is None
+
+    def test_damaged_ones_are_left_to_the_general_way(self, encode):
+        data = encode(photo(250, 180), "JPEG")
+        for length in (*range(700), len(data) // 2, len(data) - 50):
+            assert images._decode_plain(data[:length], 64, None) is None
+        assert images._decode_plain(data[:2] + data[20:], 64, None)  # without JFIF it is whole
+
+    @pytest.mark.parametrize("seed", range(20))
+    def test_damage_in_the_header_never_gives_other_pixels(self, encode, seed):
+        rng, whole = np.random.default_rng(seed), encode(photo(80, 60), "JPEG")
+        for _ in range(50):
+            data = bytearray(whole)
+            data[rng.integers(2, 640)] = rng.integers(256)
+            plain = images._decode_plain(bytes(data), 64, None)
+            if plain is not None:
+                assert np.array_equal(plain.pixels, images._decode_any(bytes(data), 64, None).pixels)
+
+    def test_a_bomb_is_left_to_the_general_way(self, encode, monkeypatch):
+        data = bytearray(encode(photo(64, 64), "JPEG"))
+        frame = data.index(b"\xff\xc0")
+        data[frame + 5 : frame + 9] = b"\xff" * 4  # 65535 x 65535
+        monkeypatch.setattr(Image, "frombytes", lambda *arguments: pytest.fail("decoded"))
+        with images.quiet_about_size(), pytest.raises(images.Unreadable, match="limit"):
+            images.decode(bytes(data), 64)
 
 
 def test_width_and_height_are_those_of_the_file(encode):

@@ -1,5 +1,5 @@
 # Each target sets up what it needs in .venv and nowhere else; the variables can be given on the command line:
-#   PROFILE       demo (default), lfw or paper: the scale at which `make reproduce` runs
+#   PROFILE       demo (default), lfw, celeba, paper or a .yaml file: the scale at which `make reproduce` runs
 #   ARGS          further arguments of `python -m facelib reproduce` or `compare`, or of JupyterLab
 #   A, B          the two photos of `compare`
 #   PYTHON        the interpreter to build .venv with; by default the first suitable one of CANDIDATES
@@ -42,7 +42,7 @@ endif
 .DEFAULT_GOAL := help
 .PHONY: help reproduce compare test test-all lab clean
 
-reproduce: $(STAMP)  ## run the notebooks in order and write every figure and number again (PROFILE=demo, lfw or paper)
+reproduce: $(STAMP)  ## run the notebooks in order and write every figure and number again (PROFILE=demo, lfw, celeba, paper)
 	$(PY) -m facelib reproduce --profile "$(PROFILE)" $(ARGS)
 
 compare: export FIRST := $(value A)

@@ -81,17 +81,21 @@ def export(options: argparse.Namespace) -> None:
     """Write a network of ``data/weights`` or of a file for other programs; its features are checked."""
     from facelib.inference import export
 
-    weights = runtime.ROOT / "data" / "weights" / f"{options.name}.npz"
-    weights = Path(options.name) if options.name.endswith(".npz") else weights
+    shipped, out = runtime.ROOT / "data" / "weights", Path(options.out)
+    weights = Path(options.name) if options.name.endswith(".npz") else shipped / f"{options.name}.npz"
     if not weights.exists():
-        known = ", ".join(sorted(path.stem for path in weights.parent.glob("*.npz")))
-        raise FileNotFoundError(f"There is no network '{options.name}' to export. Known are: {known or 'none'}.")
+        known = ", ".join(sorted(path.stem for path in shipped.glob("*.npz")))
+        raise FileNotFoundError(f"There is no network '{options.name}' to export. Known are: {known}.")
     if options.precision == "int8" and options.to == "paddle":
         raise ValueError("--precision int8 is for --to onnx.")
     if options.to == "onnx" and not options.out.endswith(".onnx"):
         raise ValueError(f"'{options.out}' is to end in .onnx, as --to onnx writes such a file.")
-    if not Path(options.out).absolute().parent.is_dir():
-        raise FileNotFoundError(f"There is no folder '{Path(options.out).parent}' to write '{options.out}' to.")
+    if not out.absolute().parent.is_dir():
+        raise FileNotFoundError(f"There is no folder '{out.parent}' to write '{options.out}' to.")
+    if out.exists() and out.resolve().parent == shipped.resolve():
+        raise ValueError(f"'{options.out}' is shipped, and a card knows its hash: choose another place.")
+    if options.to == "paddle" and out.exists() and (out.is_file() or any(out.iterdir())):
+        raise ValueError(f"--to paddle takes a new or an empty folder; got '{options.out}'.")
     try:
         if options.to == "paddle":
             written = export.to_paddle(weights, options.out)

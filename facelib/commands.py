@@ -148,9 +148,9 @@ def identify(options: argparse.Namespace) -> int:
         places = [f", {interface.where(each.face)}" * (len(seen) > 1) for each in seen]
         print("\n".join(map(str.__add__, map(interface.sentence, seen), places)) or "no face found")
         if named:
-            alarms = recognition.false_alarms(known, recognition.strict(verifier.card, options.far).far)
+            alarms = "{:.1%} [{:.1%}, {:.1%}]".format(*recognition.false_alarms(known, verifier.card, options.far))
             size = _count(len(known), "photo", "photos")
-            print(f"with {size} in the gallery up to {alarms:.1%} of strangers would get a name", flush=True)
+            print(f"with {size} in the gallery some {alarms} of strangers would get a name", flush=True)
     if options.boxes:
         interface.save(options.boxes, interface.drawn(picture, seen))
     return int(not named)

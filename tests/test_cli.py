@@ -15,6 +15,8 @@ from facelib import cli, runtime
 from facelib.data import splits
 from facelib.training import Recipe
 
+WEIGHTS = runtime.ROOT / "data" / "weights"
+
 
 @pytest.fixture
 def trained(monkeypatch):
@@ -123,6 +125,10 @@ def test_the_console_script_is_this_function():
     ("arguments", "complaint"),
     [
         (["celebfaces-cosface", "out.txt"], "is to end in .onnx"),
+        (["out.onnx", "celebfaces-cosface.onnx"], "no network 'out.onnx' to export. Known are: celebfaces-"),
+        (["celebfaces-softmax", str(WEIGHTS / "celebfaces-cosface.onnx")], "a card knows its hash"),
+        (["celebfaces-cosface", str(WEIGHTS), "--to", "paddle"], "takes a new or an empty folder"),
+        (["celebfaces-cosface", str(WEIGHTS / "backends.csv"), "--to", "paddle"], "a card knows its hash"),
         (["nobody", "out.onnx"], "no network 'nobody' to export. Known are: celebfaces-"),
         (["lost.npz", "out.onnx"], "no network 'lost.npz'"),
         (["celebfaces-cosface", "out", "--to", "paddle", "--precision", "int8"], "--precision int8 is for --to onnx"),

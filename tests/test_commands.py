@@ -198,7 +198,7 @@ def test_features_are_printed(photos, capsys):
         (["enrol", "GALLERY", "--remove", "eve"], "Nobody in the gallery is called 'eve': there are ann, bob"),
         (["enrol", "absent.npz", "--remove", "eve"], "There is no gallery at"),
         (["enrol", "GALLERY", "both.png", "--remove", "bob"], "--remove takes nobody in"),
-        (["identify", "GALLERY", "people"], "people': cannot be read"),
+        (["identify", "GALLERY", "people"], "people': a folder, where a photo is meant"),
         (["identify", "GALLERY", "both.png", "--boxes", "both.png"], "would overwrite"),
         (["identify", "GALLERY", "both.png", "--boxes", "GALLERY"], "would overwrite"),
         (["compare", "nobody.png", "both.png", "--boxes", "both.png"], "would overwrite"),

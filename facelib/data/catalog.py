@@ -199,8 +199,8 @@ def _fetched(remote: Remote, progress: bool = True) -> Path:
     try:
         return fetch(remote, progress)
     except archives.DatasetError as error:  # whoever has no internet is told of all files at once
-        rest = [f"{each.name} from {each.url}" for each in (LFW_FUNNELED, *LFW_LISTS) if each != remote]
-        raise archives.DatasetError(f"{error} LFW needs {', '.join(rest)}, too.") from error
+        rest = [f"{each.name} ({each.url}, {each.sha256})" for each in (LFW_FUNNELED, *LFW_LISTS) if each != remote]
+        raise archives.DatasetError(f"{error} LFW needs {', '.join(rest)}, too, in the same folder.") from error
 
 
 def find(name: str, progress: bool = False) -> Path:

@@ -25,7 +25,7 @@ WIDTH, HEIGHT = 178, 218  # of the aligned photos, in pixels
 EYES = (69.5, 111.0, 108.0, 111.0)  # their mean places there: x and y of the left one in the photo, and the right
 FRAMED_EYES = (0.335, 0.665, 0.365)  # and are to lie in a framed face: x, x and y as shares of its side
 # What a celebfaces photo shows of the aligned one, by the width of its file: left, top, right and bottom in pixels. For
-# 64 found by registering 32 photos (median correlation .994, each edge within .1 pixel), for 112 from the mean face and
+# 64 found by registering 32 photos (median correlation .99, each edge within .1 pixel), for 112 from the mean face and
 # the mean positions of five landmarks beside those of the first (within 1 pixel).
 SQUARES = {64: (31.0, 71.4, 149.0, 189.4), 112: (29.0, 67.0, 149.0, 187.0)}
 LIST = runtime.ROOT / "data" / "celebfaces.csv"

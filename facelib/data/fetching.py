@@ -54,6 +54,9 @@ def _download(remote: Remote, target: Path, progress: bool) -> None:
             resumed = _receive(remote, part, progress)
         except OSError as error:  # those of requests, too
             reason = (str(error) or type(error).__name__).splitlines()[0]
+            if "Max retries" in reason:  # the end tells why
+                host, why = remote.url.split("/")[2], reason.rpartition(": ")[2].rstrip("\"')")
+                reason = f"no connection to {host}: {why}"
             refused = getattr(getattr(error, "response", None), "status_code", 500) < 500
             if refused or not isinstance(error, requests.RequestException):  # no such file; or a full disk
                 break

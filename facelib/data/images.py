@@ -137,7 +137,7 @@ def read_file(path: str) -> bytes | str:
         with open(path, "rb", buffering=0) as file:
             return too_large(os.fstat(file.fileno()).st_size) or file.readall()
     except OSError as error:
-        return f"cannot be read ({error.strerror})"
+        return "a folder, where a photo is meant" if os.path.isdir(path) else f"cannot be read ({error.strerror})"
 
 
 @contextmanager

@@ -13,7 +13,9 @@ SYSTEM_FOLDERS = frozenset(
     ".ipynb_checkpoints __pycache__ .dtrash .stversions .sync .caltrash".split()
     + ["system volume information", "ipod photo cache"]
 )
-_COPY = re.compile(r"([\s_]+(-[\s_]+)?copy([\s_]+\d+)?)?([\s_]*\(\d+\))?$", re.IGNORECASE)  # as file managers name one
+# As file managers name a copy, in some languages.
+_COPY = re.compile(r"([\s_]+(-[\s_]+)?(copy|kopie|copie|copia)([\s_]+\d+)?)?([\s_]*\(\d+\))?$", re.IGNORECASE)
+_UNSEEN = re.compile("[\u00ad\u200b-\u200f\u2060\ufeff\u2019']")  # soft hyphens, blanks of no width, apostrophes
 SHOWN = 2  # examples in a message
 
 
@@ -46,9 +48,10 @@ def without_the_systems(found: dict[str, str]) -> tuple[dict[str, str], dict[str
 def plain(name: str) -> str:
     """A name to know people by, whatever the case, spaces, underscores, zeros before numbers and the Unicode form.
 
-    A hyphen between letters and points at the end do not matter either.
+    A hyphen between letters, an apostrophe and points at the end do not matter either.
     """
-    folded = re.sub(r"(?<!\d)0+(?=\d)", "", normalize("NFC", normalize("NFC", name).casefold())).rstrip(".,;")
+    folded = normalize("NFKC", normalize("NFKC", _UNSEEN.sub("", name)).casefold()).replace("\u2010", "-")
+    folded = re.sub(r"(?<!\d)0+(?=\d)", "", folded).rstrip(".,;")
     folded = re.sub(r"(?<=\d)[\s_]+(?=\d)", "-", folded)  # 1_11 is not 11_1
     return re.sub(r"[\s_]+|(?<=[^\W\d_])-(?=[^\W\d_])", "", folded)
 

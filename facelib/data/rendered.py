@@ -103,6 +103,6 @@ def _holds(root: Path, asked: dict, count: int) -> bool:
     if same and len([*root.glob("*_*/*.jpg")]) == count:
         return True
     raise FileExistsError(
-        f"{root} holds other files, or demo people of other arguments or of an earlier renderer: "
+        f"{root} is damaged, or holds other files or demo people of other arguments or of an earlier renderer: "
         "choose another folder, or remove this one to have them made"
     )

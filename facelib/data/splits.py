@@ -54,7 +54,7 @@ def experiment(
         kept, validation = split_people(usable, validation_share, seed)
     except DatasetError as error:
         many = f"Of the {len(faces.names)} people of '{train_set}' {len(usable.names)} have min_images={min_images}"
-        raise DatasetError(f"{many} photos. {error} It is validation_share.") from None
+        raise DatasetError(f"{many} photos. {error} The share is validation_share.") from None
     most = int(kept.images_per_identity.max())
     train, held_out = hold_out(kept, min(held_out_from, most), seed)
     if fewest_images is not None and fewest_images < min_images:
@@ -109,8 +109,8 @@ def _check_pairs(faces: PackedFaces, who: str) -> None:
     if not any(map(min, counts)):
         genuine, impostor = map(sum, zip(*counts, strict=True))
         raise DatasetError(
-            f"{who} ({len(faces.names)} with {len(faces)} photos) have {genuine} genuine and {impostor} impostor "
-            "pairs: two people, and a second photo of one, are the least. Add people or photos."
+            f"{who} ({len(faces.names)}, with {len(faces)} photos in all) have {genuine} genuine and "
+            f"{impostor} impostor pairs: two people, and a second photo of one, are the least. Add people or photos."
         )
 
 
@@ -124,8 +124,8 @@ def split_people(faces: PackedFaces, share: float, seed: int) -> tuple[PackedFac
     count += count == 1 and len(faces.names) >= 8
     if not 0 < count < len(faces.names):
         raise DatasetError(
-            f"A share of {share:g} of {len(faces.names)} people leaves one part empty: "
-            "use more people or another share."
+            f"A share of {share:g} of {len(faces.names)} people leaves one part empty: use more people"
+            + (" or another share." if len(faces.names) > 1 else ".")
         )
     rng = np.random.default_rng(seed)
     first = np.unique(faces.labels, return_index=True)[1]

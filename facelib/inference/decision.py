@@ -62,6 +62,10 @@ class Card:
         rates = ", ".join(f"{known.far:g}" for known in self.thresholds if known.threshold is not None)
         raise ValueError(f"'{self.name}' has no threshold for a false accept rate of {far:g}: choose one of {rates}.")
 
+    def measured(self, limit: FarThreshold) -> Share | None:
+        """What a threshold of the card passes of all impostor pairs of LFW's photos, where that was counted."""
+        return dict(zip(self.thresholds, self.far_of_all, strict=False)).get(limit)
+
 
 @dataclass(frozen=True)
 class Decision:
@@ -151,7 +155,7 @@ def decide(card: Card, value: float, far: float = FAR, prior: float = 0.5) -> De
         far=limit.far,
         far_low=limit.far_low,
         far_high=limit.far_high,
-        far_of_all=dict(zip(card.thresholds, card.far_of_all, strict=False)).get(limit),
+        far_of_all=card.measured(limit),
         network=card.name,
         most=float(card.calibration.probability(0.0, prior)),
     )

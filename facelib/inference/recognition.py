@@ -7,7 +7,7 @@ import numpy as np
 
 from facelib.data.detection import Face
 from facelib.data.images import Unreadable
-from facelib.inference.decision import Card, Decision, Photo, Verifier, decide
+from facelib.inference.decision import Card, Decision, Photo, Share, Verifier, decide
 from facelib.inference.gallery import Gallery
 from facelib.metrics.calibration import FarThreshold
 
@@ -58,9 +58,15 @@ def strict(card: Card, far: float | None = None) -> FarThreshold:
     )
 
 
-def false_alarms(gallery: Gallery, far: float) -> float:
-    """Share of strangers who would be taken for somebody if the gallery's photos erred independently: a bound."""
-    return 1 - (1 - far) ** len(gallery)
+def false_alarms(gallery: Gallery, card: Card, far: float | None = None) -> Share:
+    """Share of strangers who would be taken for somebody if the gallery's photos erred independently, and interval.
+
+    By the rate that the card's threshold has on all impostor pairs of LFW's photos, else by the one that it aims at.
+    """
+    limit = strict(card, far)
+    rates = card.measured(limit) or (limit.far, limit.far_low, limit.far_high)
+    found, low, high = (1 - (1 - rate) ** len(gallery) for rate in rates)
+    return found, low, high
 
 
 def everybody(paths: Iterable[str], verifier: Verifier) -> tuple[list[tuple[str, Face]], np.ndarray, dict[str, str]]:

@@ -62,6 +62,15 @@ class EveryPair:
         n, several = self.impostors + len(self.genuine), int((pairs > 0).sum())
         return {rate: [estimate(each, n, several) for each in values[:, k].T] for k, rate in enumerate(rates)}
 
+    def accepted(self, threshold: float, replicates: int = 1000, seed: int = 0) -> Estimate:
+        """TAR of a threshold among all genuine pairs, 95 % over people; n counts these pairs."""
+        people = len(self.photos)
+        draws = np.random.default_rng(seed).multinomial(people, np.full(people, 1 / people), replicates)
+        drawn = np.vstack([np.ones(people), draws])
+        pairs = np.bincount(self.owner, minlength=people)
+        within = np.bincount(self.owner[self.genuine <= threshold], minlength=people)
+        return estimate(ratio(drawn @ within, drawn @ pairs), len(self.genuine), int((pairs > 0).sum()))
+
 
 def every_pair(vectors: Array, people: Array, fmr: float = 1e-3, block: int = 1024) -> EveryPair:
     """`EveryPair` of features (n, d) and identities (n,), for false match rates up to ``fmr``.

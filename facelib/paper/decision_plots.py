@@ -8,6 +8,7 @@ from matplotlib.ticker import NullFormatter, PercentFormatter
 from facelib.metrics import Estimate, Reliability
 from facelib.paper.style import COLOURS
 
+_MEASURED = "measured, 95 % over people"
 _BARS = {"capsize": 3, "markersize": 6, "linewidth": 1.6}
 
 
@@ -19,9 +20,7 @@ def reliability(found: Reliability, interval: np.ndarray, bins: int = 10) -> np.
     _, axes = plt.subplots(2, 1, figsize=(5.6, 5.8), sharex=True, height_ratios=[3, 1])
     axes[0].plot([0, 1], [0, 1], ":", color="black", label="as promised")
     bars = np.clip([found.share - interval[0], interval[1] - found.share], 0, None)
-    axes[0].errorbar(
-        found.probability, found.share, bars, fmt="o-", color=COLOURS["genuine"], label="measured, 95 %", **_BARS
-    )
+    axes[0].errorbar(found.probability, found.share, bars, fmt="o-", color=COLOURS["genuine"], label=_MEASURED, **_BARS)
     axes[0].set(ylabel="share of pairs of one person", xlim=(0, 1), ylim=(-0.02, 1.02))
     axes[0].legend(loc="upper left")
     axes[1].bar((found.bin + 0.5) / bins, found.weight, 0.9 / bins, color=COLOURS["impostor"])
@@ -40,7 +39,7 @@ def rates(far: dict[float, Estimate], tar: dict[float, Estimate]) -> np.ndarray:
         values = np.array([each.value for each in found.values()])
         low, high = (np.array([getattr(each, end) for each in found.values()]) for end in ("low", "high"))
         bars = np.clip([values - low, high - values], 0, None)
-        axis.errorbar(targets, values, bars, fmt="o", color=COLOURS[look], label="measured, 95 %", **_BARS)
+        axis.errorbar(targets, values, bars, fmt="o", color=COLOURS[look], label=_MEASURED, **_BARS)
         axis.set_xscale("log")
         axis.set_xticks(targets, [f"{target:g}" for target in targets])
         axis.xaxis.set_minor_formatter(NullFormatter())

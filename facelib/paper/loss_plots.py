@@ -5,7 +5,6 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from facelib.metrics import Estimate
-from facelib.paper import style
 from facelib.paper.style import COLOURS, STYLES
 
 _BARS = {"capsize": 3, "markersize": 6, "linewidth": 1.6}
@@ -84,14 +83,14 @@ def distances(found: dict[str, np.ndarray], genuine: np.ndarray, columns: int = 
     return axes
 
 
-def cost(found: dict[str, tuple[float, Estimate]], quantity: str) -> Axes:
-    """A quantity with its interval over seconds per 1,000 images of training, a labelled point per loss."""
-    axis = style.axes("seconds per 1,000 images", quantity, width=7.2)
-    for number, (name, (seconds, each)) in enumerate(found.items()):
+def cost(found: dict[str, tuple[float, Estimate]], quantity: str) -> np.ndarray:
+    """A row per loss: a quantity with its interval, and the seconds that 1,000 images of training take."""
+    _, axes = plt.subplots(1, 2, figsize=(8.6, 1.3 + 0.3 * len(found)), sharey=True, width_ratios=[3, 2])
+    for height, (seconds, each) in enumerate(reversed(found.values())):
         bars = [[each.value - each.low], [each.high - each.value]]
-        colour = style.looks(len(found))[number][1]
-        axis.errorbar(seconds, each.value, bars, fmt=_MARKS[number % len(_MARKS)], color=colour, label=name, **_BARS)
-    if found:
-        axis.set_xlim(0, 1.1 * max(seconds for seconds, _ in found.values()))
-        axis.figure.legend(loc="outside right upper", fontsize=9)
-    return axis
+        axes[0].errorbar(each.value, height, xerr=bars, fmt="o", color=COLOURS["genuine"], **_BARS)
+        axes[1].barh(height, seconds, 0.6, color=COLOURS["impostor"])
+    axes[0].set_yticks(range(len(found)), [*found][::-1])
+    axes[0].set_xlabel(f"{quantity}, 95 % over people")
+    axes[1].set_xlabel("seconds per 1,000 images")
+    return axes

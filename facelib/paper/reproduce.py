@@ -12,13 +12,15 @@ import yaml
 
 from facelib import files, runtime
 from facelib.data import catalog
-from facelib.paper import inputs, profiles, release, standins
+from facelib.paper import inputs, profiles, release, results, standins
 from facelib.paper.origins import own_parameters
 from facelib.paper.profiles import ParameterError
 from facelib.paper.setting import Setting
 
 OVERVIEW = "00_overview"
-_TOLD = {"DatasetError", "DamagedArchive", "Unreadable", "OSError", "FileNotFoundError", "PermissionError"}
+_TOLD = {"DatasetError", "DamagedArchive", "Unreadable", "OSError"} | {
+    each.__name__ for each in OSError.__subclasses__()
+}
 
 
 class NotebookError(RuntimeError):
@@ -99,6 +101,8 @@ def run(profile: str, only: list[str] | None = None, settings: dict | None = Non
     if setting.changed and "profile" not in (settings or {}):
         print(f"  (not the profile's own folder, because of {', '.join(setting.changed)}; --set profile=NAME names it)")
     _look_for_own_sets(setting)
+    if not force:
+        _keep_other_results(setting)
     with files.locked(_stamp(setting, Path("all")), "waiting for another run of this profile to end"):
         for number, step in enumerate(steps, 1):
             _take(setting, step, f"[{number}/{len(steps)}] {step.notebook.stem}", force)
@@ -121,7 +125,7 @@ def _take(setting: Setting, step: Step, title: str, force: bool) -> None:
         return print(f"{title}: left out, because none of the sets that it is about is yours")
     print(f"{title}: running")
     _execute(path, target, step.injected)
-    files.write_atomically(_stamp(setting, path), _state(setting, step))
+    files.write_atomically(_stamp(setting, path), _state(setting, step) + files.checksum(target))
 
 
 def _look_for_own_sets(setting: Setting) -> None:
@@ -130,8 +134,24 @@ def _look_for_own_sets(setting: Setting) -> None:
     for part in {part for parts in sets.values() for part in parts} - {*catalog.SETS, *catalog.DEMO_SETS}:
         catalog.find(part)
     drawn = [name for name in ("train_set", "test_set") if not {*sets[name]}.isdisjoint(catalog.DEMO_SETS)]
-    if len(drawn) == 1:
-        print(f"  ({drawn[0]}={setting.values[drawn[0]]} are rendered people: --set {drawn[0]}=PATH names others)")
+    for name in drawn if len(drawn) == 1 or _is_named(setting) else []:
+        print(f"  ({name}={setting.values[name]} are rendered people: --set {name}=PATH names others)")
+
+
+def _is_named(setting: Setting) -> bool:
+    """Whether the folder of the results has a name of the user's."""
+    return setting.place not in profiles.shipped() and not setting.place.endswith("-changed")
+
+
+def _keep_other_results(setting: Setting) -> None:
+    """ParameterError where a folder that the user has named holds numbers of other sets."""
+    for name in ("train_set", "test_set") if _is_named(setting) else ():
+        known, asked = results.used_before(setting.place, name) or setting[name], setting[name]
+        if known != asked:
+            raise ParameterError(
+                f"figures/{setting.place}/ holds numbers of {name}={known}, and this run has {name}={asked}: give that "
+                "set again, choose another profile=NAME, or let --force put the new numbers in their place."
+            )
 
 
 def parse_setting(text: str) -> tuple[str, object]:
@@ -225,4 +245,5 @@ def _executed(notebook: Path) -> bool:
 
 def _up_to_date(setting: Setting, step: Step) -> bool:
     stamp, state = _stamp(setting, step.notebook), _state(setting, step)
-    return state != "null" and stamp.exists() and stamp.read_text(encoding="utf-8") == state
+    done = state + files.checksum(_target(setting, step.notebook))  # what was executed still lies there
+    return state != "null" and stamp.exists() and stamp.read_text(encoding="utf-8") == done

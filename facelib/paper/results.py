@@ -36,6 +36,12 @@ class Result:
             return text
         return f"{_number(self.value, '')} [{_number(self.low, '')}, {_number(self.high, '')}] {self.unit}".strip()
 
+    @property
+    def percent(self) -> str:
+        """A share in percent, by three digits, without the sign."""
+        numbers = [f"{100 * each:.3g}" for each in (self.value, self.low, self.high) if each is not None]
+        return numbers[0] if len(numbers) < 3 or math.isnan(self.low) else f"{numbers[0]} [{', '.join(numbers[1:])}]"
+
 
 class Recorder:
     """Collects the numbers of one notebook and writes them into the ``results.json`` of its setting.
@@ -126,6 +132,15 @@ def provenance(place: str, notebook: str) -> dict[str, dict]:
     return known[notebook]
 
 
+def used_before(place: str, parameter: str):
+    """The value of a parameter in the newest numbers of a folder; None where there are none."""
+    origins = sorted(
+        _read(results_path(place)).get("_provenance", {}).values(), key=lambda origin: origin.get("time", "")
+    )
+    values = [origin["parameters"][parameter] for origin in origins if parameter in origin.get("parameters", {})]
+    return values[-1] if values else None
+
+
 def load(place: str | Setting) -> dict[str, dict]:
     """Entries of a ``results.json`` without provenance; empty where nothing has run.
 
@@ -139,7 +154,7 @@ def load(place: str | Setting) -> dict[str, dict]:
         made_with = origin.get("parameters", {})
         if changed := sorted(name for name in values.keys() & made_with.keys() if values[name] != made_with[name]):
             others.add(notebook)
-            print(f"Left out: numbers of {notebook}, made with other values of {', '.join(changed)}. Run it again.")
+            print(f"Left out: numbers of {notebook}, an earlier run's with other values of {', '.join(changed)}.")
     return {key: entry for key, entry in content.items() if entry["notebook"] not in others}
 
 

@@ -36,7 +36,7 @@ def shapes(found: dict[str, dict[str, dict[int, Estimate]]], stated: dict[str, d
         at, percent = np.transpose(sorted(stated[kind].items()))
         axis.plot(at, percent / 100, "D:", color="black", label="FaceNet, at FAR 1e-3")
         axis.set(xlabel=_AXES.get(kind, kind), ylim=(0, 1.02))
-    axes[0].set_ylabel("true accept rate (TAR), at FAR 1e-2")
+    axes[0].set_ylabel("TAR at FAR 1e-2, 95 % over people")
     _doubling(axes[-1], list(next(iter(found["pixels"].values()))))
     axes[0].figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=5, fontsize=9)
     return axes
@@ -46,7 +46,7 @@ def drops(found: dict[str, Estimate], clean: Estimate) -> Axes:
     """Accuracy under each corruption, a row each, beside that on the photos as they are."""
     _, axis = plt.subplots(figsize=(7.2, 0.26 * len(found) + 1.2))
     axis.axvspan(clean.low, clean.high, color="#b9d6e6", alpha=0.6)
-    axis.axvline(clean.value, color="black", linestyle=":", label="photos as they are, 95 %")
+    axis.axvline(clean.value, color="black", linestyle=":", label="photos as they are")
     for row, each in enumerate(found.values()):
         axis.plot([each.low, each.high], [row, row], color=style.COLOURS["genuine"])
         axis.plot(each.value, row, "o", color=style.COLOURS["impostor"], markersize=5)
@@ -74,7 +74,7 @@ def survival(found: dict[tuple[str, str, int], Estimate], bar: float) -> np.ndar
         _doubling(axis, list(values))
     axes[0, 0].figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=4, fontsize=9)
     for axis in axes[:, 0]:
-        axis.set_ylabel("decisions that stay right")
+        axis.set_ylabel("right decisions that stay so,\n95 % over people")
     axes[0, 0].yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     return axes
 

@@ -206,7 +206,7 @@ class TestLfw:
         with pytest.raises(DatasetError) as error:
             catalog.load("lfw", progress=False)
         name, url, sha256 = catalog.LFW_FUNNELED
-        others = [f"{list_.name} from {list_.url}" for list_ in catalog.LFW_LISTS]
+        others = [f"{list_.name} ({list_.url}, {list_.sha256})" for list_ in catalog.LFW_LISTS]
         others += [sha256, str(data), str(cache)]
         for part in (
             f"'{name}' could not be fetched",
@@ -444,7 +444,7 @@ class TestExperiment:
             ({"min_images": 13}, "has 13 images or more .* Lower min_images"),
             (
                 {"validation_share": 0},
-                "25 people .* 20 have min_images=2 photos. .* It is validation_share",
+                "25 people .* 20 have min_images=2 photos. .* The share is validation_share",
             ),
             ({"min_images": 1, "max_images": 1}, "none can be held out"),
         ],
@@ -463,7 +463,7 @@ class TestExperiment:
     def test_a_set_that_can_be_compared_with_nothing(self, paper, tree):
         one_each = tree([f"p{n}/1.png" for n in range(9)], name="one each")
         with pytest.raises(
-            DatasetError, match=r"'.*one each' \(9 with 9 photos\) have 0 genuine.* a second photo of one"
+            DatasetError, match=r"'.*one each' \(9, with 9 photos in all\) have 0 genuine.* a second photo of one"
         ):
             splits.experiment("vggface2", str(one_each), validation_share=0.2, progress=False)
         with pytest.raises(DatasetError, match="Each person of 'one each' has one photo"):

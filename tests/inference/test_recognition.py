@@ -79,8 +79,13 @@ def test_the_strictest_threshold_is_the_smallest_rate_that_has_one():
 
 
 def test_false_alarms_grow_with_the_gallery(known):
-    assert recognition.false_alarms(known, 0.1) == pytest.approx(0.19)
-    assert recognition.false_alarms(Gallery(CARD), 0.1) == 0
+    aimed = CARD.thresholds[0]
+    expected = [1 - (1 - rate) ** 2 for rate in (0.1, aimed.far_low, aimed.far_high)]
+    assert recognition.false_alarms(known, CARD, 0.1) == pytest.approx(expected)
+    counted = replace(CARD, far_of_all=((0.2, 0.1, 0.3), (0.02, 0.01, 0.03)))
+    assert recognition.false_alarms(known, counted, 0.1) == pytest.approx([0.36, 0.19, 0.51])
+    assert recognition.false_alarms(known, counted) == pytest.approx([0.0396, 0.0199, 0.0591])
+    assert recognition.false_alarms(Gallery(CARD), CARD, 0.1) == (0, 0, 0)
 
 
 def test_all_faces_of_photos_and_why_others_have_none():

@@ -47,6 +47,20 @@ def test_the_rate_of_all_pairs_is_that_of_a_list_of_them(rate):
     assert each.value == pytest.approx(np.mean(right_ones))
 
 
+@pytest.mark.parametrize("threshold", [0.2, 0.6, 1.1])
+def test_the_share_of_genuine_pairs_within_a_threshold_is_that_of_a_list_of_them(threshold):
+    vectors, labels = photos()
+    distances, left, right = all_pairs(vectors, labels)
+    found = every_pair(vectors, labels, 0.1).accepted(threshold, 4000, 1)
+    within, owner = distances[left == right] <= threshold, left[left == right]
+    assert found.value == pytest.approx(within.mean()) and found.n == len(within)
+    rng, drawn = np.random.default_rng(5), []
+    for _ in range(4000):
+        times = np.bincount(rng.integers(40, size=40), minlength=40)[owner]
+        drawn.append((times * within).sum() / times.sum())
+    assert [found.low, found.high] == pytest.approx(np.quantile(drawn, [0.025, 0.975]), abs=0.02)
+
+
 def test_equal_distances_are_not_accepted_beyond_the_rate():
     """Of 819 impostor pairs 36 are at distance 0: 4 % do not allow them, and the genuine pair is as close."""
     vectors = np.eye(41)[[*[0] * 9, *range(9, 40), 39]]

@@ -210,4 +210,8 @@ def test_each_loss_has_a_panel_of_its_own():
     assert [sum(len(each.get_offsets()) for each in axis.collections) for axis in planes[0]] == [20, 20, 20]
     histograms = loss_plots.distances({name: rng.uniform(size=30) for name in names}, np.arange(30) < 15)
     assert [axis.get_title() for axis in histograms.flat if axis.get_title()] == names
-    assert loss_plots.cost({"softmax": (3.0, Estimate(0.9, 0.8, 0.95, 5))}, "AUC").get_ylabel() == "AUC"
+    two = {"softmax": (3.0, Estimate(0.9, 0.8, 0.95, 5)), "center": (4.0, Estimate(0.8, 0.7, 0.9, 5))}
+    axes = loss_plots.cost(two, "AUC")
+    assert axes[0].get_xlabel() == "AUC, 95 % over people"
+    assert [label.get_text() for label in axes[0].get_yticklabels()] == ["center", "softmax"]
+    assert [bar.get_width() for bar in axes[1].patches] == [4, 3]

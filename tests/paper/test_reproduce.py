@@ -309,3 +309,36 @@ def test_what_papermill_gives_works_as_well(repository, tmp_path):
 
 def test_parameter_errors_are_value_errors():
     assert issubclass(ParameterError, ValueError) and ParameterError.exit_status == 2
+
+
+def test_what_was_executed_and_then_taken_back_is_run_again(repository, quick, capsys):
+    path = repository / "notebooks" / "01_one.ipynb"
+    committed = path.read_bytes()
+    reproduce.run("demo")
+    path.write_bytes(committed.replace(b'"execution_count": null', b'"execution_count": 1'))  # as `git checkout` does
+    capsys.readouterr()
+    reproduce.run("demo")
+    assert executed(capsys) == ["01_one", "00_overview"]
+
+
+def test_numbers_of_other_sets_are_not_replaced_unless_that_is_asked_for(repository, quick, capsys):
+    known = repository / "figures" / "mine" / "results.json"
+    known.parent.mkdir(parents=True)
+    made = {"01_one": {"parameters": {"train_set": "/x/faces", "test_set": "demo-test"}, "time": "2026"}}
+    known.write_text(json.dumps({"_provenance": made}))
+    before = known.read_bytes()
+    message = "figures/mine/ holds numbers of train_set=/x/faces, and this run has train_set=demo-train: give that set"
+    with pytest.raises(ParameterError, match=message):
+        reproduce.run("demo", settings={"profile": "mine"})
+    assert known.read_bytes() == before and not executed(capsys)
+    reproduce.run("demo", settings={"profile": "mine"}, force=True)
+    assert len(executed(capsys)) == 3 and stored(repository, "mine")["01_one.x"] == 1
+
+
+def test_a_file_that_names_no_set_is_told_to_run_on_rendered_people(repository, quick, capsys):
+    (repository / "mine.yaml").write_text("")
+    reproduce.run(str(repository / "mine.yaml"))
+    said = capsys.readouterr().out
+    assert all(f"({name}=demo-{name[:-4]} are rendered people" in said for name in ("train_set", "test_set"))
+    reproduce.run("demo")
+    assert "are rendered people" not in capsys.readouterr().out

@@ -109,7 +109,7 @@ def test_numbers_of_other_values_are_told_and_left_out(capsys):
         "the seed was not used"
     )
     assert capsys.readouterr().out == (
-        "Left out: numbers of 03_similarity, made with other values of test_set. Run it again.\n"
+        "Left out: numbers of 03_similarity, an earlier run's with other values of test_set.\n"
     )
     assert claims.verdicts(made).verdict.value_counts().keys().tolist() == ["not run"]
 

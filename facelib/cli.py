@@ -20,7 +20,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser = _parser()
     options, rest = parser.parse_known_args((sys.argv[1:] if arguments is None else arguments) or ["--help"])
     if any(each.startswith("-") for each in rest) or rest and not hasattr(options, "photos"):
-        options.parser.error(f"unrecognized arguments: {' '.join(rest)}")
+        one = " (one photo at a time)" if hasattr(options, "photo") else ""
+        options.parser.error(f"unrecognized arguments{one}: {' '.join(rest)}")
     if rest:  # photos behind an option, as in `enrol people.npz --name ann 1.jpg`
         options.photos += rest
     try:

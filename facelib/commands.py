@@ -63,6 +63,8 @@ def _command(commands, run, about: str, codes: str, options: str):
 
 def compare(options: argparse.Namespace) -> int:
     """What `facelib.compare` says of two photos."""
+    from facelib.data import detection
+    from facelib.data.detection import FaceError
     from facelib.inference import decision
 
     if not 0 < options.prior < 1:
@@ -73,7 +75,13 @@ def compare(options: argparse.Namespace) -> int:
 
         interface.spare(options.boxes, options.a, options.b)
     verifier = _verifier(options)
-    found = verifier.compare(options.a, options.b, which=_which(options), far=far, prior=options.prior)
+    try:
+        found = verifier.compare(options.a, options.b, which=_which(options), far=far, prior=options.prior)
+    except FaceError:
+        if options.boxes:  # the picture shows why
+            faces = tuple(detection.find(detection.read_photo(photo)) for photo in (options.a, options.b))
+            interface.save(options.boxes, interface.side_by_side((options.a, options.b), faces))
+        raise
     print(json.dumps(asdict(found), default=methodcaller("tolist")) if options.json else found, flush=True)
     if options.boxes:
         interface.save(options.boxes, interface.side_by_side((options.a, options.b), found.faces))

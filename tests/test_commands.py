@@ -163,6 +163,12 @@ def test_sheets_overwrite_nothing_and_are_not_sorted_next_time(photos, tmp_path,
     assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["kept.txt"]
 
 
+def test_identify_takes_one_photo(gallery, photos, capsys):
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["identify", gallery, str(photos / "both.png"), str(photos / "nobody.png")])
+    assert ended.value.code == 2 and "unrecognized arguments (one photo at a time): " in capsys.readouterr().err
+
+
 def test_features_are_printed(photos, capsys):
     photo = str(photos / "people" / "ann" / "0.png")
     assert cli.main(["embed", photo, "--json"]) == 0

@@ -15,6 +15,7 @@ import numpy as np
 from facelib.data import archives
 from facelib.data.detection import FaceError
 from facelib.data.images import Unreadable
+from facelib.data.people import plain
 from facelib.files import locked, write_atomically
 from facelib.inference import search
 from facelib.inference.decision import Card, Photo, Verifier
@@ -150,20 +151,23 @@ def enrol(
 
     ``photos`` as in `features`, such as those of `photos_of`. They are enrolled some at a time, so that what is
     done stays when something stops the rest; the file is locked while it is written alone. A photo that somebody else
-    has already, by its features, is left out.
+    has already, by its features, is left out; so is one whose name differs from a known one in its writing alone.
     """
     gallery = load(path, verifier.card) if os.path.exists(path) else Gallery(verifier.card)  # complains before any work
     owner = {vector.tobytes(): name for name, vector in zip(gallery.people, gallery.vectors, strict=True)}
     photos, refused, took = iter(photos), {}, False
+    known = {plain(name): name for name in gallery.people}
     while some := list(islice(photos, AT_ONCE)):
         found, left_out = features(some, verifier, which)
         refused |= left_out
         rows = []
         for name, photo, vector in zip(*found, strict=True):
-            if (first := owner.setdefault(vector.tobytes(), spelt(name))) == spelt(name):
-                rows.append((name, photo, vector))
-            else:
+            if (alike := known.setdefault(plain(name), spelt(name))) != spelt(name):
+                refused[photo] = f"'{alike}' is enrolled already: if '{name}' is the same person, write the name so"
+            elif (first := owner.setdefault(vector.tobytes(), spelt(name))) != spelt(name):
                 refused[photo] = f"the same photo is enrolled as '{first}' already"
+            else:
+                rows.append((name, photo, vector))
         if rows:
             people, names, vectors = zip(*rows, strict=True)
             more = partial(Gallery.adding, people=people, photos=names, vectors=vectors)

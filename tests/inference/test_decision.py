@@ -220,6 +220,15 @@ def test_the_command_refuses_nonsense_in_one_line(photos, tmp_path, capsys, argu
     assert message in said.err and said.err.count("\n") == 1 and not said.out
 
 
+def test_where_several_faces_are_found_the_picture_shows_them(photos, tmp_path, capsys):
+    out = tmp_path / "out.png"
+    assert cli.main(["compare", photos["ann"], photos["both"], "--boxes", str(out)]) == 2
+    assert "2 faces found where one is meant" in capsys.readouterr().err
+    green = (np.asarray(Image.open(out)) == (0, 200, 0)).all(2)
+    orange = (np.asarray(Image.open(out)) == (255, 160, 0)).all(2)
+    assert green.any() and orange.any()
+
+
 def test_the_answer_comes_before_a_picture_that_cannot_be_written(photos, tmp_path, capsys, monkeypatch):
     (tmp_path / "boxes.png").write_bytes(b"kept")
 

@@ -263,3 +263,13 @@ except OSError:
     done = subprocess.run([sys.executable, "-c", code], cwd=runtime.ROOT, capture_output=True, text=True)
     assert (done.stdout, done.stderr, done.returncode) == ("full\n", "", 0)
     assert contents(gallery.load(tmp_path / "people.npz", CARD)) == contents(known)
+
+
+def test_names_that_differ_in_their_writing_alone_are_told(tmp_path):
+    photos = [("Jörg Müller", "1", b"1"), ("jörg müller", "2", b"2"), ("bob", "3", b"3")]
+    known, refused = gallery.enrol(tmp_path / "g.npz", photos, Verifier())
+    told = "'Jörg Müller' is enrolled already: if 'jörg müller' is the same person, write the name so"
+    assert known.people == ("Jörg Müller", "bob") and refused == {"2": told}
+    with pytest.raises(FaceError, match="'bob' is enrolled already: if 'Bob'"):
+        gallery.enrol(tmp_path / "g.npz", [("Bob", "4", b"4")], Verifier())
+    assert gallery.load(tmp_path / "g.npz", CARD).people == known.people

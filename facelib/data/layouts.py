@@ -31,7 +31,7 @@ def photographs(paths: Iterable[str]) -> list[str]:
 
 
 def read_table(table: Path) -> dict[str, str]:
-    """Photos of a CSV table with the columns ``path`` and ``identity`` (others are ignored) in its first line.
+    """Photos of a CSV table, by commas or semicolons, with the columns ``path`` and ``identity`` (others are ignored).
 
     Paths are relative to the table's folder, or absolute; they may lead into an archive (``photos.zip/a/1.jpg``).
     Returns ``<identity>/<file name>`` of each photo, and its path as in the table. Where an identity has two files of
@@ -110,9 +110,12 @@ def _rows(table: Path) -> Iterator[tuple[str, str]]:
     seen: dict[str, str] = {}
     try:
         with open(table, encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file)
-            if not {"path", "identity"} <= set(reader.fieldnames or ()):
-                raise archives.DatasetError(f"'{table}': the first line is to be path,identity with a comma between.")
+            first = file.readline()
+            file.seek(0)
+            reader = csv.DictReader(file, delimiter=";" if ";" in first and "," not in first else ",")
+            reader.fieldnames = [name.strip().lower() for name in reader.fieldnames or ()]
+            if not {"path", "identity"} <= set(reader.fieldnames):
+                raise archives.DatasetError(f"'{table}': the first line is to be path,identity or path;identity.")
             for row in reader:
                 path = (row["path"] or "").strip().replace("\\", "/")
                 identity = (row["identity"] or "").strip()

@@ -94,6 +94,16 @@ class TestTable:
         with pytest.raises(DatasetError, match=said):
             packed(table(photos, rows))
 
+    @pytest.mark.parametrize("head", ["path;identity", "\ufeffPath;Identity", "age; Identity ;PATH"])
+    def test_a_spreadsheet_s_table(self, photos, head):
+        expected = packed(table(photos, ["photos/1.png,Ann", "photos/2.png,Bo"]))
+        lines = ["photos/1.png;Ann", "photos/2.png;Bo"]
+        if head.startswith("age"):
+            lines = ["3;Ann;photos/1.png", "4;Bo;photos/2.png"]
+        (photos / "sheet.csv").write_text("\r\n".join([head, *lines]) + "\r\n", encoding="utf-8")
+        found = packed(photos / "sheet.csv")
+        assert found.names == expected.names == ("Ann", "Bo") and found.paths == expected.paths
+
     def test_what_is_no_table(self, photos):
         (photos / "x.csv").write_text("file,person\n1.png,Ann\n")
         with pytest.raises(DatasetError, match=r"x.csv': the first line is to be path,identity"):

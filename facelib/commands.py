@@ -6,6 +6,7 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import asdict
 from functools import partial
 from operator import methodcaller
@@ -63,8 +64,7 @@ def _command(commands, run, about: str, codes: str, options: str):
 
 def compare(options: argparse.Namespace) -> int:
     """What `facelib.compare` says of two photos."""
-    from facelib.data import detection
-    from facelib.data.detection import FaceError
+    from facelib.data import detection, images
     from facelib.inference import decision
 
     if not 0 < options.prior < 1:
@@ -77,10 +77,11 @@ def compare(options: argparse.Namespace) -> int:
     verifier = _verifier(options)
     try:
         found = verifier.compare(options.a, options.b, which=_which(options), far=far, prior=options.prior)
-    except FaceError:
-        if options.boxes:  # the picture shows why
-            faces = tuple(detection.find(detection.read_photo(photo)) for photo in (options.a, options.b))
-            interface.save(options.boxes, interface.side_by_side((options.a, options.b), faces))
+    except detection.FaceError:
+        with suppress(images.Unreadable, FileNotFoundError):  # of the other photo
+            if options.boxes:  # the picture shows why
+                faces = tuple(detection.find(detection.read_photo(photo)) for photo in (options.a, options.b))
+                interface.save(options.boxes, interface.side_by_side((options.a, options.b), faces))
         raise
     print(json.dumps(asdict(found), default=methodcaller("tolist")) if options.json else found, flush=True)
     if options.boxes:

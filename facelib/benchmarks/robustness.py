@@ -86,7 +86,7 @@ def embedders(weights: dict[str, Path], size: int) -> dict[str, Embed]:
     """Of each network what takes photos to features, unmirrored, by its fastest engine; ``size`` in pixels."""
 
     def embed(path: Path) -> Embed:
-        engine = inference.Embedder(path, "onnx" if path.with_suffix(".onnx").exists() else "inference")
+        engine = inference.Embedder(path, inference.exact_backend(path))
         return lambda photos: engine(small(photos, size))
 
     return {name: embed(path) for name, path in weights.items()}

@@ -6,7 +6,7 @@ __getattr__, __dir__, __all__ = hand_out(
     __name__,
     {
         "embedder": "Embedder features together weights_files EMBEDDER_VERSION",
-        "backends": "network choose BACKENDS",
+        "backends": "network choose exact_backend BACKENDS",
         "decision": "load compare decide read_card write_card Card Comparison Decision Verifier",
         "cards": "make_card",
         "export": "to_onnx to_paddle to_int8",

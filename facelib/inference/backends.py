@@ -59,6 +59,11 @@ def network(weights: str | os.PathLike, backend: str) -> Network:
     return onnx(path) if backend.startswith("onnx") else openvino(path, backend == "openvino_bf16")
 
 
+def exact_backend(weights: str | os.PathLike) -> str:
+    """The faster backend in float32: ``"onnx"`` where the network lies exported beside its weights, else Paddle's."""
+    return "onnx" if Path(weights).with_suffix(".onnx").exists() else "inference"
+
+
 def file_of(weights: Path, backend: str) -> Path:
     """The file that a backend runs: the weights themselves, or an exported form of them (see `exported`)."""
     ending = NEEDS[choose(weights) if backend == "auto" else backend].ending

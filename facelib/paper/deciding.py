@@ -83,7 +83,7 @@ def other_networks(setting: Setting) -> dict[str, Judging]:
 def embedded(card: Card, pixels: np.ndarray) -> np.ndarray:
     """Features (n, d) of framed faces (n, S, S, 3) by a shipped network's fastest engine, computed once and kept."""
     files = [decision.weights_folder() / each.file for each in card.weights]
-    backend = "onnx" if card.backend == "onnx" else "inference"
+    backend = inference.exact_backend(files[0])
     return inference.features(pixels, files, progress=False, mirror=card.mirror, backend=backend)
 
 

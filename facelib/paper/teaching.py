@@ -142,7 +142,7 @@ def _of_run(setting: Setting, row: dict) -> dict[str, np.ndarray]:
     found, size = {}, decision.read_card(decision.DEFAULT).size
     for name, chosen in {"choosing": choosing.development(setting)[1], "judging": setting.pairs}.items():
         _, pixels, pairs, _ = deciding.framed_pairs(setting, chosen, size)
-        backend = "onnx" if run.weights.with_suffix(".onnx").exists() else "dygraph"  # 07 and 10 have these features
+        backend = inference.exact_backend(run.weights)  # as in 07 and 10, which have a shipped run's features
         vectors = inference.features(pixels, run.weights, mirror=True, backend=backend)
         found[name] = metrics.cosine_distance(vectors[pairs.left], vectors[pairs.right])
     return found

@@ -178,3 +178,10 @@ def test_what_is_lost_of_a_network_kept_in_the_cache_is_made_anew(tmp_path, monk
     (kept,) = tmp_path.glob("exported/*/model.pdiparams")
     (backends.program_of(kept.with_suffix("")) if lost == "program" else kept).unlink()
     np.testing.assert_array_equal(backends.network(WEIGHTS, "inference")(shown), expected)
+
+
+def test_the_exact_backend_is_onnx_where_the_network_lies_exported():
+    weights = runtime.ROOT / "data" / "weights"
+    assert backends.exact_backend(weights / "celebfaces-distilled.npz") == "onnx"
+    assert backends.exact_backend(weights / "celebfaces-distilled.onnx") == "onnx"
+    assert backends.exact_backend(weights / "celebfaces-resnet18.npz") == "inference"

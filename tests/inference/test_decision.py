@@ -227,6 +227,8 @@ def test_where_several_faces_are_found_the_picture_shows_them(photos, tmp_path, 
     green = (np.asarray(Image.open(out)) == (0, 200, 0)).all(2)
     orange = (np.asarray(Image.open(out)) == (255, 160, 0)).all(2)
     assert green.any() and orange.any()
+    assert cli.main(["compare", photos["both"], photos["text"], "--boxes", str(tmp_path / "none.png")]) == 2
+    assert "2 faces found where one is meant" in capsys.readouterr().err and not (tmp_path / "none.png").exists()
 
 
 def test_the_answer_comes_before_a_picture_that_cannot_be_written(photos, tmp_path, capsys, monkeypatch):

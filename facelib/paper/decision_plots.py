@@ -22,7 +22,7 @@ def reliability(found: Reliability, interval: np.ndarray, bins: int = 10) -> np.
     bars = np.clip([found.share - interval[0], interval[1] - found.share], 0, None)
     axes[0].errorbar(found.probability, found.share, bars, fmt="o-", color=COLOURS["genuine"], label=_MEASURED, **_BARS)
     axes[0].set(ylabel="share of pairs of one person", xlim=(0, 1), ylim=(-0.02, 1.02))
-    axes[0].legend(loc="upper left")
+    axes[0].legend(loc="lower right")
     axes[1].bar((found.bin + 0.5) / bins, found.weight, 0.9 / bins, color=COLOURS["impostor"])
     axes[1].set(xlabel="probability of one person", ylabel="share of pairs")
     axes[1].yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
